@@ -1,0 +1,159 @@
+"""Every error that a client can see, with its status, stable code and warm sentence.
+
+ChatError                     500  internal
+├── InvalidRequest            400  invalid_request
+├── Unauthorized              401  unauthorized
+├── Forbidden                 403  forbidden
+├── NotFound                  404  not_found
+├── MethodNotAllowed          405  method_not_allowed
+├── Conflict                  409  conflict
+├── TooLarge                  413  too_large
+├── UnsupportedMediaType      415  unsupported_media_type
+├── IdempotencyMismatch       422  idempotency_mismatch
+├── RateLimited               429  rate_limited
+│   └── BudgetExceeded        429  budget_exceeded
+├── Unavailable               503  unavailable
+└── UpstreamError             502  upstream_error
+    ├── UpstreamUnreachable   502  upstream_unreachable   no connection, no name
+    ├── UpstreamTimeout       502  upstream_timeout       connected, and then silence
+    ├── UpstreamAuth          502  upstream_auth          our key was refused
+    ├── UpstreamRejected      502  upstream_rejected      our request was refused
+    ├── UpstreamRateLimited   502  upstream_rate_limited
+    ├── UpstreamOverloaded    502  upstream_overloaded
+    ├── UpstreamTruncated     502  upstream_truncated     the stream ended without its end
+    └── UpstreamInvalid       502  upstream_invalid       not the provider's wire format
+
+The sentence given to an error is for developers and for the wire: it is written here or at the
+place that raises it, and never made from another exception's text.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+SIGN_IN_AGAIN = "I had trouble remembering you. Please sign in again."
+TAKE_A_BREATH = "Let's take a breath. You can continue in a moment."
+TAKING_A_MOMENT = "Coach is taking a moment. Let's try again."
+
+
+class ChatError(Exception):
+    """Base of all. `retryable` says whether the same request may succeed later, unchanged."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    user_message: ClassVar[str] = TAKING_A_MOMENT
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, str]:
+        """The JSON of the error contract: `error`, `code`, `userMessage`."""
+        return {"error": self.message, "code": self.code, "userMessage": self.user_message}
+
+
+class InvalidRequest(ChatError):
+    """The request is malformed; `field` is the JSON field or parameter at fault, where one is."""
+
+    status, code = 400, "invalid_request"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def body(self) -> dict[str, str]:
+        return super().body() | ({"field": self.field} if self.field else {})
+
+
+class Unauthorized(ChatError):
+    status, code, user_message = 401, "unauthorized", SIGN_IN_AGAIN
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(ChatError):
+    status, code = 403, "forbidden"
+
+
+class NotFound(ChatError):
+    """Not there, or another user's: the two are told apart nowhere."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(ChatError):
+    status, code = 405, "method_not_allowed"
+
+
+class Conflict(ChatError):
+    status, code, retryable = 409, "conflict", True
+
+
+class TooLarge(ChatError):
+    status, code = 413, "too_large"
+
+
+class UnsupportedMediaType(ChatError):
+    status, code = 415, "unsupported_media_type"
+
+
+class IdempotencyMismatch(ChatError):
+    status, code = 422, "idempotency_mismatch"
+
+
+class RateLimited(ChatError):
+    """`retry_after` is in whole seconds."""
+
+    status, code, user_message, retryable = 429, "rate_limited", TAKE_A_BREATH, True
+
+    def __init__(self, message: str, *, retry_after: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, headers={"Retry-After": str(retry_after), **(headers or {})})
+        self.retry_after = retry_after
+
+
+class BudgetExceeded(RateLimited):
+    code = "budget_exceeded"
+
+
+class Unavailable(ChatError):
+    """Something of ours, the database above all, cannot be reached."""
+
+    status, code, retryable = 503, "unavailable", True
+
+
+class UpstreamError(ChatError):
+    status, code, retryable = 502, "upstream_error", True
+
+
+class UpstreamUnreachable(UpstreamError):
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    code = "upstream_timeout"
+
+
+class UpstreamAuth(UpstreamError):
+    code, retryable = "upstream_auth", False
+
+
+class UpstreamRejected(UpstreamError):
+    code, retryable = "upstream_rejected", False
+
+
+class UpstreamRateLimited(UpstreamError):
+    code = "upstream_rate_limited"
+
+
+class UpstreamOverloaded(UpstreamError):
+    code = "upstream_overloaded"
+
+
+class UpstreamTruncated(UpstreamError):
+    code = "upstream_truncated"
+
+
+class UpstreamInvalid(UpstreamError):
+    code = "upstream_invalid"

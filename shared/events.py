@@ -1,0 +1,62 @@
+"""What can happen during a turn, from the provider's decoder to the dialect's encoder.
+
+A turn yields any number of these and exactly one `Finished` or `Failed`, which is the last.
+Decoders make them, dialects write them; nothing else needs to know either side's wire format.
+"""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+FinishReason = Literal["stop", "length", "content_filter", "cancelled", "deadline"]
+
+
+class Started(Struct, frozen=True, gc=False):
+    """The answer has an id (UUID as text) and the model has accepted the request."""
+
+    message_id: str
+
+
+class TextDelta(Struct, frozen=True, gc=False):
+    """More of the answer's text; never empty."""
+
+    text: str
+
+
+class ThinkingDelta(Struct, frozen=True, gc=False):
+    """More of the model's reasoning, where the provider shows it; never part of the answer's text."""
+
+    text: str
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """Tokens so far, cumulative: a later `Usage` replaces an earlier one.
+
+    `input` is the whole prompt and includes `cache_read` and `cache_write`; `output` includes
+    `reasoning`. `estimated` says that a number is not (yet) the provider's final word.
+    """
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+
+class Finished(Struct, frozen=True, gc=False):
+    """The answer ended in a known way."""
+
+    reason: FinishReason
+
+
+class Failed(Struct, frozen=True, gc=False):
+    """The answer broke off. `code` is one of `shared.errors`; `message` names the fault for developers
+    in the project's own words and never quotes a provider, a prompt or an answer."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+Event: TypeAlias = Started | TextDelta | ThinkingDelta | Usage | Finished | Failed
