@@ -1,0 +1,44 @@
+"""The database that tests share: one embedded Postgres a worker, and a fresh database for whoever asks."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from dev import postgres
+from dev.mock_llm import MockProcess, mock_llm_process
+from dev.postgres import LocalPostgres
+from migrations import migrate
+from tests.database import TestDatabase
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalPostgres]:
+    # Not pytest's own folder: the path of a Unix socket has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        running = postgres.start(Path(folder) / "data")
+        migrate.apply(running.url(postgres.OWNER))
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def database(server: LocalPostgres) -> Iterator[TestDatabase]:
+    """A migrated database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+        connection.execute(
+            f"create database {name} template {postgres.DATABASE} owner {postgres.OWNER}".encode()
+        )
+        yield TestDatabase(server, name)
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture(scope="session")
+def mock() -> Iterator[MockProcess]:
+    """The mock providers; a test that counts resets them first."""
+    with mock_llm_process() as running:
+        yield running
