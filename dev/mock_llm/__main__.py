@@ -1,0 +1,45 @@
+"""`python -m dev.mock_llm`: the mock in the foreground, until Ctrl-C."""
+
+import argparse
+import asyncio
+import signal
+
+import dev.mock_llm
+from dev.mock_llm.server import MockLLM
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.mock_llm",
+        description=dev.mock_llm.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8788, help="0 takes a free one")
+    options = parser.parse_args()
+    asyncio.run(_serve_until_stopped(options.host, options.port))
+
+
+async def _serve_until_stopped(host: str, port: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with MockLLM(host=host, port=port) as mock:
+        settings = {
+            "ANTHROPIC_BASE_URL": mock.anthropic_url,
+            "ANTHROPIC_API_KEY": "mock",
+            "OPENAI_BASE_URL": mock.openai_url,
+            "OPENAI_API_KEY": "mock",
+            "NVIDIA_BASE_URL": mock.nvidia_url,
+            "NVIDIA_API_KEY": "mock",
+            "OLLAMA_BASE_URL": mock.ollama_url,
+            "LLM_MODEL": "openai/mock:tokens=200,gap=20ms",
+        }
+        lines = [f"ready {mock.url}", *(f"{name}={value}" for name, value in settings.items())]
+        print("\n".join(lines), flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Ollama's chat API: newline-delimited JSON, streamed unless the request says otherwise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dev.mock_llm.scripts import Script, answer_text, answer_tokens, thinking_text, thinking_tokens
+from dev.mock_llm.wire import (
+    JSON,
+    VENDOR_WORDS,
+    Answer,
+    Question,
+    Refusal,
+    check_fields,
+    check_messages,
+    json_bytes,
+)
+
+FIELDS = "model messages stream options keep_alive format tools think logprobs top_logprobs"
+ROLES = frozenset({"system", "user", "assistant", "tool"})
+
+
+class Ollama:
+    # A line without text is the nearest to a keep-alive that NDJSON has.
+    ping = b'{"model":"mock","message":{"role":"assistant","content":""},"done":false}\n'
+    bad_event = b'{"model":"mock","message":\n'
+    endless = b'{"model":"mock","message":{"role":"assistant","content":"'
+
+    @property
+    def error_event(self) -> bytes:
+        return self.error(500, VENDOR_WORDS)[1] + b"\n"
+
+    def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:  # noqa: ARG002
+        """Stricter than Ollama, which ignores what it does not know: a limit beside `options`, say."""
+        check_fields(body, FIELDS, "unknown field {}")
+        check_messages(body, ROLES)
+        if not isinstance(body.get("options") or {}, dict):
+            raise Refusal(400, "options must be an object", "options")
+
+    def question(self, body: dict[str, Any], script: Script) -> Question:
+        return Question(body["model"], script, stream=body.get("stream") is not False)
+
+    def answer(self, question: Question) -> Answer:
+        script = question.script
+        if not question.stream:
+            message = {"role": "assistant", "content": answer_text(script)}
+            if script.thinking:
+                message["thinking"] = thinking_text(script)
+            return Answer(JSON, end=(json_bytes(_last(question, message)),))
+        return Answer(
+            "application/x-ndjson",
+            (),
+            tuple(_line(question, content="", thinking=token) for token in thinking_tokens(script)),
+            tuple(_line(question, content=token) for token in answer_tokens(script)),
+            (json_bytes(_last(question, {"role": "assistant", "content": ""})) + b"\n",),
+        )
+
+    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:  # noqa: ARG002
+        return 503 if status == 529 else status, json_bytes({"error": message})
+
+
+def _line(question: Question, **message: str) -> bytes:
+    return json_bytes(_head(question) | {"message": {"role": "assistant", **message}, "done": False}) + b"\n"
+
+
+def _last(question: Question, message: dict[str, str]) -> dict[str, Any]:
+    script = question.script
+    last = _head(question) | {"message": message, "done": True}
+    if script.finish != "none":
+        # Ollama filters nothing, so it has no word for it.
+        last["done_reason"] = "stop" if script.finish == "content_filter" else script.finish
+    last |= {"total_duration": 2_000_000_000, "load_duration": 1_000_000}
+    if script.usage != "none":
+        last |= {"prompt_eval_count": script.input, "eval_count": script.output}
+    return last
+
+
+def _head(question: Question) -> dict[str, Any]:
+    return {"model": question.model, "created_at": "2026-01-01T00:00:00.000000Z"}

@@ -1,0 +1,189 @@
+"""OpenAI's Chat Completions API (field names as its SDK 3.52 has them), and NVIDIA's, which stands for
+the habits of compatible servers."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dev.mock_llm.scripts import Script, answer_text, answer_tokens, thinking_text, thinking_tokens
+from dev.mock_llm.wire import (
+    JSON,
+    SSE,
+    VENDOR_WORDS,
+    Answer,
+    Question,
+    Refusal,
+    check_fields,
+    check_messages,
+    check_number,
+    check_tokens,
+    json_bytes,
+)
+
+FIELDS = """
+    model messages stream stream_options max_tokens max_completion_tokens temperature top_p n stop seed user
+    frequency_penalty presence_penalty logit_bias logprobs top_logprobs response_format reasoning_effort
+    tools tool_choice parallel_tool_calls metadata store service_tier safety_identifier prompt_cache_key
+"""
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+WANTS_COMPLETION_TOKENS = re.compile(r"gpt-[56]|o\d")
+ERROR_TYPES = {429: ("requests", "rate_limit_exceeded"), 401: ("invalid_request_error", "invalid_api_key")}
+DONE = b"data: [DONE]\n\n"
+
+
+class OpenAI:
+    ping = b": keep-alive\n\n"
+    bad_event = b'data: {"id":"chatcmpl-mock","choices":[\n\n'
+    endless = b'data: {"id":"chatcmpl-mock","choices":[{"index":0,"delta":{"content":"'
+    default_usage = "end"
+
+    @property
+    def error_event(self) -> bytes:
+        return b"data: " + self.error(500, VENDOR_WORDS)[1] + b"\n\n"
+
+    def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:
+        if not headers.get("authorization", "").startswith("Bearer "):
+            raise Refusal(401, "You didn't provide an API key.")
+        check_fields(body, FIELDS, "Unrecognized request argument supplied: {}")
+        check_messages(body, ROLES)
+        check_number(body, "temperature", 0, 2)
+        check_number(body, "top_p", 0, 1)
+        check_tokens(body, "max_tokens")
+        check_tokens(body, "max_completion_tokens")
+        if "stream_options" in body and not body.get("stream"):
+            raise Refusal(400, "stream_options is only allowed when stream is enabled.", "stream_options")
+        self.check_limit(body)
+
+    def check_limit(self, body: dict[str, Any]) -> None:
+        """Which of the two names of the limit is taken, and by which models."""
+        if "max_tokens" not in body:
+            return
+        if "max_completion_tokens" in body:
+            raise Refusal(400, "max_tokens and max_completion_tokens cannot both be set.", "max_tokens")
+        if WANTS_COMPLETION_TOKENS.match(body["model"]):
+            raise Refusal(400, "Use 'max_completion_tokens' instead with this model.", "max_tokens")
+
+    def question(self, body: dict[str, Any], script: Script) -> Question:
+        options = body.get("stream_options") or {}
+        return Question(
+            body["model"],
+            script,
+            stream=bool(body.get("stream")),
+            include_usage=options.get("include_usage") is True,
+        )
+
+    def answer(self, question: Question) -> Answer:
+        if not question.stream:
+            return Answer(JSON, end=(json_bytes(self._completion(question)),))
+        script = question.script
+        end = [self._chunk(question, {}, script.output, finish=_finish_reason(script))]
+        if self._usage_mode(question) != "none" and (question.include_usage or script.usage == "end"):
+            end.append(_data(_head(question) | {"choices": [], "usage": _usage(script, script.output)}))
+        return Answer(
+            SSE,
+            (self._chunk(question, self.first_delta(), 0),),
+            tuple(
+                self._chunk(question, delta, i)
+                for i, delta in enumerate(self.thinking_deltas(script), start=1)
+            ),
+            tuple(
+                self._chunk(question, {"content": token}, i)
+                for i, token in enumerate(answer_tokens(script), start=script.thinking + 1)
+            ),
+            (*end, DONE),
+        )
+
+    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
+        kind, code = ERROR_TYPES.get(
+            status, ("server_error" if status >= 500 else "invalid_request_error", None)
+        )
+        error = {"message": message, "type": kind, "param": param, "code": code}
+        return 503 if status == 529 else status, json_bytes({"error": error})
+
+    def first_delta(self) -> dict[str, Any]:
+        return {"role": "assistant", "content": "", "refusal": None}
+
+    def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:  # noqa: ARG002
+        """OpenAI counts reasoning and does not show it."""
+        return []
+
+    def _chunk(
+        self, question: Question, delta: dict[str, Any], output: int, *, finish: str | None = None
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        chunk = _head(question) | {"choices": [choice]}
+        if self._usage_mode(question) == "every":
+            chunk["usage"] = _usage(question.script, output)
+        elif question.include_usage:
+            chunk["usage"] = None
+        return _data(chunk)
+
+    def _usage_mode(self, question: Question) -> str:
+        return self.default_usage if question.script.usage == "default" else question.script.usage
+
+    def _completion(self, question: Question) -> dict[str, Any]:
+        script = question.script
+        message = {"role": "assistant", "content": answer_text(script), "refusal": None}
+        if self.thinking_deltas(script):
+            message["reasoning_content"] = thinking_text(script)
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(script)}
+        completion = _head(question) | {"object": "chat.completion", "choices": [choice]}
+        if script.usage != "none":
+            completion["usage"] = _usage(script, script.output)
+        return completion
+
+
+class Nvidia(OpenAI):
+    """As OpenAI's, but: usage grows on every chunk, the role is empty, reasoning is shown, the limit
+    has its old name, and an error's code is its status."""
+
+    default_usage = "every"
+
+    def check_limit(self, body: dict[str, Any]) -> None:
+        if "max_completion_tokens" in body:
+            raise Refusal(400, "Unsupported parameter: max_completion_tokens", "max_completion_tokens")
+
+    def first_delta(self) -> dict[str, Any]:
+        return {"role": "", "content": None}
+
+    def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:
+        return [{"content": None, "reasoning_content": token} for token in thinking_tokens(script)]
+
+    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
+        status = 503 if status == 529 else status
+        kind = "BadRequestError" if status < 500 else "InternalServerError"
+        return status, json_bytes(
+            {"error": {"message": message, "type": kind, "param": param, "code": status}}
+        )
+
+
+def _finish_reason(script: Script) -> str | None:
+    return None if script.finish == "none" else script.finish
+
+
+def _head(question: Question) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-mock",
+        "object": "chat.completion.chunk",
+        "created": 1767225600,
+        "model": question.model,
+        "service_tier": "default",
+        "system_fingerprint": "fp_mock",
+    }
+
+
+def _data(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + json_bytes(chunk) + b"\n\n"
+
+
+def _usage(script: Script, output: int) -> dict[str, Any]:
+    return {
+        "prompt_tokens": script.input,
+        "completion_tokens": output,
+        "total_tokens": script.input + output,
+        "prompt_tokens_details": {
+            "cached_tokens": script.cached,
+            "cache_write_tokens": script.cache_write,
+        },
+        "completion_tokens_details": {"reasoning_tokens": min(script.thinking, output)},
+    }

@@ -1,0 +1,158 @@
+"""Plays a script's answer on a connection: when which bytes go out, and where they break off."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from msgspec import Struct
+
+from dev.mock_llm.connection import Connection
+from dev.mock_llm.scripts import Script
+from dev.mock_llm.wire import Format, Question
+
+PING_GAP = 0.05
+ENDLESS_PIECE = b"a" * 65536
+ENDLESS_PIECES = 1024
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+async def play(form: Format, question: Question, connection: Connection) -> None:
+    """Answers with status 200, as the script wants it."""
+    script = question.script
+    writes = _prepare(form, question)
+    whole_answer = 0 if question.stream else script.first + script.gap * script.output
+    await _pause(script.headers + whole_answer)
+    if script.fault == "no-headers":
+        await _silence()
+    connection.write(writes.head)
+    if script.fault == "no-body":
+        await _silence()
+    await _send(writes.opening, script, connection)
+    await _pause(script.first if question.stream else 0)
+    await _send(writes.before, script, connection, gap=script.gap)
+    if script.fault:
+        await _break(form, script, connection, writes)
+        return
+    await _end(writes, script, connection)
+
+
+async def _break(form: Format, script: Script, connection: Connection, writes: "Writes") -> None:
+    match script.fault:
+        case "hang":
+            await _silence()
+        case "pings":
+            await _ping_for_ever(_frame(form.ping, script), connection)
+        case "error":
+            connection.write(_frame(form.error_event, script) + LAST_CHUNK)
+        case "truncate":
+            connection.write(LAST_CHUNK)
+        case "bad-json":
+            connection.write(_frame(form.bad_event, script))
+            await _end(writes, script, connection)
+        case "endless-line":
+            await _send_endless_line(form, connection)
+        case "cut" | "reset":
+            await _break_connection(script, connection, writes)
+
+
+async def _end(writes: "Writes", script: Script, connection: Connection) -> None:
+    await _send(writes.after, script, connection, gap=script.gap)
+    await _send(writes.end, script, connection)
+    connection.write(LAST_CHUNK)
+
+
+async def _send(pieces: Iterable[bytes], script: Script, connection: Connection, *, gap: float = 0) -> None:
+    # Each write has its time from the start on, so that the pace does not drift with the load.
+    clock = asyncio.get_running_loop().time
+    due = clock()
+    for i, piece in enumerate(pieces):
+        if gap and i:
+            due += gap
+            await asyncio.sleep(due - clock())
+        connection.write(piece)
+        if script.chunk:
+            await asyncio.sleep(0)  # or a reader in this loop would find all the chunks in one read
+        await connection.flush()
+
+
+async def _pause(seconds: float) -> None:
+    if seconds:
+        await asyncio.sleep(seconds)
+
+
+async def _silence() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def _ping_for_ever(ping: bytes, connection: Connection) -> None:
+    while True:
+        connection.write(ping)
+        await asyncio.sleep(PING_GAP)
+
+
+async def _send_endless_line(form: Format, connection: Connection) -> None:
+    connection.write(_chunk(form.endless))
+    for _ in range(ENDLESS_PIECES):
+        connection.write(_chunk(ENDLESS_PIECE))
+        await connection.flush()
+    connection.close()
+
+
+async def _break_connection(script: Script, connection: Connection, writes: "Writes") -> None:
+    piece = (*writes.after, *writes.end)[0]
+    connection.write(piece[: len(piece) // 2])
+    await connection.flush()
+    if script.fault == "reset":
+        connection.reset()
+    else:
+        connection.close()
+
+
+class Writes(Struct, frozen=True):
+    """An answer cut into writes: the opening, the tokens before and after the fault, the end."""
+
+    head: bytes
+    opening: tuple[bytes, ...]
+    before: tuple[bytes, ...]
+    after: tuple[bytes, ...]
+    end: tuple[bytes, ...]
+
+
+@lru_cache(maxsize=32)
+def _prepare(form: Format, question: Question) -> Writes:
+    """Made once and kept, so that a benchmark measures its subject and not this server."""
+    script = question.script
+    answer = form.answer(question)
+    kept = script.after if script.fault else len(answer.text)
+    return Writes(
+        _head(answer.content_type),
+        tuple(_cut(answer.opening, script)),
+        tuple(_cut(answer.thinking + answer.text[:kept], script)),
+        tuple(_cut(answer.text[kept:], script)),
+        tuple(_cut(answer.end, script)),
+    )
+
+
+def _head(content_type: str) -> bytes:
+    return (
+        f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncache-control: no-cache\r\n"
+        "request-id: req_mock\r\nx-request-id: req_mock\r\ntransfer-encoding: chunked\r\n\r\n"
+    ).encode()
+
+
+def _cut(events: tuple[bytes, ...], script: Script) -> Iterator[bytes]:
+    for start in range(0, len(events), script.coalesce):
+        data = b"".join(events[start : start + script.coalesce])
+        if script.crlf:
+            data = data.replace(b"\n", b"\r\n")
+        size = script.chunk or len(data)
+        for at in range(0, len(data), size):
+            yield _chunk(data[at : at + size])
+
+
+def _frame(event: bytes, script: Script) -> bytes:
+    return b"".join(_cut((event,), script))
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,171 @@
+"""What a scripted model says and how it fails. The grammar is told in the package's docstring; how an
+answer looks on the wire is left to the formats."""
+
+import re
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import Meta, Struct
+
+Fault = Literal[
+    "no-headers",
+    "no-body",
+    "hang",
+    "pings",
+    "error",
+    "bad-json",
+    "truncate",
+    "cut",
+    "reset",
+    "endless-line",
+]
+SWITCHES = ("odd", "crlf")
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
+
+# Some words are longer in bytes than in letters, so that a chunk may end inside a character.
+LOREM = """
+Lorem ipsum dolor sit amet, consectetur adipiscing élit, sed do 日本語 eiusmod tempor incididunt ut
+labore 🦉 et dolore magna aliqua. Ut enim ad minim veniam, quis naïve nostrud exercitation ullamco.
+"""
+WORDS = tuple(LOREM.split())
+ODD_WORDS = (
+    "nul\x00",
+    "lone\ud800",
+    "separator\u2028",
+    "next\x85",
+    'quote"',
+    "back\\slash",
+    "two\n\nlines\r\n",
+    "data:",
+    "[DONE]",
+    "</script>",
+)
+
+
+class ScriptError(ValueError):
+    """The script has an unknown knob or a value out of range; the text names it."""
+
+
+class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model's behaviour; times are in seconds. `input` is the whole prompt, cached tokens included."""
+
+    tokens: Count = 20
+    text: str | None = None
+    odd: bool = False
+    thinking: Count = 0
+    finish: str = "stop"
+    usage: Literal["default", "end", "every", "none"] = "default"
+    input: Count = 12
+    cached: Count = 0
+    cache_write: Count = 0
+    headers: Seconds = 0
+    first: Seconds = 0
+    gap: Seconds = 0
+    coalesce: Annotated[int, Meta(ge=1)] = 1
+    chunk: Count = 0
+    crlf: bool = False
+    status: Annotated[int, Meta(ge=200, le=599)] = 200
+    retry_after: str | None = None
+    fault: Fault | None = None
+    after: Count = 3
+    fail: Count = 0
+
+    def __post_init__(self) -> None:
+        if self.cached + self.cache_write > self.input:
+            raise ValueError("input includes cached and cache_write")
+
+    @property
+    def output(self) -> int:
+        """The tokens of the whole answer, reasoning included."""
+        return self.thinking + len(answer_tokens(self))
+
+    def healthy(self) -> "Script":
+        """The same answer without its fault."""
+        return msgspec.structs.replace(self, status=200, fault=None)
+
+
+def answer_text(script: Script | str) -> str:
+    """The whole text of the answer, as far as no fault cuts it short."""
+    return "".join(answer_tokens(_script(script)))
+
+
+def partial_text(script: Script | str) -> str:
+    """The text sent before the script's fault."""
+    script = _script(script)
+    return "".join(answer_tokens(script)[: script.after])
+
+
+def thinking_text(script: Script | str) -> str:
+    """The reasoning sent before the text, where the format shows any."""
+    return "".join(thinking_tokens(_script(script)))
+
+
+def parse(text: str) -> Script:
+    """The script of `knob=value,word&...` or of a JSON object. Raises ScriptError."""
+    try:
+        knobs = msgspec.json.decode(text, type=dict[str, Any]) if text.startswith("{") else _knobs(text)
+        for name in ("headers", "first", "gap"):
+            if isinstance(knobs.get(name), str):
+                knobs[name] = _seconds(knobs[name])
+        if knobs.get("fail") and not {"status", "fault"} & knobs.keys():
+            knobs["status"] = 500
+        return msgspec.convert(knobs, Script, strict=False)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ScriptError(f"mock script: {error}") from error
+
+
+def choose(model: str, header: str | None = None) -> Script:
+    """The script that the header or the model's name asks for, or the default one.
+
+    `llama3.2:1b` is a plain name: what follows the colon is a script where it looks like one, or where
+    the name is `mock`, so that a mistyped word is not taken for a name. Raises ScriptError.
+    """
+    if header is not None:
+        return parse(header)
+    name, _, tail = model.rpartition(":")
+    first = re.split("[,&]", tail)[0]
+    looks_like_one = "=" in tail or re.fullmatch(r"\d{3}", first) or first in get_args(Fault) + SWITCHES
+    return parse(tail) if name == "mock" or (name and looks_like_one) else Script()
+
+
+@lru_cache(maxsize=64)
+def answer_tokens(script: Script) -> tuple[str, ...]:
+    if script.text is not None:
+        return tuple(re.findall(r"\s*\S+|\s+$", script.text))
+    return _say(ODD_WORDS if script.odd else WORDS, script.tokens)
+
+
+def thinking_tokens(script: Script) -> tuple[str, ...]:
+    return _say(WORDS[::-1], script.thinking)
+
+
+def _say(words: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return tuple((" " if i else "") + words[i % len(words)] for i in range(count))
+
+
+def _script(script: Script | str) -> Script:
+    return parse(script) if isinstance(script, str) else script
+
+
+def _knobs(text: str) -> dict[str, Any]:
+    knobs: dict[str, Any] = {}
+    for item in filter(None, re.split("[,&]", text)):
+        name, equals, value = item.partition("=")
+        if equals:
+            knobs[name] = unquote(value)
+        elif name.isdigit():
+            knobs["status"] = name
+        elif name in SWITCHES:
+            knobs[name] = True
+        else:
+            knobs["fault"] = name
+    return knobs
+
+
+def _seconds(text: str) -> float:
+    if text.endswith("ms"):
+        return float(text[:-2]) / 1000
+    return float(text.removesuffix("s"))

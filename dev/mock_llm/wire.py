@@ -1,0 +1,112 @@
+"""What a provider's format has to offer the server, and what the four of them share."""
+
+import re
+from collections.abc import Mapping
+from json import dumps
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from dev.mock_llm.scripts import Script
+
+VENDOR_WORDS = "The vendor's own words, for org-mock-7f3a"
+"""Stands in the message of every scripted error: wherever else it turns up, an error has leaked."""
+
+SSE = "text/event-stream; charset=utf-8"
+JSON = "application/json"
+
+
+class Refusal(Exception):
+    """The vendor would not have taken this request; `param` is the field at fault, where one is."""
+
+    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+
+
+class Question(Struct, frozen=True):
+    """All of a checked request that an answer depends on."""
+
+    model: str
+    script: Script
+    stream: bool = True
+    include_usage: bool = False
+
+
+class Answer(Struct, frozen=True):
+    """The bytes of a body, one item an event: what precedes the first token, the tokens, the end.
+
+    `end` is never empty. A body in one piece is all `end`.
+    """
+
+    content_type: str
+    opening: tuple[bytes, ...] = ()
+    thinking: tuple[bytes, ...] = ()
+    text: tuple[bytes, ...] = ()
+    end: tuple[bytes, ...] = ()
+
+
+class Format(Protocol):
+    """One vendor's HTTP API. `ping`, `error_event` and `bad_event` are events, `endless` starts one."""
+
+    ping: bytes
+    bad_event: bytes
+    endless: bytes
+
+    @property
+    def error_event(self) -> bytes: ...
+
+    def __hash__(self) -> int: ...
+
+    def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:
+        """Raises Refusal where the vendor would refuse the request."""
+
+    def question(self, body: dict[str, Any], script: Script) -> Question: ...
+
+    def answer(self, question: Question) -> Answer: ...
+
+    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
+        """The status, as far as the vendor knows it, and the JSON body of an error."""
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as the vendors write it: UTF-8 and not escapes, but for lone surrogates, which UTF-8 has not."""
+    text = dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+
+
+def check_fields(body: dict[str, Any], known: str, sentence: str) -> None:
+    """Refuses what is not among the known names; `sentence` has a place for the name."""
+    for name in body.keys() - known.split():
+        raise Refusal(400, sentence.format(name), name)
+
+
+def check_messages(body: dict[str, Any], roles: frozenset[str]) -> list[dict[str, Any]]:
+    """The messages, which must be there, with a role each that the vendor knows and some content."""
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise Refusal(400, "model: Field required", "model")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise Refusal(400, "messages: at least one message is required", "messages")
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in roles:
+            raise Refusal(400, f"messages.{i}.role: one of {', '.join(sorted(roles))}", "messages")
+        if not isinstance(message.get("content"), str | list):
+            raise Refusal(400, f"messages.{i}.content: a string or a list of parts", "messages")
+    return messages
+
+
+def check_number(body: dict[str, Any], name: str, low: float, high: float) -> None:
+    value = body.get(name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise Refusal(400, f"{name}: a number from {low:g} to {high:g}", name)
+
+
+def check_tokens(body: dict[str, Any], name: str) -> None:
+    value = body.get(name)
+    if name in body and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise Refusal(400, f"{name}: a whole number, 1 or more", name)

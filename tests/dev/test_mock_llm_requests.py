@@ -1,0 +1,271 @@
+"""Which requests the mock refuses, as the vendors would, and what it keeps of those that came in."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from dev.mock_llm import MockLLM, Recorded
+
+USER = {"role": "user", "content": "Hello"}
+ASSISTANT = {"role": "assistant", "content": "Hi"}
+ANTHROPIC = "/v1/messages"
+OPENAI = "/v1/chat/completions"
+NVIDIA = "/nvidia/v1/chat/completions"
+OLLAMA = "/ollama/api/chat"
+BODIES: dict[str, dict[str, Any]] = {
+    ANTHROPIC: {"model": "mock", "messages": [USER], "max_tokens": 9},
+    OPENAI: {"model": "mock", "messages": [USER]},
+    NVIDIA: {"model": "mock", "messages": [USER]},
+    OLLAMA: {"model": "mock", "messages": [USER]},
+}
+HEADERS = {"x-api-key": "key", "anthropic-version": "2023-06-01", "authorization": "Bearer key"}
+
+
+def post(
+    path: str, change: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+) -> tuple[httpx.Response, Recorded]:
+    """The answer to a valid request with `change` made to its body, and what the mock kept of it."""
+
+    async def scenario() -> tuple[httpx.Response, Recorded]:
+        async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url) as client:
+            sent = HEADERS if headers is None else headers
+            response = await client.post(path, headers=sent, json=BODIES[path] | (change or {}))
+            return response, mock.requests[-1]
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        (ANTHROPIC, {"system": "Be brief.", "temperature": 0.7}),
+        (ANTHROPIC, {"messages": [USER, ASSISTANT, USER], "stream": True}),
+        (ANTHROPIC, {"model": "claude-sonnet-4-6", "temperature": 1}),
+        (ANTHROPIC, {"model": "claude-sonnet-5-5"}),
+        (OPENAI, {"max_tokens": 9, "temperature": 2}),
+        (OPENAI, {"model": "gpt-5.5", "max_completion_tokens": 9}),
+        (OPENAI, {"model": "openchat", "max_tokens": 9}),
+        (OPENAI, {"messages": [{"role": "system", "content": "Be brief."}, USER]}),
+        (NVIDIA, {"max_tokens": 9, "stream": True, "stream_options": {"include_usage": True}}),
+        (OLLAMA, {"options": {"num_predict": 9, "temperature": 0.7}}),
+    ],
+)
+def test_a_valid_request_is_answered(path, change):
+    response, recorded = post(path, change)
+    assert (response.status_code, recorded.outcome, recorded.refusal) == (200, "answered", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "reason"),
+    [
+        (ANTHROPIC, {"max_tokens": 0}, "max_tokens: a whole number, 1 or more"),
+        (ANTHROPIC, {"max_tokens": True}, "max_tokens: a whole number, 1 or more"),
+        (ANTHROPIC, {"messages": []}, "messages: at least one message is required"),
+        (
+            ANTHROPIC,
+            {"messages": [ASSISTANT]},
+            'messages: roles must alternate, and the first must be "user"',
+        ),
+        (
+            ANTHROPIC,
+            {"messages": [USER, USER]},
+            'messages: roles must alternate, and the first must be "user"',
+        ),
+        (ANTHROPIC, {"messages": [{"role": "user", "content": ""}]}, "messages.0: content must not be empty"),
+        (
+            ANTHROPIC,
+            {"messages": [{"role": "system", "content": "?"}]},
+            "messages.0.role: one of assistant, user",
+        ),
+        (ANTHROPIC, {"max_completion_tokens": 9}, "max_completion_tokens: Extra inputs are not permitted"),
+        (ANTHROPIC, {"temperature": 1.5}, "temperature: a number from 0 to 1"),
+        (OPENAI, {"model": ""}, "model: Field required"),
+        (
+            OPENAI,
+            {"model": "gpt-5.5", "max_tokens": 9},
+            "Use 'max_completion_tokens' instead with this model.",
+        ),
+        (
+            OPENAI,
+            {"model": "gpt-6-sol", "max_tokens": 9},
+            "Use 'max_completion_tokens' instead with this model.",
+        ),
+        (
+            OPENAI,
+            {"model": "o3-mini", "max_tokens": 9},
+            "Use 'max_completion_tokens' instead with this model.",
+        ),
+        (
+            OPENAI,
+            {"max_tokens": 9, "max_completion_tokens": 9},
+            "max_tokens and max_completion_tokens cannot both be set.",
+        ),
+        (OPENAI, {"system": "Be brief."}, "Unrecognized request argument supplied: system"),
+        (OPENAI, {"stream_options": {}}, "stream_options is only allowed when stream is enabled."),
+        (OPENAI, {"messages": [{"role": "user"}]}, "messages.0.content: a string or a list of parts"),
+        (NVIDIA, {"max_completion_tokens": 9}, "Unsupported parameter: max_completion_tokens"),
+        (OLLAMA, {"max_tokens": 9}, "unknown field max_tokens"),
+        (OLLAMA, {"options": [9]}, "options must be an object"),
+        (OPENAI, {"model": "mock:tokns=9"}, "mock script: Object contains unknown field `tokns`"),
+    ],
+)
+def test_an_invalid_request_is_refused_with_400(path, change, reason):
+    response, recorded = post(path, change)
+    assert (response.status_code, recorded.outcome, recorded.refusal) == (400, "refused", reason)
+    error = response.json()["error"]
+    assert reason == (error if path == OLLAMA else error["message"])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-sonnet-5-5",
+        "claude-opus-5",
+        "claude-fable-5-1",
+        "claude-haiku-5-5",
+        "claude-opus-4-7",
+        "claude-opus-4-8",
+    ],
+)
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+def test_the_newest_claude_models_take_no_sampling_parameters(model, name):
+    response, _ = post(ANTHROPIC, {"model": model, name: 1})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == f"`{name}` is not supported for this model"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (ANTHROPIC, {"anthropic-version": "2023-06-01"}, 401),
+        (ANTHROPIC, {"x-api-key": "key"}, 400),
+        (OPENAI, {}, 401),
+        (OPENAI, {"authorization": "Bearer"}, 401),
+        (NVIDIA, {"x-api-key": "key"}, 401),
+        (OLLAMA, {}, 200),
+    ],
+)
+def test_the_headers_that_the_vendor_wants_must_be_there(path, headers, status):
+    assert post(path, headers=headers)[0].status_code == status
+
+
+def test_anthropic_demands_max_tokens():
+    async def scenario() -> Any:
+        async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
+            return await client.post(ANTHROPIC, json={"model": "mock", "messages": [USER]})
+
+    assert asyncio.run(scenario()).json()["error"]["message"] == "max_tokens: Field required"
+
+
+def test_what_is_not_a_json_object_is_refused():
+    async def scenario() -> Any:
+        async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
+            as_text = await client.post(OPENAI, content=b"{}", headers={"content-type": "text/plain"})
+            broken = await client.post(OPENAI, content=b"{", headers={"content-type": "application/json"})
+            a_list = await client.post(OPENAI, json=[])
+            wrong_route = await client.post("/v1/complete", json={})
+            wrong_method = await client.get(OPENAI)
+            return [r.status_code for r in (as_text, broken, a_list, wrong_route, wrong_method)], mock.refused
+
+    assert asyncio.run(scenario()) == ([400, 400, 400, 404, 404], 5)
+
+
+def test_connections_are_reused_and_counted():
+    async def scenario() -> Any:
+        async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
+            for path in (OPENAI, NVIDIA, OLLAMA):
+                await client.post(path, json=BODIES[path])
+            await client.post(OPENAI, json=BODIES[OPENAI] | {"model": "mock:500"})
+            await client.post(OPENAI, json={})
+            return mock.hits, mock.connections
+
+    assert asyncio.run(scenario()) == (5, 1)
+
+
+def test_a_client_that_leaves_in_mid_answer_is_counted_as_aborted():
+    async def scenario() -> Any:
+        async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
+            body = BODIES[OPENAI] | {"model": "mock:hang", "stream": True}
+            async with client.stream("POST", OPENAI, json=body) as response:
+                await anext(response.aiter_bytes())
+                assert mock.open == 1
+            await asyncio.wait_for(mock.idle(), 5)
+            return mock.open, mock.aborted, mock.requests[-1].outcome
+
+    assert asyncio.run(scenario()) == (0, 1, "aborted")
+
+
+def test_a_client_that_leaves_with_much_of_the_answer_unread_is_noticed_at_once():
+    async def scenario() -> Any:
+        async with MockLLM() as mock:
+            _, writer = await asyncio.open_connection("127.0.0.1", int(mock.url.rpartition(":")[2]))
+            body = (
+                b'{"model":"mock:tokens=50000,coalesce=1000","messages":[{"role":"user","content":"Hello"}]}'
+            )
+            head = b"POST /api/chat HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\n"
+            writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+            await asyncio.wait_for(mock.busy(), 5)
+            writer.write_eof()
+            await asyncio.wait_for(mock.idle(), 5)
+            writer.transport.abort()
+            return mock.aborted
+
+    assert asyncio.run(scenario()) == 1
+
+
+def test_a_request_sent_before_the_last_answer_is_answered_after_it():
+    async def scenario() -> Any:
+        async with MockLLM() as mock:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(mock.url.rpartition(":")[2]))
+            writer.write(b"POST /_mock/reset HTTP/1.1\r\nhost: mock\r\n\r\n" * 2)
+            answers = [await asyncio.wait_for(reader.readuntil(b"{}"), 5) for _ in range(2)]
+            writer.transport.abort()
+            return answers
+
+    assert [answer[:15] for answer in asyncio.run(scenario())] == [b"HTTP/1.1 200 OK"] * 2
+
+
+def test_what_is_not_http_is_refused():
+    async def scenario() -> Any:
+        async with MockLLM() as mock:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(mock.url.rpartition(":")[2]))
+            writer.write(b"\x16\x03\x01 a TLS client\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 5)
+            writer.transport.abort()
+            return answer
+
+    assert asyncio.run(scenario()).startswith(b"HTTP/1.1 400 ")
+
+
+def test_only_the_last_200_requests_are_kept():
+    async def scenario() -> Any:
+        async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
+            for i in range(201):
+                await client.post(OLLAMA, json={"n": i})
+            return mock.hits, len(mock.requests), mock.requests[0].json
+
+    assert asyncio.run(scenario()) == (201, 200, {"n": 1})
+
+
+def test_the_last_request_can_be_looked_at():
+    _, recorded = post(OPENAI, {"temperature": 0.5})
+    assert (recorded.method, recorded.path, recorded.model) == ("POST", OPENAI, "mock")
+    assert recorded.headers["authorization"] == "Bearer key"
+    assert recorded.json["temperature"] == 0.5
+
+
+def test_it_ends_with_requests_still_open_and_does_not_count_them_as_aborted():
+    async def scenario() -> Any:
+        async with httpx.AsyncClient(headers=HEADERS) as client:
+            async with MockLLM() as mock:
+                asking = asyncio.create_task(
+                    client.post(mock.url + OPENAI, json=BODIES[OPENAI] | {"model": "mock:no-headers"})
+                )
+                await asyncio.wait_for(mock.busy(), 5)
+            with pytest.raises(httpx.HTTPError):
+                await asking
+            return mock.open, mock.aborted
+
+    assert asyncio.run(scenario()) == (0, 0)
