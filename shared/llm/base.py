@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from shared import errors
 from shared.errors import UpstreamError
 from shared.events import Event
 
@@ -72,3 +73,23 @@ class Provider(Protocol):
 
     def error(self, status: int, body: bytes) -> UpstreamError:
         """The error of an answer with another status than 200; `body` may be cut at 64 KiB."""
+
+
+def error_for_status(status: int) -> UpstreamError:
+    """The error of an answer whose status says it all; what the vendor wrote beside it stays there."""
+    rejected = 300 <= status < 500  # a redirect, too: our base URL is wrong
+    kind = _ERRORS.get(status, errors.UpstreamRejected if rejected else UpstreamError)
+    return kind(f"the model provider answered {status}")
+
+
+_ERRORS: Mapping[int, type[UpstreamError]] = {
+    401: errors.UpstreamAuth,
+    402: errors.UpstreamAuth,  # not paid for: as with a key, only whoever holds the account can help
+    403: errors.UpstreamAuth,
+    408: errors.UpstreamTimeout,
+    409: UpstreamError,
+    429: errors.UpstreamRateLimited,
+    503: errors.UpstreamOverloaded,
+    504: errors.UpstreamTimeout,
+    529: errors.UpstreamOverloaded,
+}

@@ -1,0 +1,280 @@
+"""One contract for every provider, against every script of the mock, over real connections."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from dev.mock_llm import MockLLM, answer_text, partial_text, thinking_text
+from shared import config
+from shared.errors import UpstreamError
+from shared.events import Failed, Finished, TextDelta, ThinkingDelta, Usage
+from shared.llm.base import ChatMessage, ChatRequest
+from shared.llm.client import ModelClient
+from shared.llm.scripted import ScriptedTransport, answer_to
+
+PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
+CHAT = ChatRequest(model="", messages=(ChatMessage("user", "Hi"),), system="Be kind.", temperature=0.7)
+
+
+def settings(mock):
+    return config.load(
+        {
+            "DATABASE_URL": "unused",
+            "JWT_SECRET": "unused",
+            "ANTHROPIC_API_KEY": "key",
+            "ANTHROPIC_BASE_URL": mock.anthropic_url,
+            "OPENAI_API_KEY": "key",
+            "OPENAI_BASE_URL": mock.openai_url,
+            "NVIDIA_API_KEY": "key",
+            "NVIDIA_BASE_URL": mock.nvidia_url,
+            "OLLAMA_BASE_URL": mock.ollama_url,
+        }
+    )
+
+
+def run(scenario, **options):
+    async def main():
+        async with MockLLM() as mock:
+            client = ModelClient(settings(mock), **options)
+            try:
+                return await scenario(mock, client)
+            finally:
+                await client.aclose()
+
+    return asyncio.run(main())
+
+
+async def start(client, *models, seconds=2.0, chat=CHAT):
+    return await client.start(chat, models, asyncio.get_running_loop().time() + seconds)
+
+
+async def events_of(answer):
+    events = [event async for batch in answer for event in batch]
+    await answer.aclose()
+    return events
+
+
+def ask(model, **options):
+    async def scenario(mock, client):
+        return await events_of(await start(client, model))
+
+    return run(scenario, **options)
+
+
+def text_of(events):
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "script",
+    ["tokens=10", "tokens=10,crlf", "tokens=5,chunk=1", "tokens=40,coalesce=7", "tokens=5,usage=every"],
+)
+def test_a_whole_answer_is_its_text_its_usage_and_one_finish(provider, script):
+    *events, end = ask(f"{provider}/mock:{script}")
+    assert text_of(events) == answer_text(script)
+    assert end == Finished("stop")
+    usage = [event for event in events if isinstance(event, Usage)][-1]
+    assert (usage.input, usage.output, usage.estimated) == (12, len(answer_text(script).split()), False)
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "nvidia", "ollama"])
+def test_thinking_is_kept_apart_from_the_text(provider):
+    events = ask(f"{provider}/mock:tokens=3,thinking=4")
+    thinking = "".join(event.text for event in events if isinstance(event, ThinkingDelta))
+    assert thinking == thinking_text("thinking=4")
+    assert text_of(events) == answer_text("tokens=3")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_odd_characters_do_not_break_an_answer(provider):
+    *events, end = ask(f"{provider}/mock:odd")
+    assert end == Finished("stop")
+    text = text_of(events)
+    assert "\0" not in text
+    assert text.encode()
+    assert "[DONE]" in text
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_the_reason_of_the_end_is_passed_on(provider, finish):
+    if (provider, finish) == ("ollama", "content_filter"):
+        pytest.skip("Ollama has no such reason")
+    assert ask(f"{provider}/mock:tokens=2,finish={finish}")[-1] == Finished(finish)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("error", None),
+        ("truncate", "upstream_truncated"),
+        ("cut", "upstream_truncated"),
+        ("reset", "upstream_truncated"),
+        ("bad-json", "upstream_invalid"),
+        ("endless-line", "upstream_invalid"),
+    ],
+)
+def test_an_answer_that_breaks_off_ends_with_one_failure(provider, fault, code):
+    *events, end = ask(f"{provider}/mock:tokens=10,after=4,fault={fault}")
+    assert text_of(events) == partial_text(f"tokens=10,after=4,fault={fault}")
+    assert isinstance(end, Failed)
+    assert end.code == code if code else end.code in {"upstream_error", "upstream_overloaded"}
+    assert not any(isinstance(event, Failed | Finished) for event in events)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("400", "upstream_rejected"),
+        ("401", "upstream_auth"),
+        ("404", "upstream_rejected"),
+        ("429", "upstream_rate_limited"),
+        ("429,retry_after=60", "upstream_rate_limited"),
+        ("500", "upstream_error"),
+        ("529", "upstream_overloaded"),
+        ("no-headers", "upstream_timeout"),
+    ],
+)
+def test_a_refusal_is_one_of_our_errors_in_our_words(provider, script, code):
+    async def scenario(mock, client):
+        with pytest.raises(UpstreamError) as caught:
+            await start(client, f"{provider}/mock:{script}", seconds=0.5)
+        assert caught.value.code == code
+        assert "mock" not in caught.value.message
+        await mock.idle()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "script", ["500,fail=2", "529,fail=1", "429,retry_after=0.1,fail=1", "error,after=0,fail=1"]
+)
+def test_what_is_worth_retrying_is_retried_before_the_first_token(provider, script):
+    async def scenario(mock, client):
+        events = await events_of(await start(client, f"{provider}/mock:tokens=3,{script}"))
+        assert text_of(events) == answer_text("tokens=3")
+        assert mock.hits == int(script[-1]) + 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("model", "hits"),
+    [
+        ("anthropic/mock:401", 1),
+        ("openai/mock:400", 1),
+        ("openai/mock:429,retry_after=30", 1),
+        # Without a time to wait for it is Anthropic's spending cap.
+        ("anthropic/mock:429", 1),
+        ("openai/mock:tokens=5,after=2,fault=error", 1),
+    ],
+)
+def test_what_is_not_worth_retrying_is_asked_once(model, hits):
+    async def scenario(mock, client):
+        with contextlib.suppress(UpstreamError):
+            await events_of(await start(client, model))
+        assert mock.hits == hits
+
+    run(scenario)
+
+
+def test_a_fallback_gets_a_share_of_the_time_when_the_first_is_silent():
+    async def scenario(mock, client):
+        began = time.monotonic()
+        answer = await start(client, "openai/mock:no-headers", "ollama/mock:tokens=2", seconds=1)
+        assert answer.target.name == "ollama/mock:tokens=2"
+        assert time.monotonic() - began < 1
+        await events_of(answer)
+        await mock.idle()
+        assert mock.aborted == 1
+
+    run(scenario)
+
+
+def test_a_connection_serves_turn_after_turn():
+    async def scenario(mock, client):
+        for _ in range(5):
+            await events_of(await start(client, "openai/mock:tokens=3"))
+        assert (mock.hits, mock.connections) == (5, 1)
+
+    run(scenario)
+
+
+def test_after_a_long_idle_time_a_new_connection_is_made():
+    clock = [1000.0]
+
+    async def scenario(mock, client):
+        await events_of(await start(client, "openai/mock:tokens=3"))
+        clock[0] += 3600
+        await events_of(await start(client, "openai/mock:tokens=3"))
+        assert (mock.hits, mock.connections) == (2, 2)
+
+    run(scenario, now=lambda: clock[0])
+
+
+def test_closing_an_answer_early_hangs_up_on_the_provider():
+    async def scenario(mock, client):
+        answer = await start(client, "anthropic/mock:tokens=1000,gap=10ms")
+        async for _ in answer:
+            break
+        await answer.aclose()
+        await mock.idle()
+        assert mock.aborted == 1
+
+    run(scenario)
+
+
+def test_sampling_parameters_are_left_out_where_a_model_refuses_them():
+    async def scenario(mock, client):
+        # The mock refuses them for this model as Anthropic does, and knows its output limit.
+        await events_of(await start(client, "anthropic/claude-sonnet-5-5"))
+        assert "temperature" not in mock.requests[-1].json
+        await events_of(await start(client, "anthropic/claude-haiku-4-5"))
+        assert mock.requests[-1].json["temperature"] == 0.7
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ("openai/gpt-6-luna:tokens=1", "max_completion_tokens"),
+        ("openai/some-local-model", "max_tokens"),
+        ("nvidia/gpt-oss", "max_tokens"),
+    ],
+)
+def test_the_token_limit_has_the_name_that_the_server_knows(model, field):
+    async def scenario(mock, client):
+        await events_of(await start(client, model))
+        assert {"max_tokens", "max_completion_tokens"} & set(mock.requests[-1].json) == {field}
+
+    run(scenario)
+
+
+def test_the_scripted_model_answers_the_question_with_usage():
+    paces = []
+
+    async def no_pace(seconds):
+        paces.append(seconds)
+
+    async def main():
+        client = ModelClient(
+            config.load({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=ScriptedTransport(no_pace)
+        )
+        chat = ChatRequest(model="", messages=(ChatMessage("user", "How do I rest?"),))
+        *events, end = await events_of(await start(client, "scripted/echo", chat=chat))
+        await client.aclose()
+        assert text_of(events) == answer_to("How do I rest?")
+        assert answer_to("How do I rest?") != answer_to("How do I run?")
+        usage = events[-1]
+        assert isinstance(usage, Usage)
+        assert usage.output == len(paces) - 1 == sum(isinstance(event, TextDelta) for event in events)
+        assert end == Finished("stop")
+
+    asyncio.run(main())

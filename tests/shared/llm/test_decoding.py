@@ -1,0 +1,126 @@
+import msgspec
+import pytest
+
+from shared.events import Event, Failed, Finished, TextDelta, ThinkingDelta
+from shared.llm.anthropic import Anthropic
+from shared.llm.base import Provider
+from shared.llm.decoding import count, parse
+from shared.llm.ollama import Ollama
+from shared.llm.openai import OpenAI
+
+# For each provider: a delta of text, one of thinking, and the end. %b stands between quotes of JSON.
+FORMATS = {
+    "anthropic": (
+        Anthropic(),
+        b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"%b"}}\n\n',
+        b'data: {"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"%b"}}\n\n',
+        b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n'  # noqa: ISC004
+        b'data: {"type":"message_stop"}\n\n',
+    ),
+    "openai": (
+        OpenAI(max_tokens_field="max_tokens"),
+        b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"reasoning_content":"%b"}}]}\n\n',
+        b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    ),
+    "ollama": (
+        Ollama(),
+        b'{"message":{"content":"%b"},"done":false}\n',
+        b'{"message":{"content":"","thinking":"%b"},"done":false}\n',
+        b'{"done":true,"done_reason":"stop"}\n',
+    ),
+}
+PROVIDERS = pytest.mark.parametrize(
+    ("provider", "text", "thinking", "end"), FORMATS.values(), ids=FORMATS.keys()
+)
+
+
+def decode(provider: Provider, *reads: bytes) -> list[Event]:
+    decoder = provider.decoder()
+    return [event for read in reads for event in decoder.feed(read)] + decoder.close()
+
+
+@PROVIDERS
+@pytest.mark.parametrize(
+    ("letters", "clean"),
+    [
+        (rb"a\u0000b", "a\ufffdb"),
+        (b"a\0b", "a\ufffdb"),
+        (rb"a\ud800b", "a\ufffdb"),
+        (rb"\udc00", "\ufffd"),
+        (rb"\ude00\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\ud83d\ude00", "\U0001f600"),
+        (b"a\xffb", "a\ufffdb"),
+        (rb"a\nb\tc", "a\nb\tc"),
+        (b"a\tb", "a\tb"),
+        (rb"\u2028 [DONE]", "\u2028 [DONE]"),
+        ("Grüß dich \u200d 😀".encode(), "Grüß dich \u200d 😀"),
+    ],
+)
+def test_text_comes_out_storable(provider, text, thinking, end, letters, clean):
+    assert decode(provider, text % letters, end) == [TextDelta(clean), Finished("stop")]
+    assert decode(provider, thinking % letters, end) == [ThinkingDelta(clean), Finished("stop")]
+
+
+@PROVIDERS
+def test_the_halves_of_a_character_in_two_deltas_are_joined(provider, text, thinking, end):
+    halves = [text % rb"a\ud83d", text % rb"\ude00b", end]
+    whole = [TextDelta("a"), TextDelta("\U0001f600b"), Finished("stop")]
+    assert decode(provider, *halves) == decode(provider, b"".join(halves)) == whole
+    alone = [text % rb"\ud83d", text % rb"\ude00", end]
+    assert decode(provider, *alone) == [TextDelta("\U0001f600"), Finished("stop")]
+
+
+@PROVIDERS
+def test_half_a_character_is_replaced_when_its_other_half_does_not_come(provider, text, thinking, end):
+    half = text % rb"a\ud83d"
+    assert decode(provider, half, text % b"b", text % b"c", end) == [
+        TextDelta("a"),
+        TextDelta("\ufffdb"),
+        TextDelta("c"),
+        Finished("stop"),
+    ]
+    assert decode(provider, half, half, end) == [
+        TextDelta("a"),
+        TextDelta("\ufffda"),
+        TextDelta("\ufffd"),
+        Finished("stop"),
+    ]
+    assert decode(provider, half, thinking % rb"\ude00", end) == [
+        TextDelta("a"),
+        TextDelta("\ufffd"),
+        ThinkingDelta("\ufffd"),
+        Finished("stop"),
+    ]
+
+
+@PROVIDERS
+def test_half_a_character_at_the_end_is_replaced(provider, text, thinking, end):
+    assert decode(provider, thinking % rb"\ud83d", end) == [ThinkingDelta("\ufffd"), Finished("stop")]
+    events = decode(provider, text % rb"\ud83d")
+    assert events[0] == TextDelta("\ufffd")
+    assert isinstance(events[1], Failed)
+
+
+@PROVIDERS
+def test_every_character_is_its_own_or_replaced(provider, text, thinking, end):
+    letters = "".join(f"\\u{unit:04x}" for unit in range(0x10000)).encode()
+    [delta, _] = decode(provider, text % letters, end)
+    assert isinstance(delta, TextDelta)
+    assert "\0" not in delta.text
+    delta.text.encode()
+    # The one pair among the surrogates in order is the last high one with the first low one.
+    assert len(delta.text) == 0x10000 - 1
+    assert delta.text.count("\ufffd") == 1 + (0x800 - 2) + 1
+
+
+def test_parsing_gives_none_for_what_is_no_such_value():
+    numbers = msgspec.json.Decoder(list[int])
+    assert parse(numbers, b"[1]") == [1]
+    assert parse(numbers, b'["1", 2.0]') == [1, 2]
+    for data in (b"", b"[", b"{}", b'["x"]', b"[1e999]", b"[NaN]", b"[" * 100_000, b"[" + b"9" * 5000 + b"]"):
+        assert parse(numbers, data) is None
+
+
+def test_counts_fit_their_column():
+    assert [count(tokens) for tokens in (None, -1, 0, 7, 10**30)] == [0, 0, 0, 7, 2_147_483_647]
