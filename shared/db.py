@@ -1,0 +1,161 @@
+"""Postgres: connections that outlive a freeze, a bound on every wait, and one round trip a call.
+
+Every call is one transaction, over before it returns: nothing is held while a model streams. What
+the statements say is the business of each function's `store.py`.
+"""
+
+import asyncio
+import contextlib
+import select
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row, scalar_row
+
+from shared.errors import Unavailable
+from shared.logs import logger
+
+Row: TypeAlias = dict[str, Any]
+Connection: TypeAlias = psycopg.AsyncConnection[Row]
+T = TypeVar("T")
+
+# Idle for longer than this, a connection is not trusted: a function may have been frozen meanwhile,
+# and network gear forgets silent connections (NAT gateways after 350 s) without telling either end.
+_TRUSTED_IDLE_SECONDS = 60.0
+# How long Postgres is given to confirm a cancel before the connection is closed under it.
+_CANCEL_SECONDS = 0.2
+_ATTEMPTS = 3
+# Worth another attempt, as the transaction did not happen: serialization failure and deadlock.
+_CONTENTION = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+
+
+class Database:
+    """A small pool. `timeout` bounds a whole call in seconds, waiting for a connection included.
+
+    A statement may run twice, if the connection is lost before the answer arrives: it must be safe
+    to repeat, which ids made by the caller and `on conflict` give. `now` is the wall clock; a
+    monotonic one may stand still while a function is frozen.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 10,
+        timeout: float = 2.5,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._now = now
+        self._idle: list[tuple[Connection, float]] = []
+        self._free = asyncio.Semaphore(max_connections)
+
+    async def call(self, query: str, params: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None. For functions that act as a user by themselves."""
+
+        async def work(connection: Connection) -> Any:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return await (await cursor.execute(query.encode(), params)).fetchone()
+
+        return await self._run(work)
+
+    async def fetch(self, user_id: UUID, query: str, params: Sequence[Any] = ()) -> list[Row]:
+        """All rows, acting as one user.
+
+        Both statements go out together, and what lies between two syncs of a pipeline is one
+        transaction, so the user's id is gone when it ends.
+        """
+
+        async def work(connection: Connection) -> list[Row]:
+            async with connection.pipeline():
+                await connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
+                cursor = await connection.execute(query.encode(), params)
+            return await cursor.fetchall()
+
+        return await self._run(work)
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop()[0].close()
+
+    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        task = asyncio.ensure_future(self._attempt(work))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._timeout)
+        except asyncio.CancelledError:
+            await _abandon(task)
+            raise
+        if not done:
+            await _abandon(task)
+            logger.error("database did not answer in time", timeout=self._timeout)
+            raise Unavailable("the database did not answer in time")
+        return task.result()
+
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._free:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    connection = await self._acquire()
+                    try:
+                        return await work(connection)
+                    finally:
+                        await self._release(connection)
+                except _CONTENTION:
+                    if attempt == _ATTEMPTS:
+                        logger.exception("database transaction kept colliding")
+                        raise Unavailable("the database is too busy") from None
+                except psycopg.OperationalError as error:
+                    # A query that was refused has an SQLSTATE of its own and will be refused again;
+                    # classes 08 and 57 (shutdown, terminated) are about the connection.
+                    lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57"}
+                    logger.warning("database connection lost", attempt=attempt, sqlstate=error.sqlstate)
+                    if attempt == _ATTEMPTS or not lost:
+                        raise Unavailable("the database cannot be reached") from error
+                    await asyncio.sleep(0.05 * attempt)
+        raise AssertionError
+
+    async def _acquire(self) -> Connection:
+        while self._idle:
+            connection, since = self._idle.pop()
+            if self._now() - since <= _TRUSTED_IDLE_SECONDS and _is_alive(connection):
+                return connection
+            connection.pgconn.finish()
+        return await psycopg.AsyncConnection.connect(
+            self._url,
+            autocommit=True,
+            prepare_threshold=None,  # RDS Proxy pins a connection that prepares
+            row_factory=dict_row,
+            application_name="serverless-chat",
+        )
+
+    async def _release(self, connection: Connection) -> None:
+        if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            self._idle.append((connection, self._now()))
+        else:
+            connection.pgconn.finish()
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Whether an idle connection has not been closed by the other end, as far as is known here."""
+    try:
+        while select.select([connection.pgconn.socket], [], [], 0)[0]:
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+async def _abandon(task: asyncio.Future[Any]) -> None:
+    """Ends a query that nobody waits for. A first cancel asks Postgres to stop; should it not even
+    answer to that, a second one makes psycopg close the connection at once."""
+    for _ in range(2):
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+        if task.done():
+            break
+    with contextlib.suppress(BaseException):
+        task.exception()
