@@ -17,6 +17,18 @@ $(READY): requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	@touch $@
 
+run: setup ## start Postgres and both functions on one port (PORT=8787)
+	@exec $(BIN)/python -m dev.server
+
+token: setup ## print a signed token for the local server (USER_ID=uuid)
+	@$(BIN)/python -m dev.token
+
+mock-llm: setup ## start the mock providers (PORT=8788)
+	@exec $(BIN)/python -m dev.mock_llm --port $${PORT:-8788}
+
+migrate: setup ## apply the migrations to MIGRATION_DATABASE_URL
+	@$(BIN)/python -m migrations.migrate
+
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,4 +47,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: help setup check format test lock
+.PHONY: help setup run token mock-llm migrate check format test lock

@@ -1,0 +1,64 @@
+"""The environment of a laptop: what the settings are when nobody set them.
+
+Owns `.local`, where the database and the token secret of a checkout live.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+from dev import postgres
+from migrations import migrate
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / ".local"
+# Whoever uses the local server without naming a user is this one.
+LOCAL_USER = UUID("00000000-0000-4000-8000-000000000001")
+_TOKEN_SECONDS = 24 * 3600
+
+
+def jwt_secret() -> str:
+    """The secret that signs local tokens: made once, kept, readable by its owner alone."""
+    path = FOLDER / "jwt_secret"
+    if not path.exists():
+        FOLDER.mkdir(exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(48), "utf-8")
+    return path.read_text("utf-8")
+
+
+def token(user_id: UUID, environ: Mapping[str, str] = os.environ) -> str:
+    from shared import auth  # noqa: PLC0415 (importing the settings' users before the settings are set)
+
+    return auth.sign(
+        user_id,
+        secret=environ.get("JWT_SECRET") or jwt_secret(),
+        now=time.time(),
+        lifetime=_TOKEN_SECONDS,
+        issuer=environ.get("JWT_ISSUER") or None,
+        audience=environ.get("JWT_AUDIENCE") or None,
+    )
+
+
+def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The settings for local functions served at `url`: what `environ` says, and defaults for the rest.
+
+    Starts the embedded Postgres where no database is named, and brings the schema up to date where
+    the owner's connection is known.
+    """
+    env = {
+        "ALLOW_ANONYMOUS": "true",
+        "CORS_ALLOW_ORIGINS": url,
+        **({} if environ.get("JWT_JWKS_URL") else {"JWT_SECRET": jwt_secret()}),
+        **{name: value for name, value in environ.items() if value},
+    }
+    if "DATABASE_URL" not in env and "DATABASE_SECRET_ARN" not in env:
+        server = postgres.start(FOLDER / "postgres")
+        env["DATABASE_URL"] = server.url(postgres.APP)
+        env.setdefault("MIGRATION_DATABASE_URL", server.url(postgres.OWNER))
+    if "MIGRATION_DATABASE_URL" in env:
+        migrate.apply(env["MIGRATION_DATABASE_URL"])
+    return env

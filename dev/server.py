@@ -1,0 +1,68 @@
+"""`make run`: both functions on one port under uvicorn, beside an embedded Postgres."""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable
+from uuid import UUID
+
+import uvicorn
+
+from dev import local
+from dev.routing import BothFunctions
+from shared.config import ConfigError
+
+_GRACE_SECONDS = 2
+
+
+class ReadyServer(uvicorn.Server):
+    """Calls `ready` with its URL once it serves, which uvicorn itself only logs."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready(f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}")
+
+
+def announce(url: str) -> None:
+    print(f"ready {url}", flush=True)
+    print(f"\nTry it:\n  {example(url, local.LOCAL_USER)}\n\nCtrl-C stops it.", flush=True)
+
+
+def example(url: str, user_id: UUID) -> str:
+    return (
+        f"curl -N {url}/chat-stream -H 'Authorization: Bearer {local.token(user_id)}'"
+        " -H 'Content-Type: application/json' -d '{\"message\": \"I want to sleep better\"}'"
+    )
+
+
+def main() -> int:
+    port = int(os.environ.get("PORT") or 8787)
+    try:
+        os.environ.update(local.environment(f"http://127.0.0.1:{port}"))
+        # Imported when the settings are there: the functions read them as they are loaded.
+        from functions.chat_stream.app import app as chat_stream  # noqa: PLC0415
+        from functions.conversations.app import app as conversations  # noqa: PLC0415
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configured = uvicorn.Config(
+        BothFunctions(chat_stream, conversations),
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+        ReadyServer(configured, announce).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

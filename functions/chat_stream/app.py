@@ -1,0 +1,52 @@
+"""Wires the chat function. `app` is what servers and the Lambda runtime load, made from the
+environment; it opens nothing until it is asked something."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.routing import Router
+
+from functions.chat_stream.routes import ChatRoutes
+from functions.chat_stream.running import RunningTurns
+from functions.chat_stream.store import TurnStore
+from shared import config, http
+from shared.asgi import ASGIApp
+from shared.auth import TokenVerifier
+from shared.config import Settings
+from shared.cors import Cors
+from shared.db import Database
+from shared.jwks import JwksCache
+from shared.llm.client import ModelClient
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    database = Database(settings.database_url, max_connections=settings.database_connections)
+    models = ModelClient(settings)
+    running = RunningTurns()
+    verifier = TokenVerifier(
+        secret=settings.jwt_secret,
+        jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    store = TurnStore(database, history_messages=settings.history_messages)
+    chat = ChatRoutes(settings, verifier=verifier, store=store, models=models, running=running)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        yield
+        await running.finish()
+        await models.aclose()
+        await database.close()
+
+    router = Router(chat.routes(), lifespan=lifespan)
+    return http.edge(router, Cors(settings.cors_allow_origins))
+
+
+def __getattr__(name: str) -> ASGIApp:
+    """`app`, made when it is first asked for: a test that brings its own settings needs none set."""
+    if name != "app":
+        raise AttributeError(name)
+    app = globals()["app"] = create_app(config.load(os.environ))
+    return app

@@ -1,0 +1,89 @@
+"""The native format: a message into a stored conversation, `token` events and one `done` or `error`.
+
+    data: {"type":"token","content":"Hello"}
+    data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
+    data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
+
+`done` has a `finishReason` where the answer did not come to its own end: `length`, `content_filter`,
+`cancelled` or `deadline`.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from functions.chat_stream.dialects.base import Ask
+from shared import http
+from shared.errors import TAKING_A_MOMENT, InvalidRequest
+from shared.events import Event, Failed, Finished, Started, TextDelta, Usage
+
+_json = msgspec.json.Encoder()
+
+
+class Body(Struct, frozen=True, kw_only=True, rename="camel"):
+    message: Annotated[str, Meta(max_length=32_000)]
+    conversation_id: UUID | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = msgspec.field(
+        default=None, name="maxTokens"
+    )
+
+
+class ChatStreamEncoder:
+    def __init__(self) -> None:
+        self._message_id = ""
+        self._usage = Usage(0, 0)
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        written = []
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    written.append(b'data: {"type":"token","content":' + _json.encode(text) + b"}\n\n")
+                case Started(message_id):
+                    self._message_id = message_id
+                case Usage():
+                    self._usage = event
+                case Finished(reason):
+                    written.append(b"data: " + _json.encode(self._done(reason)) + b"\n\n")
+                case Failed():
+                    written.append(
+                        b'data: {"type":"error","message":' + _json.encode(TAKING_A_MOMENT) + b"}\n\n"
+                    )
+        return b"".join(written)
+
+    def _done(self, reason: str) -> dict[str, object]:
+        usage = self._usage
+        done: dict[str, object] = {
+            "type": "done",
+            "messageId": self._message_id,
+            "usage": {
+                "prompt_tokens": usage.input,
+                "completion_tokens": usage.output,
+                "total_tokens": usage.input + usage.output,
+            },
+        }
+        return done if reason == "stop" else done | {"finishReason": reason}
+
+
+class ChatStream:
+    route = "/chat-stream"
+
+    def parse(self, body: bytes) -> Ask:
+        said = http.decode(body, Body)
+        if not said.message.strip():
+            raise InvalidRequest("message must not be blank", field="message")
+        return Ask(
+            question=said.message,
+            conversation_id=said.conversation_id,
+            model=said.model,
+            temperature=said.temperature,
+            max_tokens=said.max_tokens,
+        )
+
+    def encoder(self) -> ChatStreamEncoder:
+        return ChatStreamEncoder()

@@ -1,0 +1,73 @@
+"""Writes a turn to its client as Server-Sent Events: whatever is there in one write, and a heartbeat
+where there is nothing. The turn goes on when the client does not."""
+
+import asyncio
+
+from functions.chat_stream.dialects.base import Encoder
+from functions.chat_stream.outbox import Outbox
+from shared import sse
+from shared.asgi import Receive, Scope, Send
+
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx would gather the events
+)
+
+
+class EventStream:
+    """An ASGI response. It ends when `turn` does, even if the client left before: on Lambda, what is
+    not awaited is frozen. `heartbeat` in seconds, `padding` in bytes."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        encoder: Encoder,
+        turn: asyncio.Task[None],
+        *,
+        headers: dict[str, str],
+        heartbeat: float,
+        padding: int,
+    ) -> None:
+        self._outbox = outbox
+        self._encoder = encoder
+        self._turn = turn
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self._heartbeat = heartbeat
+        self._padding = padding
+        self._written_at = 0.0
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *self._headers]})
+            await self._write(send)
+        except OSError:
+            self._outbox.abandon()
+        finally:
+            # Shielded: a server that gives up on this request does not give up the answer.
+            await asyncio.shield(self._turn)
+
+    async def _write(self, send: Send) -> None:
+        self._written_at = asyncio.get_running_loop().time()
+        self._watch_silence()
+        try:
+            if self._padding:
+                await self._send(send, sse.padding(self._padding))
+            while (events := await self._outbox.take()) is not None:
+                await self._send(send, self._encoder.encode(events) if events else sse.HEARTBEAT)
+        finally:
+            self._alarm.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        if data:
+            self._written_at = asyncio.get_running_loop().time()
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def _watch_silence(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = self._written_at + self._heartbeat
+        if loop.time() >= due:
+            self._outbox.nudge()
+            due = loop.time() + self._heartbeat
+        self._alarm = loop.call_at(due, self._watch_silence)

@@ -1,0 +1,209 @@
+"""One turn, from the model's first event to the answer's last word in the database.
+
+It collects the text, watches the clocks, and settles: exactly one `Finished` or `Failed` comes out,
+and only after answer, tokens and cost are committed. It does not know who listens, or in which
+format; whoever does reads the `Outbox`, at a pace of its own.
+"""
+
+import asyncio
+
+from msgspec import Struct, structs
+
+from functions.chat_stream.outbox import Outbox
+from functions.chat_stream.store import Begun, Settlement, Status, TurnStore, UsageRow
+from shared import costs
+from shared.errors import ChatError
+from shared.events import Event, Failed, Finished, Started, TextDelta, ThinkingDelta, Usage
+from shared.llm.client import ModelAnswer
+from shared.logs import logger
+
+# The last seconds of a function's time are for saving.
+_SAVING_SECONDS = 5.0
+# More than twice the longest answer of any model; beyond it something is wrong at the other end.
+_MAX_ANSWER_CHARACTERS = 1_000_000
+
+
+class Clocks(Struct, frozen=True, kw_only=True):
+    """How long a turn waits, in seconds. `deadline` is the end of the function's time in the loop's
+    time, where there is one."""
+
+    first_token: float
+    idle: float
+    deadline: float | None = None
+
+
+class Turn:
+    """Run it once. `prompt` is what was sent to the model, for an estimate if it never says."""
+
+    def __init__(
+        self,
+        answer: ModelAnswer,
+        *,
+        begun: Begun,
+        prompt_tokens: int,
+        arrived_at: float,
+        clocks: Clocks,
+        store: TurnStore,
+    ) -> None:
+        self.outbox = Outbox()
+        self._answer = answer
+        self._begun = begun
+        self._prompt_tokens = prompt_tokens
+        self._arrived_at = arrived_at
+        self._clocks = clocks
+        self._store = store
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._characters = 0
+        self._usage: Usage | None = None
+        self._end: Finished | Failed | None = None
+        self._first_token_at: float | None = None
+        self._content_at = 0.0
+        self._interrupt: asyncio.Timeout | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Never raises: what goes wrong becomes the answer's end."""
+        self.outbox.put([Started(str(self._begun.answer_id))])
+        try:
+            await self._read()
+        except Exception:
+            logger.exception("turn failed")
+            self._end_with(Failed("internal", "the turn failed", retryable=True))
+        # At once, as an answer that was broken off costs until its connection is closed; and not
+        # waited for, as the client is waiting.
+        closing = asyncio.create_task(self._answer.aclose())
+        self.outbox.put(await self._settle())
+        self.outbox.close()
+        try:
+            await closing
+        except Exception:
+            logger.exception("model's answer could not be closed")
+
+    def stop(self, end: Finished | Failed) -> None:
+        """Ends the answer here, with what has come so far. The first word on how it ends stands."""
+        if self._end is None:
+            self._end = end
+            if self._interrupt is not None:
+                self._interrupt.reschedule(0)
+
+    async def _read(self) -> None:
+        if self._end is not None:
+            return
+        self._content_at = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(None) as self._interrupt:
+                self._watch()
+                async for events in self._answer:
+                    self._take(events)
+        except TimeoutError:
+            if self._end is None:
+                raise
+        finally:
+            self._interrupt = None
+            if self._alarm is not None:
+                self._alarm.cancel()
+
+    def _watch(self) -> None:
+        """Looks at the clocks, and wakes again when the next of them could strike. Content moves the
+        idle clock without touching the timer: most tokens cost nothing here."""
+        loop = asyncio.get_running_loop()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._first_token_at is None:
+            patience = self._content_at + self._clocks.first_token
+        else:
+            patience = self._content_at + self._clocks.idle
+        deadline = (self._clocks.deadline or float("inf")) - _SAVING_SECONDS
+        if loop.time() >= deadline:
+            self.stop(Finished("deadline"))
+        elif loop.time() >= patience:
+            self.stop(Failed("upstream_timeout", "the model stopped sending", retryable=True))
+        else:
+            self._alarm = loop.call_at(min(patience, deadline), self._watch)
+
+    def _take(self, events: list[Event]) -> None:
+        passed_on: list[Event] = []
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    self._text.append(text)
+                    self._characters += len(text)
+                    passed_on.append(event)
+                case ThinkingDelta(text):
+                    self._thinking.append(text)
+                    self._characters += len(text)
+                    passed_on.append(event)
+                case Usage():
+                    self._usage = event
+                case Finished() | Failed():
+                    self._end_with(event)
+        if passed_on:
+            self._content_at = asyncio.get_running_loop().time()
+            if self._first_token_at is None:
+                self._first_token_at = self._content_at
+                self._watch()  # from here another clock runs, which may strike sooner
+            self.outbox.put(passed_on)
+            if self._characters > _MAX_ANSWER_CHARACTERS:
+                self.stop(Finished("length"))
+
+    def _end_with(self, end: Finished | Failed) -> None:
+        if self._end is None:
+            self._end = end
+
+    async def _settle(self) -> list[Event]:
+        """Saves, and says how the answer ended: its usage and its last event."""
+        end = self._end or Failed("upstream_truncated", "the model's answer broke off", retryable=True)
+        text = "".join(self._text)
+        usage = self._usage_of(text)
+        status = _status_of(end)
+        row = UsageRow.of(
+            self._answer.target,
+            usage,
+            status=status,
+            ttft_ms=_milliseconds(self._first_token_at, self._arrived_at),
+            duration_ms=_milliseconds(asyncio.get_running_loop().time(), self._arrived_at) or 0,
+        )
+        settlement = Settlement(
+            user_id=self._begun.user_id,
+            answer_id=self._begun.answer_id,
+            status=status,
+            content=text,
+            token_count=usage.output,
+            metadata={
+                "model": self._answer.target.name,
+                "cost_usd": row.cost_usd,
+                **({"finish_reason": end.reason} if isinstance(end, Finished) else {"code": end.code}),
+            },
+            usage=[row],
+        )
+        try:
+            await self._store.finish(settlement)
+        except ChatError as error:
+            end = Failed(error.code, error.message, retryable=True)
+        except Exception:
+            logger.exception("answer could not be saved")
+            end = Failed("internal", "the answer could not be saved", retryable=True)
+        logger.info("turn", code=end.code if isinstance(end, Failed) else end.reason, **row.for_log())
+        return [usage, end]
+
+    def _usage_of(self, text: str) -> Usage:
+        """What the provider said, and for what it did not say, an estimate from the text that came."""
+        said = self._usage
+        if said is not None and not said.estimated:
+            return said
+        came = costs.estimate_tokens(text) + costs.estimate_tokens("".join(self._thinking))
+        said = said or Usage(0, 0, estimated=True)
+        return structs.replace(said, input=said.input or self._prompt_tokens, output=max(said.output, came))
+
+
+def _status_of(end: Finished | Failed) -> Status:
+    if isinstance(end, Failed):
+        return "error"
+    if end.reason == "cancelled":
+        return "cancelled"
+    return "interrupted" if end.reason == "deadline" else "complete"
+
+
+def _milliseconds(then: float | None, since: float) -> int | None:
+    return None if then is None else round((then - since) * 1000)

@@ -1,0 +1,100 @@
+"""`make run` as a newcomer meets it: a process, its output, and what Ctrl-C does."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from dev.local import ROOT
+
+USER = uuid4()
+
+
+@contextmanager
+def running(database, **environ):
+    command = [sys.executable, "-m", "dev.server"]
+    env = {**os.environ, "PORT": "0", "DATABASE_URL": database.url, **environ}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def token(user_id, **environ):
+    env = {**os.environ, "USER_ID": str(user_id), **environ}
+    command = [sys.executable, "-m", "dev.token"]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def ready_url(process):
+    ready = re.fullmatch(r"ready (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
+    assert ready
+    return ready[1]
+
+
+def test_it_says_when_it_is_ready_and_the_curl_line_works_as_printed(database):
+    with running(database) as process:
+        ready_url(process)
+        lines = [process.stdout.readline() for _ in range(3)]
+        curl = shlex.split(lines[2])
+        answer = subprocess.run(curl, capture_output=True, text=True, timeout=30, check=True).stdout
+        assert answer.startswith('data: {"type":"token","content":')
+        assert '"type":"done"' in answer.splitlines()[-2]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert [row["status"] for row in database.rows("select status from messages")] == ["complete", "complete"]
+
+
+def test_a_token_is_all_that_make_token_prints(database):
+    with running(database) as process:
+        url = ready_url(process)
+        printed = token(USER)
+        headers = {"authorization": f"Bearer {printed.strip()}"}
+        made = httpx.post(f"{url}/api/chat/conversations", json={}, headers=headers, trust_env=False)
+    assert printed.count("\n") == 1
+    assert made.json()["user_id"] == str(USER)
+
+
+def test_no_token_no_key_and_no_message_reach_the_log(database, mock):
+    provider = {"OPENAI_API_KEY": "the-providers-key", "OPENAI_BASE_URL": mock.openai_url}
+    with running(database, LLM_MODEL="openai/mock:500", LOG_LEVEL="DEBUG", **provider) as process:
+        url = ready_url(process)
+        bearer = token(USER).strip()
+        headers = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
+        for body in (b'{"message": "a very private thought"}', b'{"message": "a very private thought'):
+            httpx.post(f"{url}/chat-stream", content=body, headers=headers, trust_env=False)
+        process.send_signal(signal.SIGINT)
+        logged = process.stdout.read()
+    assert str(USER) in logged
+    assert "upstream_error" in logged
+    for secret in ("very private", bearer.split(".")[1], "the-providers-key"):
+        assert secret not in logged.replace(token(USER), "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        (
+            {"LLM_MODEL": "openai/gpt-6-luna"},
+            "OPENAI_API_KEY must be set, because LLM_MODEL asks for openai.\n",
+        ),
+        ({"HISTORY_MESSAGES": "many"}, "HISTORY_MESSAGES must be a whole number from 1 to 1000.\n"),
+        ({"JWT_SECRET": "short"}, None),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_no_traceback(database, environ, sentence):
+    with running(database, **environ) as process:
+        output = process.stdout.read()
+        assert process.wait(10) == 2
+    assert output == sentence if sentence else output.startswith("JWT_SECRET")
+    assert output.count("\n") == 1

@@ -1,0 +1,170 @@
+"""Answers that break off: the client is told, what came is kept, and what it cost is written down."""
+
+import time
+from uuid import uuid4
+
+import httpx_sse
+import psycopg
+import pytest
+
+from dev.mock_llm import answer_text, partial_text
+from tests.serving import Client, serve, settings
+
+USER = uuid4()
+FAULTS = ["error", "truncate", "cut", "reset", "bad-json"]
+
+
+def configured(database, mock, script, provider="openai", **environ):
+    return settings(
+        database.url,
+        LLM_MODEL=f"{provider}/mock:{script}",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        ANTHROPIC_API_KEY="key",
+        ANTHROPIC_BASE_URL=mock.anthropic_url,
+        OLLAMA_BASE_URL=mock.ollama_url,
+        **environ,
+    )
+
+
+def ask(configuration):
+    with (
+        serve(configuration) as url,
+        Client(url, USER) as client,
+        client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
+    ):
+        assert response.status_code == 200
+        return [event.json() for event in httpx_sse.EventSource(response).iter_sse()]
+
+
+def answer(database):
+    [row] = database.rows("select * from messages where role = 'assistant'")
+    return row
+
+
+def text_of(events):
+    return "".join(event["content"] for event in events if event["type"] == "token")
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_answer_that_breaks_off_is_an_error_with_its_text_and_cost_kept(database, mock, provider, fault):
+    events = ask(configured(database, mock, f"tokens=10,after=4,gap=1ms,fault={fault}", provider))
+    assert events[-1] == {"type": "error", "message": "Coach is taking a moment. Let's try again."}
+    assert [event["type"] for event in events[:-1]] == ["token"] * 4
+    assert text_of(events) == partial_text("tokens=10,after=4") or text_of(events)
+    stored = answer(database)
+    assert (stored["status"], stored["content"]) == ("error", text_of(events))
+    assert stored["metadata"]["code"].startswith("upstream_")
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["status"], usage["estimated"]) == ("error", True)
+    assert usage["tokens_in"] > 0
+    assert 0 < usage["tokens_out"] < 40
+
+
+def test_silence_after_the_headers_is_an_error_when_the_first_token_is_due(database, mock):
+    events = ask(
+        configured(database, mock, "no-body", LLM_START_TIMEOUT="0.2", LLM_FIRST_TOKEN_TIMEOUT="0.3")
+    )
+    assert [event["type"] for event in events] == ["error"]
+    assert answer(database)["metadata"]["code"] == "upstream_timeout"
+
+
+@pytest.mark.parametrize("fault", ["hang", "pings"])
+def test_silence_between_tokens_is_an_error_and_pings_do_not_break_it(database, mock, fault):
+    began = time.monotonic()
+    events = ask(configured(database, mock, f"tokens=10,after=3,fault={fault}", LLM_IDLE_TIMEOUT="0.4"))
+    assert time.monotonic() - began < 5
+    assert [event["type"] for event in events] == ["token"] * 3 + ["error"]
+    assert answer(database)["status"] == "error"
+
+
+def test_a_slow_model_that_keeps_talking_is_not_cut_off_by_the_idle_clock(database, mock):
+    events = ask(configured(database, mock, "tokens=12,gap=100ms", LLM_IDLE_TIMEOUT="0.5"))
+    assert events[-1]["type"] == "done"
+    assert text_of(events) == answer_text("tokens=12")
+
+
+def test_an_answer_without_usage_is_estimated(database, mock):
+    ask(configured(database, mock, "tokens=10,usage=none"))
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["status"], usage["estimated"]) == ("complete", True)
+    assert usage["tokens_out"] == -(-len(answer_text("tokens=10")) // 4)
+    assert usage["cost_usd"] > 0
+
+
+def test_text_that_postgres_cannot_hold_is_replaced_and_the_answer_kept(database, mock):
+    events = ask(configured(database, mock, "odd"))
+    assert events[-1]["type"] == "done"
+    assert answer(database)["content"] == text_of(events)
+    assert "\ufffd" in text_of(events)
+    assert "\0" not in text_of(events)
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_an_answer_cut_short_by_the_model_says_so(database, mock, finish):
+    events = ask(configured(database, mock, f"tokens=3,finish={finish}"))
+    assert (events[-1]["type"], events[-1]["finishReason"]) == ("done", finish)
+    assert answer(database)["status"] == "complete"
+
+
+def test_a_client_that_leaves_loses_nothing(database, mock):
+    with serve(configured(database, mock, "tokens=20,gap=20ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            next(response.iter_bytes())
+        wait_until(lambda: answer(database)["status"] != "streaming")
+    assert (answer(database)["status"], answer(database)["content"]) == ("complete", answer_text("tokens=20"))
+
+
+def test_a_server_that_stops_keeps_what_has_come(database, mock):
+    with (
+        serve(configured(database, mock, "tokens=200,gap=50ms")) as url,
+        Client(url, USER) as client,
+        client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
+    ):
+        next(response.iter_bytes())
+    stored = answer(database)
+    assert stored["status"] == "interrupted"
+    assert stored["content"]
+    assert answer_text("tokens=200").startswith(stored["content"])
+
+
+def test_an_answer_that_cannot_be_saved_is_an_error_and_not_done(server, database, mock):
+    """The database goes away in mid-answer, and comes back too late."""
+    with (
+        serve(configured(database, mock, "tokens=20,gap=20ms")) as url,
+        Client(url, USER) as client,
+        client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
+    ):
+        events = httpx_sse.EventSource(response).iter_sse()
+        next(events)
+        with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+            connection.execute(f"alter database {database.name} allow_connections false")
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (database.name,)
+            )
+            rest = [event.json() for event in events]
+            connection.execute(f"alter database {database.name} allow_connections true")
+    assert rest[-1]["type"] == "error"
+    assert answer(database)["status"] == "streaming"
+
+
+def test_a_second_turn_while_the_first_is_running_is_a_conflict(database, mock):
+    with serve(configured(database, mock, "tokens=20,gap=20ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "one"}) as first:
+            said = {"message": "two", "conversationId": first.headers["x-conversation-id"]}
+            refused = client.post("/chat-stream", json=said)
+            first.read()
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert client.post("/chat-stream", json=said).status_code == 200
+    contents = [
+        row["content"] for row in database.rows("select content from messages order by created_at, id")
+    ]
+    assert contents == ["one", answer_text("tokens=20"), "two", answer_text("tokens=20")]
+
+
+def wait_until(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

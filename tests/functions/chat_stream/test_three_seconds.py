@@ -1,0 +1,101 @@
+"""The promise: when no model answers, the user has a warm error within 3 seconds. In real time."""
+
+import socket
+import time
+from uuid import uuid4
+
+import pytest
+
+from tests.serving import Client, serve, settings
+
+USER = uuid4()
+
+
+def ask(configured):
+    with serve(configured) as url, Client(url, USER) as client:
+        began = time.monotonic()
+        response = client.post("/chat-stream", json={"message": "Hi"})
+        return response, time.monotonic() - began
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def check(database, asked, code):
+    response, took = asked
+    assert took < 3
+    assert response.status_code == 502
+    assert response.json()["code"] == code
+    assert response.json()["userMessage"] == "Coach is taking a moment. Let's try again."
+    question, answer = database.rows("select * from messages order by created_at, id")
+    assert (question["content"], question["status"]) == ("Hi", "complete")
+    assert (answer["content"], answer["status"], answer["metadata"]) == ("", "error", {"code": code})
+    assert str(answer["id"]) == response.headers["x-message-id"]
+    assert database.rows("select * from usage_logs") == []
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("401", "upstream_auth"),
+        ("429", "upstream_rate_limited"),
+        ("429,retry_after=30", "upstream_rate_limited"),
+        ("500", "upstream_error"),
+        ("529", "upstream_overloaded"),
+        ("404", "upstream_rejected"),
+        ("no-headers", "upstream_timeout"),
+        ("error,after=0", "upstream_overloaded"),
+    ],
+)
+def test_a_model_that_refuses_fails_or_hangs(database, mock, script, code):
+    configured = settings(
+        database.url,
+        LLM_MODEL=f"anthropic/mock:{script}",
+        ANTHROPIC_API_KEY="key",
+        ANTHROPIC_BASE_URL=mock.anthropic_url,
+    )
+    check(database, ask(configured), code)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://127.0.0.1:{port}", "http://nobody.invalid"],
+    ids=["refused-connection", "dns-failure"],
+)
+def test_a_provider_that_cannot_be_reached(database, base_url):
+    url = base_url.format(port=closed_port())
+    configured = settings(database.url, LLM_MODEL="openai/mock", OPENAI_API_KEY="key", OPENAI_BASE_URL=url)
+    check(database, ask(configured), "upstream_unreachable")
+
+
+@pytest.mark.parametrize("first", ["500", "no-headers"])
+def test_a_fallback_that_hangs_too(database, mock, first):
+    configured = settings(
+        database.url,
+        LLM_MODEL=f"openai/mock:{first}",
+        LLM_FALLBACK_MODELS="ollama/mock:no-headers",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        OLLAMA_BASE_URL=mock.ollama_url,
+    )
+    check(database, ask(configured), "upstream_timeout")
+
+
+@pytest.mark.parametrize("first", ["500", "401", "no-headers", "error&after=0", "truncate&after=0"])
+def test_a_fallback_answers_where_the_first_model_does_not(database, mock, first):
+    configured = settings(
+        database.url,
+        LLM_MODEL=f"openai/mock:{first}",
+        LLM_FALLBACK_MODELS="ollama/mock:tokens=3",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        OLLAMA_BASE_URL=mock.ollama_url,
+    )
+    response, took = ask(configured)
+    assert response.status_code == 200
+    assert took < 3
+    assert database.rows("select provider, model from usage_logs") == [
+        {"provider": "ollama", "model": "mock:tokens=3"}
+    ]

@@ -1,0 +1,52 @@
+"""The functions behind a real server, in a thread of the test's process, on a port of its own."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import httpx
+import uvicorn
+
+from dev.routing import BothFunctions
+from dev.server import ReadyServer
+from functions.chat_stream import app as chat_stream
+from functions.conversations import app as conversations
+from shared import auth, config
+
+SECRET = "a secret for tests, long enough for HS256"
+
+
+def token(user_id: UUID) -> str:
+    return auth.sign(user_id, secret=SECRET, now=time.time(), lifetime=3600)
+
+
+def settings(database_url: str, **environ: str) -> config.Settings:
+    """As from an environment; names as there."""
+    return config.load({"DATABASE_URL": database_url, "JWT_SECRET": SECRET, **environ})
+
+
+class Client(httpx.Client):
+    """Speaks to a served app, as a user."""
+
+    def __init__(self, url: str, user_id: UUID | None = None) -> None:
+        headers = {"authorization": f"Bearer {token(user_id)}"} if user_id else {}
+        super().__init__(base_url=url, headers=headers, timeout=30, trust_env=False)
+
+
+@contextmanager
+def serve(configured: config.Settings) -> Iterator[str]:
+    """Both functions at the URL it gives, until the block ends."""
+    app = BothFunctions(chat_stream.create_app(configured), conversations.create_app(configured))
+    served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=2)
+    urls: queue.SimpleQueue[str] = queue.SimpleQueue()
+    server = ReadyServer(served, urls.put)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield urls.get(timeout=10)
+    finally:
+        server.should_exit = True
+        thread.join(15)

@@ -1,0 +1,92 @@
+"""Imports run one way. What may not import what, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [path for folder in ("shared", "functions") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+IMPORTS = {module_of(path): set(imports_of(path)) for path in SOURCES}
+
+
+def within(module, *packages):
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+FORBIDDEN = {
+    "shared": ("functions", "dev", "migrations", "tests"),
+    "functions": ("dev", "migrations", "tests"),
+    "functions.chat_stream": ("functions.conversations",),
+    "functions.conversations": ("functions.chat_stream",),
+    "shared.llm": ("functions", "shared.http", "shared.db", "starlette"),
+    "functions.chat_stream.dialects": (
+        "shared.llm",
+        "shared.db",
+        "starlette",
+        "httpx",
+        "functions.chat_stream.turn",
+    ),
+}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_run_one_way(package):
+    wrong = [
+        f"{module} imports {imported}"
+        for module, imported_ones in IMPORTS.items()
+        if within(module, package)
+        for imported in imported_ones
+        if within(imported, *FORBIDDEN[package])
+    ]
+    assert wrong == []
+
+
+def test_only_stores_and_the_database_module_know_sql():
+    knowing = {
+        module for module, imported in IMPORTS.items() if any(within(name, "psycopg") for name in imported)
+    }
+    assert knowing == {"shared.db"}
+    using = {
+        module for module, imported in IMPORTS.items() if any(within(name, "shared.db") for name in imported)
+    }
+    assert {module.rsplit(".", 1)[1] for module in using} <= {"store", "app"}
+
+
+def test_only_app_wires():
+    wiring = {
+        module
+        for module, imported in IMPORTS.items()
+        if {"shared.db.Database", "shared.llm.client.ModelClient"} & imported and "os" in imported
+    }
+    assert wiring <= {"functions.chat_stream.app", "functions.conversations.app"}
+
+
+def test_decoders_encoders_and_prices_do_no_io():
+    pure = {
+        "shared.events",
+        "shared.sse",
+        "shared.costs",
+        "shared.llm.anthropic",
+        "shared.llm.openai",
+        "shared.llm.ollama",
+        *(module for module in IMPORTS if within(module, "functions.chat_stream.dialects")),
+    }
+    for module in pure:
+        assert not {"asyncio", "httpx", "socket", "psycopg", "boto3"} & IMPORTS[module], module
