@@ -20,6 +20,12 @@ $(READY): requirements/uv.txt requirements/dev.txt
 run: setup ## start Postgres and both functions on one port (PORT=8787)
 	@exec $(BIN)/python -m dev.server
 
+lambda: setup ## as run, but the functions run as on Lambda (PORT=8787)
+	@exec $(BIN)/python -m dev.lambda_server
+
+invoke: setup ## one invocation: FUNCTION=chat_stream EVENT=events/chat_stream_rest.json
+	@$(BIN)/python -m dev.lambda_server invoke "$(FUNCTION)" "$(EVENT)"
+
 token: setup ## print a signed token for the local server (USER_ID=uuid)
 	@$(BIN)/python -m dev.token
 
@@ -47,4 +53,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: help setup run token mock-llm migrate check format test lock
+.PHONY: help setup run lambda invoke token mock-llm migrate check format test lock

@@ -1,20 +1,12 @@
-"""Which function serves which path, as the deployed front door has it."""
+"""One ASGI app out of both functions, for a server that is not Lambda."""
 
-import re
-
+from dev.front_doors import resource_for
+from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES
 from shared.asgi import ASGIApp, Lifespan, Receive, Scope, Send
-
-_CHAT_STREAM = re.compile(
-    r"/(chat-stream|stream-chat|api/chat|api/stream|v1/.*|api/ui/.*|health|api/chat/messages/[^/]+/stream)"
-)
-
-
-def is_chat_stream(path: str) -> bool:
-    return _CHAT_STREAM.fullmatch(path) is not None
 
 
 class BothFunctions:
-    """One ASGI app out of two; the life of the server is the life of both."""
+    """Paths go where the front door would send them; the life of the server is the life of both."""
 
     def __init__(self, chat_stream: ASGIApp, conversations: ASGIApp) -> None:
         self._chat_stream = chat_stream
@@ -23,7 +15,7 @@ class BothFunctions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif is_chat_stream(scope["path"]):
+        elif resource_for(scope["path"], (*CHAT_STREAM_ROUTES, *CONVERSATIONS_ROUTES)) in CHAT_STREAM_ROUTES:
             await self._chat_stream(scope, receive, send)
         else:
             await self._conversations(scope, receive, send)

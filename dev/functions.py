@@ -1,0 +1,58 @@
+"""The two functions, as deployed: which paths are whose, and how each is started.
+
+The uvicorn server, the Lambda emulator and the tests read it here, so that they agree.
+"""
+
+import sys
+from collections.abc import Mapping
+
+from dev.lambda_process import Function
+from dev.local import ROOT
+
+CHAT_STREAM_ROUTES = (
+    "/chat-stream",
+    "/stream-chat",
+    "/api/chat",
+    "/api/stream",
+    "/v1/{proxy+}",
+    "/api/ui/{proxy+}",
+    "/api/chat/messages/{id}/stream",
+    "/health",
+)
+CONVERSATIONS_ROUTES = ("/", "/{proxy+}")
+
+
+def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
+    """Both, behind a REST API, with the bootstraps they have on Lambda: ours, which streams, and
+    AWS's own."""
+    chat_stream = Function(
+        name="chat_stream",
+        command=[str(ROOT / "functions/chat_stream/bootstrap"), sys.executable],
+        handler="functions.chat_stream.app.app",
+        env=env,
+        root=ROOT,
+        routes=CHAT_STREAM_ROUTES,
+        event_format="rest",
+        timeout=900,
+        max_concurrency=100,
+    )
+    conversations = Function(
+        name="conversations",
+        command=[sys.executable, "-u", "-m", "awslambdaric", "functions.conversations.app.handler"],
+        handler="functions.conversations.app.handler",
+        env=env,
+        root=ROOT,
+        routes=CONVERSATIONS_ROUTES,
+        event_format="rest",
+        timeout=30,
+    )
+    return chat_stream, conversations
+
+
+def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of a laptop's environment a function is given; all the rest it would not find on Lambda."""
+    prefixes = (
+        "ALLOW_", "ANTHROPIC_", "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL",
+        "NVIDIA_", "OLLAMA_", "OPENAI_", "RATE_", "STREAM_", "SYSTEM_",
+    )  # fmt: skip
+    return {name: value for name, value in environ.items() if name.startswith(prefixes)}

@@ -1,0 +1,57 @@
+"""`make lambda`: both functions as on Lambda, behind the emulator, beside an embedded Postgres.
+`make invoke`: one of them, with one event from a file."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from dev import lambda_invoke, local
+from dev.functions import functions, settings_of
+from dev.lambda_emulator import Emulator
+from dev.server import announce
+
+_PLACEHOLDER = "<paste a token>"
+
+
+async def serve(port: int) -> None:
+    env = settings_of(local.environment(f"http://127.0.0.1:{port}"))
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Emulator(functions(env), port=port) as emulator:
+        announce(emulator.url)
+        await stopped.wait()
+
+
+def invoke(name: str, path: str) -> int:
+    """Invokes the function with the event of a file, a token in the place kept for one."""
+    env = settings_of(local.environment("http://127.0.0.1:8787"))
+    named = {function.name: function for function in functions(env)}
+    if name not in named:
+        print(f"FUNCTION must be one of {', '.join(named)}.", file=sys.stderr)
+        return 2
+    try:
+        event: Any = json.loads(
+            Path(path).read_text("utf-8").replace(_PLACEHOLDER, local.token(local.LOCAL_USER))
+        )
+    except (OSError, ValueError):
+        print(
+            "EVENT must name a file with JSON in it, for instance events/health_rest.json.", file=sys.stderr
+        )
+        return 2
+    return lambda_invoke.invoke(named[name], event)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["invoke"] and len(arguments) == 3:
+        return invoke(*arguments[1:])
+    asyncio.run(serve(int(os.environ.get("PORT") or 8787)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

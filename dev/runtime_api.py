@@ -1,0 +1,228 @@
+"""The Lambda Runtime API, from Lambda's side: what one function process is given, and what it sends.
+
+Knows invocations and their payloads as bytes; what a front door makes of them is not known here.
+Statuses and bodies of answers are those of AWS's Runtime Interface Emulator.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import uuid4
+
+import h11
+
+from dev.http1 import Connection, Disconnected
+
+_PREFIX = "/2018-06-01/runtime"
+_MAX_BUFFERED_BYTES = 6 * 1024 * 1024 + 100
+_JSON = [("Content-Type", "application/json")]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an invocation or an init failed, by Lambda's name for it, for instance `Function.Unhandled`
+    or `Sandbox.Timedout`. `body` is the JSON that the function sent, if it sent any."""
+
+    reason: str
+    body: bytes = b""
+
+
+class Sink(Protocol):
+    """Where the result of an invocation goes: the payload piece by piece, as it comes."""
+
+    async def start(self, *, streaming: bool) -> None:
+        """The function begins its response. A buffered payload is one JSON value."""
+
+    async def write(self, data: bytes) -> None:
+        """Returns when more can be taken: that slows the function down."""
+
+    async def finish(self, failure: Failure | None) -> None:
+        """The last call, and the only one that always comes."""
+
+
+def _trace_id() -> str:
+    return f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)};Parent={secrets.token_hex(8)};Sampled=0"
+
+
+@dataclass(eq=False)
+class Invocation:
+    """`deadline` is in seconds since the epoch."""
+
+    event: bytes
+    sink: Sink
+    function_arn: str
+    deadline: float
+    request_id: str = field(default_factory=lambda: str(uuid4()))
+    invocation_id: str = field(default_factory=lambda: str(uuid4()))
+    trace_id: str = field(default_factory=_trace_id)
+    responding: bool = False
+    finished: bool = False
+
+    async def finish(self, failure: Failure | None = None) -> None:
+        """Ends it, unless it has ended: a process can die of its timeout after its response."""
+        if not self.finished:
+            self.finished = True
+            await self.sink.finish(failure)
+
+
+class RuntimeApi:
+    """The Runtime API of one process. `serve` is for `dev.http1.listening`.
+
+    The process is idle while it waits in `/next`, or in `/restore/next` before its first.
+    """
+
+    def __init__(self) -> None:
+        self.init_failure: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
+        self.idle = asyncio.Event()
+        self._work: asyncio.Queue[Invocation] = asyncio.Queue()
+        self._current: Invocation | None = None
+        self._restored = asyncio.Event()
+
+    def restore(self) -> None:
+        """Lets a process go on that waits to be restored from its snapshot."""
+        self.idle.clear()
+        self._restored.set()
+
+    def give(self, invocation: Invocation) -> None:
+        """To an idle process."""
+        self.idle.clear()
+        self._work.put_nowait(invocation)
+
+    async def serve(self, connection: Connection) -> None:
+        while request := await connection.request():
+            method, path = request.method.decode(), request.target.decode()
+            match method, path.removeprefix(_PREFIX).strip("/").split("/"):
+                case "GET", ["invocation", "next"]:
+                    await self._next(connection)
+                case "POST", ["invocation", request_id, "response"]:
+                    await self._response(connection, request, request_id)
+                case "POST", ["invocation", request_id, "error"]:
+                    await self._error(connection, request, request_id)
+                case "POST", ["init" | "restore", "error"]:
+                    await self._init_error(connection, request)
+                case "GET", ["restore", "next"]:
+                    await self._restore_next(connection)
+                case _:
+                    await _read(connection.body())
+                    await _refuse(connection, 404, "NotFound", "There is no such path")
+
+    async def _next(self, connection: Connection) -> None:
+        await _read(connection.body())
+        if self._current:
+            # If it has not ended, the runtime asks for more before it has answered.
+            await self._current.finish(Failure("Runtime.NoResponse"))
+        self.idle.set()
+        self._current = invocation = await self._work.get()
+        headers = [
+            ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
+            ("Lambda-Runtime-Deadline-Ms", str(int(invocation.deadline * 1000))),
+            ("Lambda-Runtime-Invoked-Function-Arn", invocation.function_arn),
+            ("Lambda-Runtime-Trace-Id", invocation.trace_id),
+            ("Lambda-Runtime-Invocation-Id", invocation.invocation_id),
+        ]
+        await connection.respond(200, _JSON + headers, invocation.event)
+
+    async def _restore_next(self, connection: Connection) -> None:
+        await _read(connection.body())
+        self.idle.set()
+        await self._restored.wait()
+        await connection.respond(200, _JSON, b"")
+
+    async def _response(self, connection: Connection, request: h11.Request, request_id: str) -> None:
+        invocation = self._expects(request, request_id)
+        if invocation is None:
+            await _read(connection.body())
+            await _refuse(connection, 400, "InvalidRequestID", "Invalid request ID")
+            return
+        invocation.responding = True
+        mode = _header(request, b"lambda-runtime-function-response-mode")
+        try:
+            if mode == "streaming":
+                taken = await self._take_stream(connection, invocation)
+            else:
+                taken = await self._take_whole(connection, invocation)
+        except Disconnected:
+            await invocation.finish(Failure("Runtime.TruncatedResponse"))
+            raise
+        if taken:
+            await _accept(connection)
+        else:
+            await _refuse(connection, 413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size")
+
+    async def _take_stream(self, connection: Connection, invocation: Invocation) -> bool:
+        await invocation.sink.start(streaming=True)
+        async for data in connection.body():
+            await invocation.sink.write(data)
+        await invocation.finish(_failure_in(connection.trailers))
+        return True
+
+    async def _take_whole(self, connection: Connection, invocation: Invocation) -> bool:
+        payload = await _read(connection.body())
+        if len(payload) > _MAX_BUFFERED_BYTES:
+            await invocation.finish(Failure("Function.ResponseSizeTooLarge"))
+            return False
+        await invocation.sink.start(streaming=False)
+        await invocation.sink.write(payload)
+        await invocation.finish()
+        return True
+
+    async def _error(self, connection: Connection, request: h11.Request, request_id: str) -> None:
+        invocation = self._expects(request, request_id)
+        body = await _read(connection.body())
+        if invocation is None:
+            await _refuse(connection, 400, "InvalidRequestID", "Invalid request ID")
+            return
+        await invocation.finish(Failure(_reason(request), body))
+        await _accept(connection)
+
+    async def _init_error(self, connection: Connection, request: h11.Request) -> None:
+        body = await _read(connection.body())
+        if not self.init_failure.done():
+            self.init_failure.set_result(Failure(_reason(request), body))
+        await _accept(connection)
+
+    def _expects(self, request: h11.Request, request_id: str) -> Invocation | None:
+        """The invocation that this response or error is for, if it may still come."""
+        invocation = self._current
+        if invocation is None or invocation.request_id != request_id or invocation.responding:
+            return None
+        # Runtimes from before July 2026 send none.
+        echo = _header(request, b"lambda-runtime-invocation-id") or invocation.invocation_id
+        return invocation if echo == invocation.invocation_id and not invocation.finished else None
+
+
+def _header(request: h11.Request, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in request.headers if key == name), None)
+
+
+def _reason(request: h11.Request) -> str:
+    return _header(request, b"lambda-runtime-function-error-type") or "Runtime.Unknown"
+
+
+def _failure_in(trailers: dict[str, str]) -> Failure | None:
+    reason = trailers.get("lambda-runtime-function-error-type")
+    if reason is None:
+        return None
+    try:
+        return Failure(reason, base64.b64decode(trailers.get("lambda-runtime-function-error-body", "")))
+    except binascii.Error:
+        return Failure(reason)
+
+
+async def _read(body: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in body])
+
+
+async def _accept(connection: Connection) -> None:
+    await connection.respond(202, _JSON, b'{"status":"OK"}\n')
+
+
+async def _refuse(connection: Connection, status: int, kind: str, message: str) -> None:
+    body = json.dumps({"errorMessage": message, "errorType": kind}).encode()
+    await connection.respond(status, _JSON, body)

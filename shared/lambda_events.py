@@ -1,0 +1,89 @@
+"""The HTTP request inside a Lambda event, as an ASGI scope and a body.
+
+Function URLs send payload format 2.0, REST APIs format 1.0 (AWS: "Invoking Lambda function URLs" and
+"Input format of a Lambda function for proxy integration"). Both leave the path percent-encoded; REST
+APIs decode the query string, which is encoded anew here.
+"""
+
+import base64
+from typing import Any
+from urllib.parse import unquote, urlencode
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class UnsupportedEvent(Exception):
+    """The event is no HTTP request: a schedule, a queue, a test from the console, or malformed."""
+
+
+def http_request(event: Any) -> tuple[dict[str, Any], bytes]:
+    """The ASGI scope and the body of an event, which is any JSON value. Raises UnsupportedEvent.
+
+    `client` is the caller as the front door saw it, never what a header claims.
+    """
+    try:
+        context = event["requestContext"]
+        scope = _from_function_url(event) if "http" in context else _from_rest_api(event)
+        return scope, _body(event)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UnsupportedEvent("the event is not a request of a function URL or a REST API") from error
+
+
+def _from_function_url(event: dict[str, Any]) -> dict[str, Any]:
+    http = event["requestContext"]["http"]
+    headers = {name.lower(): value for name, value in event["headers"].items()}
+    # Sent twice, whole in the headers and split in `cookies`; some front doors leave the former out.
+    if cookies := event.get("cookies"):
+        headers["cookie"] = "; ".join(cookies)
+    return _scope(
+        method=http["method"],
+        path=event["rawPath"],
+        query=event["rawQueryString"],
+        headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+        client=http["sourceIp"],
+    )
+
+
+def _from_rest_api(event: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, list[str]] = {}
+    for name, several in (event["multiValueHeaders"] or {}).items():
+        values.setdefault(name.lower(), []).extend(several)
+    if cookies := values.get("cookie"):
+        values["cookie"] = ["; ".join(cookies)]
+    return _scope(
+        method=event["httpMethod"],
+        path=event["path"],
+        query=urlencode(event["multiValueQueryStringParameters"] or {}, doseq=True),
+        headers=[(name.encode(), value.encode()) for name, several in values.items() for value in several],
+        client=event["requestContext"]["identity"]["sourceIp"],
+    )
+
+
+def _scope(*, method: str, path: str, query: str, headers: Headers, client: str) -> dict[str, Any]:
+    first = dict(reversed(headers))
+    scheme = first.get(b"x-forwarded-proto", b"https").decode()
+    return {
+        "type": "http",
+        # 2.4 lets a framework leave it to `send` to find a client gone: here none ever is.
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": scheme,
+        "path": unquote(path) or "/",
+        "raw_path": path.encode() or b"/",
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": headers,
+        "client": (client, 0),
+        "server": _server(first.get(b"host", b"").decode(), 80 if scheme == "http" else 443),
+    }
+
+
+def _server(host: str, default_port: int) -> tuple[str, int]:
+    name, colon, port = host.rpartition(":")
+    return (name, int(port)) if colon and port.isdecimal() else (host, default_port)
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    body: str = event.get("body") or ""
+    return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
