@@ -5,6 +5,7 @@ Nothing is opened or fetched here. Secrets given as an ARN are resolved by whoev
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     idle_timeout: float
     rate_limit_chat: RateLimit
     rate_limit_write: RateLimit
+    budget_usd_per_day: Decimal
     stream_heartbeat: float
     stream_padding: int
     history_messages: int
@@ -108,6 +110,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         idle_timeout=env.seconds("LLM_IDLE_TIMEOUT", 30),
         rate_limit_chat=env.rate("RATE_LIMIT_CHAT", RateLimit(5, 60)),
         rate_limit_write=env.rate("RATE_LIMIT_WRITE", RateLimit(10, 60)),
+        budget_usd_per_day=env.money("BUDGET_USD_PER_DAY"),
         stream_heartbeat=env.seconds("STREAM_HEARTBEAT", 15),
         stream_padding=env.integer("STREAM_PADDING", 0, at_least=0, at_most=65_536),
         history_messages=env.integer("HISTORY_MESSAGES", 20, at_least=1, at_most=1_000),
@@ -207,6 +210,12 @@ class _Environment:
         if not re.fullmatch(r"[0-9]{1,9}", value) or not at_least <= int(value) <= at_most:
             raise ConfigError(f"{name} must be a whole number from {at_least} to {at_most}.")
         return int(value)
+
+    def money(self, name: str) -> Decimal:
+        value = self.text(name) or "0"
+        if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,10})?", value):
+            raise ConfigError(f"{name} must be an amount in USD, or 0 for none.")
+        return Decimal(value)
 
     def rate(self, name: str, default: RateLimit) -> RateLimit:
         value = self.text(name)

@@ -72,7 +72,7 @@ class Database:
 
         async def work(connection: Connection) -> list[Row]:
             async with connection.pipeline():
-                await connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
+                await connection.execute("select app.act_as(%s)", (user_id,))
                 cursor = await connection.execute(query.encode(), params)
             return await cursor.fetchall()
 

@@ -1,8 +1,9 @@
 """A test's view of its database: as the app's role, as its owner, or past row-level security."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg.rows import dict_row
@@ -19,6 +20,34 @@ class TestDatabase:
         self.url = server.url(postgres.APP, name)
         self.owner_url = server.url(postgres.OWNER, name)
         self._superuser_url = server.url("postgres", name)
+
+    def begin_turn(self, user_id: UUID, **given: Any) -> dict[str, Any]:
+        """A turn begun as the chat function begins one, unless a test wants it otherwise."""
+        asked = {
+            "user_id": user_id,
+            "conversation_id": None,
+            "new_id": uuid4(),
+            "question_id": uuid4(),
+            "answer_id": uuid4(),
+            "question": "How are you?",
+            "key": None,
+            "hash": None,
+            "model": "openai/some-model",
+            "system_tokens": 100,
+            "max_tokens": 100,
+            "usd_per_input": Decimal("0.001"),
+            "usd_per_output": Decimal("0.01"),
+            "priced": True,
+            "history_limit": 20,
+            "lease": "15 seconds",
+            "rate_limit": 5,
+            "rate_window": 60,
+            "budget": Decimal(100),
+        } | given
+        named = ", ".join(f"p_{name} => %s" for name in asked)
+        [row] = self.as_user(None, f"select app.begin_turn({named}) as begun", list(asked.values()))
+        begun: dict[str, Any] = row["begun"]
+        return begun
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """What is really there, whoever owns it."""

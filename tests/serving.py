@@ -10,6 +10,8 @@ from uuid import UUID
 import httpx
 import uvicorn
 
+from dev.functions import functions
+from dev.lambda_emulator import Emulator, in_thread
 from dev.routing import BothFunctions
 from dev.server import ReadyServer
 from functions.chat_stream import app as chat_stream
@@ -23,9 +25,13 @@ def token(user_id: UUID) -> str:
     return auth.sign(user_id, secret=SECRET, now=time.time(), lifetime=3600)
 
 
+def environment(database_url: str, **environ: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, **environ}
+
+
 def settings(database_url: str, **environ: str) -> config.Settings:
     """As from an environment; names as there."""
-    return config.load({"DATABASE_URL": database_url, "JWT_SECRET": SECRET, **environ})
+    return config.load(environment(database_url, **environ))
 
 
 class Client(httpx.Client):
@@ -50,3 +56,10 @@ def serve(configured: config.Settings) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(15)
+
+
+@contextmanager
+def serve_on_lambda(environ: dict[str, str]) -> Iterator[str]:
+    """Both functions at the URL it gives, in processes with their real bootstraps, as Lambda runs them."""
+    with in_thread(Emulator(functions(environ))) as url:
+        yield url

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.routing import Router
 
 from functions.chat_stream.routes import ChatRoutes
-from functions.chat_stream.running import RunningTurns
+from functions.chat_stream.running import Running
 from functions.chat_stream.store import TurnStore
 from shared import config, http
 from shared.asgi import ASGIApp
@@ -23,14 +23,14 @@ from shared.llm.client import ModelClient
 def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.database_url, max_connections=settings.database_connections)
     models = ModelClient(settings)
-    running = RunningTurns()
+    running = Running()
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    store = TurnStore(database, history_messages=settings.history_messages)
+    store = TurnStore(database, settings)
     chat = ChatRoutes(settings, verifier=verifier, store=store, models=models, running=running)
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ class Outbox:
     """One turn, one reader."""
 
     def __init__(self) -> None:
+        self.abandoned = False
         self._events: list[Event] = []
         self._closed = False
         self._nudged = False
@@ -30,6 +31,7 @@ class Outbox:
 
     def abandon(self) -> None:
         """The reader is gone: keep nothing for it."""
+        self.abandoned = True
         self.close()
         self._events.clear()
 

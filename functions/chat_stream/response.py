@@ -16,8 +16,8 @@ _HEADERS = (
 
 
 class EventStream:
-    """An ASGI response. It ends when `turn` does, even if the client left before: on Lambda, what is
-    not awaited is frozen. `heartbeat` in seconds, `padding` in bytes."""
+    """An ASGI response. It ends when `turn`, which fills the outbox, does, even if the client left
+    before: on Lambda, what is not awaited is frozen. `heartbeat` in seconds, `padding` in bytes."""
 
     def __init__(
         self,
@@ -37,15 +37,23 @@ class EventStream:
         self._padding = padding
         self._written_at = 0.0
 
-    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        listening = asyncio.create_task(self._abandon_when_left(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *self._headers]})
             await self._write(send)
         except OSError:
             self._outbox.abandon()
         finally:
+            listening.cancel()
             # Shielded: a server that gives up on this request does not give up the answer.
             await asyncio.shield(self._turn)
+
+    async def _abandon_when_left(self, receive: Receive) -> None:
+        """Some servers say that the client is gone only when they are asked. Lambda never says it."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._outbox.abandon()
 
     async def _write(self, send: Send) -> None:
         self._written_at = asyncio.get_running_loop().time()

@@ -4,19 +4,27 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from functions.chat_stream.follower import Follower
 from functions.chat_stream.turn import Turn
 from shared.events import Finished
 
 
-class RunningTurns:
+class Running:
     def __init__(self) -> None:
         self._turns: dict[asyncio.Task[None], Turn] = {}
+        self._followers: dict[asyncio.Task[None], Follower] = {}
         self._savings: set[asyncio.Task[Any]] = set()
 
     def start(self, turn: Turn) -> asyncio.Task[None]:
         task = asyncio.create_task(turn.run())
         self._turns[task] = turn
         task.add_done_callback(self._turns.pop)
+        return task
+
+    def follow(self, follower: Follower) -> asyncio.Task[None]:
+        task = asyncio.create_task(follower.run())
+        self._followers[task] = follower
+        task.add_done_callback(self._followers.pop)
         return task
 
     def save(self, saving: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -26,8 +34,10 @@ class RunningTurns:
         return task
 
     async def finish(self) -> None:
-        """Ends all turns where they are, saved: the process is going away."""
+        """Ends everything where it is, and saves: the process is going away."""
         for turn in self._turns.values():
             turn.stop(Finished("deadline"))
-        if tasks := {*self._turns, *self._savings}:
+        for follower in self._followers.values():
+            follower.outbox.abandon()
+        if tasks := {*self._turns, *self._followers, *self._savings}:
             await asyncio.wait(tasks)

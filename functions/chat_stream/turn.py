@@ -1,8 +1,8 @@
 """One turn, from the model's first event to the answer's last word in the database.
 
-It collects the text, watches the clocks, and settles: exactly one `Finished` or `Failed` comes out,
-and only after answer, tokens and cost are committed. It does not know who listens, or in which
-format; whoever does reads the `Outbox`, at a pace of its own.
+It collects the text, watches the clocks, saves as it goes, and settles: exactly one `Finished` or
+`Failed` comes out, and only after answer, tokens and cost are committed. It does not know who
+listens, or in which format; whoever does reads the `Outbox`, at a pace of its own.
 """
 
 import asyncio
@@ -10,30 +10,35 @@ import asyncio
 from msgspec import Struct, structs
 
 from functions.chat_stream.outbox import Outbox
-from functions.chat_stream.store import Begun, Settlement, Status, TurnStore, UsageRow
+from functions.chat_stream.store import Begun, Settlement, Status, TurnStore
+from functions.chat_stream.usage import UsageRow
 from shared import costs
 from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, Started, TextDelta, ThinkingDelta, Usage
-from shared.llm.client import ModelAnswer
+from shared.llm.answer import ModelAnswer
 from shared.logs import logger
 
 # The last seconds of a function's time are for saving.
 _SAVING_SECONDS = 5.0
+# Often enough that a stop is seen, and all but the last words are safe, within a second.
+_CHECKPOINT_SECONDS = 0.8
 # More than twice the longest answer of any model; beyond it something is wrong at the other end.
 _MAX_ANSWER_CHARACTERS = 1_000_000
 
 
 class Clocks(Struct, frozen=True, kw_only=True):
-    """How long a turn waits, in seconds. `deadline` is the end of the function's time in the loop's
-    time, where there is one."""
+    """How long a turn waits for content, in seconds; when its request arrived and when the function's
+    time is over (if it ever is), in the loop's time."""
 
+    arrived_at: float
     first_token: float
     idle: float
     deadline: float | None = None
 
 
 class Turn:
-    """Run it once. `prompt` is what was sent to the model, for an estimate if it never says."""
+    """Run it once. `prompt_tokens` is an estimate, for a provider that never says. `spent` is what
+    attempts cost that came to nothing."""
 
     def __init__(
         self,
@@ -41,7 +46,7 @@ class Turn:
         *,
         begun: Begun,
         prompt_tokens: int,
-        arrived_at: float,
+        spent: list[UsageRow],
         clocks: Clocks,
         store: TurnStore,
     ) -> None:
@@ -49,7 +54,7 @@ class Turn:
         self._answer = answer
         self._begun = begun
         self._prompt_tokens = prompt_tokens
-        self._arrived_at = arrived_at
+        self._spent = spent
         self._clocks = clocks
         self._store = store
         self._text: list[str] = []
@@ -65,20 +70,22 @@ class Turn:
     async def run(self) -> None:
         """Never raises: what goes wrong becomes the answer's end."""
         self.outbox.put([Started(str(self._begun.answer_id))])
+        over = asyncio.Event()
+        checkpoints = asyncio.create_task(self._save_now_and_then(over))
         try:
             await self._read()
         except Exception:
             logger.exception("turn failed")
             self._end_with(Failed("internal", "the turn failed", retryable=True))
+        over.set()
         # At once, as an answer that was broken off costs until its connection is closed; and not
         # waited for, as the client is waiting.
         closing = asyncio.create_task(self._answer.aclose())
         self.outbox.put(await self._settle())
         self.outbox.close()
-        try:
-            await closing
-        except Exception:
-            logger.exception("model's answer could not be closed")
+        for failed in await asyncio.gather(closing, checkpoints, return_exceptions=True):
+            if isinstance(failed, Exception):
+                logger.error("turn left something behind", exc_info=failed)
 
     def stop(self, end: Finished | Failed) -> None:
         """Ends the answer here, with what has come so far. The first word on how it ends stands."""
@@ -110,17 +117,16 @@ class Turn:
         loop = asyncio.get_running_loop()
         if self._alarm is not None:
             self._alarm.cancel()
-        if self._first_token_at is None:
-            patience = self._content_at + self._clocks.first_token
-        else:
-            patience = self._content_at + self._clocks.idle
+        waiting_for_first = self._first_token_at is None
+        patience = self._clocks.first_token if waiting_for_first else self._clocks.idle
+        silent_at = self._content_at + patience
         deadline = (self._clocks.deadline or float("inf")) - _SAVING_SECONDS
         if loop.time() >= deadline:
             self.stop(Finished("deadline"))
-        elif loop.time() >= patience:
+        elif loop.time() >= silent_at:
             self.stop(Failed("upstream_timeout", "the model stopped sending", retryable=True))
         else:
-            self._alarm = loop.call_at(min(patience, deadline), self._watch)
+            self._alarm = loop.call_at(min(silent_at, deadline), self._watch)
 
     def _take(self, events: list[Event]) -> None:
         passed_on: list[Event] = []
@@ -151,18 +157,38 @@ class Turn:
         if self._end is None:
             self._end = end
 
+    async def _save_now_and_then(self, over: asyncio.Event) -> None:
+        """Beside the stream, never in its way. Each save renews the lease and brings the user's wish
+        to stop; a save that fails is made up for by the next."""
+        saved = 0
+        while not await _happens_within(over, _CHECKPOINT_SECONDS):
+            pieces = len(self._text)
+            try:
+                state = await self._store.checkpoint(
+                    self._begun, "".join(self._text) if pieces > saved else None
+                )
+            except ChatError as error:
+                logger.warning("checkpoint failed", code=error.code)
+                continue
+            saved = pieces
+            if state == "cancel":
+                self.stop(Finished("cancelled"))
+            elif state != "running":
+                self.stop(_SETTLED_BY_ANOTHER)
+
     async def _settle(self) -> list[Event]:
         """Saves, and says how the answer ended: its usage and its last event."""
         end = self._end or Failed("upstream_truncated", "the model's answer broke off", retryable=True)
         text = "".join(self._text)
         usage = self._usage_of(text)
         status = _status_of(end)
+        first, now = self._first_token_at, asyncio.get_running_loop().time()
         row = UsageRow.of(
             self._answer.target,
             usage,
             status=status,
-            ttft_ms=_milliseconds(self._first_token_at, self._arrived_at),
-            duration_ms=_milliseconds(asyncio.get_running_loop().time(), self._arrived_at) or 0,
+            duration=now - self._clocks.arrived_at,
+            ttft=None if first is None else first - self._clocks.arrived_at,
         )
         settlement = Settlement(
             user_id=self._begun.user_id,
@@ -175,16 +201,17 @@ class Turn:
                 "cost_usd": row.cost_usd,
                 **({"finish_reason": end.reason} if isinstance(end, Finished) else {"code": end.code}),
             },
-            usage=[row],
+            usage=[*self._spent, row],
         )
         try:
-            await self._store.finish(settlement)
+            if await self._store.finish(settlement) != status:
+                end = _SETTLED_BY_ANOTHER
         except ChatError as error:
             end = Failed(error.code, error.message, retryable=True)
         except Exception:
             logger.exception("answer could not be saved")
             end = Failed("internal", "the answer could not be saved", retryable=True)
-        logger.info("turn", code=end.code if isinstance(end, Failed) else end.reason, **row.for_log())
+        logger.info("turn", end=end.code if isinstance(end, Failed) else end.reason, **row.for_log())
         return [usage, end]
 
     def _usage_of(self, text: str) -> Usage:
@@ -197,6 +224,9 @@ class Turn:
         return structs.replace(said, input=said.input or self._prompt_tokens, output=max(said.output, came))
 
 
+_SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another process", retryable=True)
+
+
 def _status_of(end: Finished | Failed) -> Status:
     if isinstance(end, Failed):
         return "error"
@@ -205,5 +235,9 @@ def _status_of(end: Finished | Failed) -> Status:
     return "interrupted" if end.reason == "deadline" else "complete"
 
 
-def _milliseconds(then: float | None, since: float) -> int | None:
-    return None if then is None else round((then - since) * 1000)
+async def _happens_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

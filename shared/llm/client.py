@@ -5,22 +5,24 @@ do with them, is the turn's business.
 """
 
 import asyncio
-import contextlib
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
 import msgspec
+from msgspec import Struct
 
 from shared import costs, errors
 from shared.config import Settings
 from shared.errors import UpstreamError
-from shared.events import Event, Failed, Finished, TextDelta, ThinkingDelta
+from shared.events import Failed, Usage
 from shared.llm import catalogue
-from shared.llm.base import ChatRequest, Decoder
+from shared.llm.answer import CONTENT_OR_END, ModelAnswer
+from shared.llm.base import ChatRequest
 from shared.llm.catalogue import Target
+from shared.llm.circuits import Circuits
 from shared.llm.scripted import SCRIPTED_URL, ScriptedTransport
 from shared.logs import logger
 
@@ -30,80 +32,23 @@ _TRUSTED_IDLE_SECONDS = 55.0
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
 _ERROR_BODY_BYTES = 65_536
-# What a provider may still send after its last event: the end of its chunked encoding, no more.
-_DRAIN_SECONDS = 0.1
+
+_SILENT = "the model provider did not answer in time"
 
 # httpx's errors in ours, before an answer began; the first that fits.
 _NO_ANSWER: tuple[tuple[type[httpx.HTTPError], type[UpstreamError], str], ...] = (
-    (httpx.TimeoutException, errors.UpstreamTimeout, "the model provider did not answer in time"),
+    (httpx.TimeoutException, errors.UpstreamTimeout, _SILENT),
     (httpx.NetworkError, errors.UpstreamUnreachable, "the model provider cannot be reached"),
     (httpx.RemoteProtocolError, errors.UpstreamUnreachable, "the model provider hung up without an answer"),
     (httpx.HTTPError, UpstreamError, "the request to the model provider failed"),
 )
-_CONTENT_OR_END = (TextDelta, ThinkingDelta, Finished, Failed)
 
 
-class ModelAnswer:
-    """An answer that has begun: iterate it for lists of events, one list a read, then close it.
+class Spent(Struct, frozen=True):
+    """What an attempt cost that gave no answer, as far as the provider said."""
 
-    The last event is a `Finished` or a `Failed`, whatever happens to the connection. Closing before
-    that closes the connection, which tells the provider to stop.
-    """
-
-    def __init__(
-        self, target: Target, response: httpx.Response, decoder: Decoder, closed: Callable[[], None]
-    ) -> None:
-        self.target = target
-        self._closed = closed
-        self._response = response
-        self._decoder = decoder
-        self._reads = response.aiter_raw()
-        self._first = asyncio.ensure_future(self._beginning())
-        self._complete = False
-
-    async def failed_at_once(self, deadline: float) -> Failed | None:
-        """Waits for the first content until `deadline` (the loop's time). A provider that says 200 and
-        then an error before any content can be asked again, or another in its place."""
-        await asyncio.wait({self._first}, timeout=max(0, deadline - asyncio.get_running_loop().time()))
-        events = self._first.result() if self._first.done() else []
-        ends = [event for event in events if isinstance(event, _CONTENT_OR_END)]
-        return ends[0] if ends and isinstance(ends[0], Failed) else None
-
-    async def __aiter__(self) -> AsyncIterator[list[Event]]:
-        events = await self._first
-        while True:
-            if events:
-                self._complete = isinstance(events[-1], Finished | Failed)
-                yield events
-                if self._complete:
-                    return
-            events = await self._read()
-
-    async def aclose(self) -> None:
-        self._first.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._first
-        if self._complete:
-            # Read to its end, the connection can serve the next turn.
-            with contextlib.suppress(httpx.HTTPError, StopAsyncIteration, TimeoutError):
-                async with asyncio.timeout(_DRAIN_SECONDS):
-                    await anext(self._reads)
-        await self._response.aclose()
-        self._closed()
-
-    async def _beginning(self) -> list[Event]:
-        events: list[Event] = []
-        while not any(isinstance(event, _CONTENT_OR_END) for event in events):
-            events += await self._read()
-        return events
-
-    async def _read(self) -> list[Event]:
-        try:
-            data = await anext(self._reads)
-        except (StopAsyncIteration, httpx.HTTPError):
-            # A connection may break after the answer's end as well as before: the decoder knows.
-            return self._decoder.close()
-        return self._decoder.feed(data)
+    target: Target
+    usage: Usage
 
 
 class ModelClient:
@@ -121,56 +66,72 @@ class ModelClient:
         self._now = now
         self._sleep = sleep
         self._scripted = scripted or ScriptedTransport()
+        self._circuits = Circuits(now)
         self._http: httpx.AsyncClient | None = None
         self._used_at = now()
         self._active = 0
 
-    async def start(self, chat: ChatRequest, models: Sequence[str], deadline: float) -> ModelAnswer:
+    async def start(
+        self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
+    ) -> ModelAnswer:
         """Begins an answer by the first of `models` (`provider/model`) that takes the request.
 
         `deadline`, in the loop's time, is for all of them together; each gets an equal share of what
-        is left when its turn comes. `chat.model` and what a model cannot take are set for each.
-        Raises the UpstreamError of the last.
+        is left when its turn comes. `chat.model` and what a model cannot take are set for each. What
+        attempts cost that came to nothing is added to `spent`. Raises the UpstreamError of the last.
         """
-        last = UpstreamError("no model is configured")
-        for position, name in enumerate(models):
+        spent = [] if spent is None else spent
+        error = UpstreamError("no model is configured")
+        names = self._circuits.choose(models)
+        for position, name in enumerate(names):
+            left = len(names) - position
             now = asyncio.get_running_loop().time()
-            share = now + (deadline - now) / (len(models) - position)
             target = catalogue.find(name, self._settings)
+            attempt = _Attempt(target, _fit(chat, target), now + (deadline - now) / left, last=left == 1)
             try:
-                return await self._ask(target, _fit(chat, target), share)
-            except UpstreamError as error:
-                logger.warning("model refused or failed before its answer", model=name, code=error.code)
-                last = error
-        raise last
+                answer = await self._ask(attempt, spent)
+            except UpstreamError as refusal:
+                logger.warning("model gave no answer", model=name, code=refusal.code)
+                error = refusal
+                if refusal.retryable or isinstance(refusal, errors.UpstreamAuth):
+                    self._circuits.failed(name)
+            else:
+                self._circuits.succeeded(name)
+                return answer
+        raise error
 
     async def aclose(self) -> None:
         if self._http is not None:
             await self._http.aclose()
 
-    async def _ask(self, target: Target, chat: ChatRequest, deadline: float) -> ModelAnswer:
+    async def _ask(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
         loop = asyncio.get_running_loop()
-        attempt = 0
+        tries = 0
         while True:
             try:
-                return await self._begin(target, chat, deadline)
+                return await self._begin(attempt, spent)
             except _Refused as refused:
-                pause = max(refused.wait, _BACKOFF_SECONDS * 2**attempt * random.uniform(0.75, 1.25))  # noqa: S311
-                if loop.time() + pause >= deadline:
+                pause = max(refused.wait, _BACKOFF_SECONDS * 2**tries * random.uniform(0.75, 1.25))  # noqa: S311
+                if loop.time() + pause >= attempt.deadline:
                     raise refused.error from None
-            attempt += 1
+            tries += 1
             await self._sleep(pause)
 
-    async def _begin(self, target: Target, chat: ChatRequest, deadline: float) -> ModelAnswer:
+    async def _begin(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
         try:
-            async with asyncio.timeout_at(deadline):
-                answer = await self._send(target, chat)
+            async with asyncio.timeout_at(attempt.deadline):
+                answer = await self._send(attempt.target, attempt.chat)
         except TimeoutError:
-            raise errors.UpstreamTimeout("the model provider did not answer in time") from None
-        failed = await answer.failed_at_once(deadline)
-        if failed is None:
+            raise errors.UpstreamTimeout(_SILENT) from None
+        events = await answer.begins(attempt.deadline)
+        if events is None and not attempt.last:
+            await answer.aclose()
+            raise errors.UpstreamTimeout(_SILENT)
+        failed = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
+        if not isinstance(failed, Failed):
             return answer
         await answer.aclose()
+        spent += [Spent(attempt.target, event) for event in events or () if isinstance(event, Usage)][-1:]
         raise _Refused(_error_of(failed), 0 if failed.retryable else _NEVER)
 
     async def _send(self, target: Target, chat: ChatRequest) -> ModelAnswer:
@@ -215,6 +176,15 @@ class ModelClient:
                 mounts={SCRIPTED_URL: self._scripted},
             )
         return self._http
+
+
+class _Attempt(Struct, frozen=True):
+    """One model's chance: until when, and whether it is the last one that could answer at all."""
+
+    target: Target
+    chat: ChatRequest
+    deadline: float
+    last: bool
 
 
 class _Refused(Exception):

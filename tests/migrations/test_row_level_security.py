@@ -1,6 +1,6 @@
 """One contract for every table with user data, read from the catalogue: a new table is under it at once."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -9,18 +9,14 @@ from psycopg.types.json import Jsonb
 ALICE, BOB = uuid4(), uuid4()
 # Written by migrations alone, and not granted to the app.
 NO_USER_DATA = {"schema_migrations"}
-TABLES = ["conversations", "messages", "turns", "usage_logs"]
+TABLES = ["budgets", "conversations", "messages", "rate_limits", "turns", "usage_logs"]
 
 
 @pytest.fixture
 def alices(database):
     """A finished turn of Alice's: a row in every table."""
-    conversation, question, answer = uuid4(), uuid4(), uuid4()
-    database.as_user(
-        None,
-        "select app.begin_turn(%s, null, %s, %s, %s, 'How are you?', 4, 'scripted/echo', 20, '1 minute')",
-        (ALICE, conversation, question, answer),
-    )
+    begun = database.begin_turn(ALICE)
+    conversation, answer = UUID(begun["conversation_id"]), begun["answer_id"]
     usage = {
         "id": str(uuid4()),
         "provider": "scripted",
@@ -84,19 +80,21 @@ def test_a_row_is_seen_by_its_owner_and_by_nobody_else(database, alices, table):
 @pytest.mark.parametrize("table", TABLES)
 def test_another_users_rows_are_neither_changed_nor_deleted(database, alices, table):
     before = database.rows(f"select * from {table}")
-    for statement in (f"update {table} set created_at = now()", f"delete from {table}"):
+    column = next(iter(before[0]))
+    for statement in (f"update {table} set {column} = {column}", f"delete from {table}"):
         try:
             database.as_user(BOB, statement)
         except psycopg.errors.InsufficientPrivilege:
             # Not granted at all, as with usage, which nobody changes.
-            assert table in {"usage_logs", "turns"}
+            assert table in {"budgets", "rate_limits", "turns", "usage_logs"}
     assert database.rows(f"select * from {table}") == before
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_row_cannot_be_given_to_another_user(database, alices, table):
     [row] = database.rows(f"select * from {table} limit 1")
-    row |= {"id": uuid4(), "user_id": BOB}
+    others = {"id": uuid4(), "user_id": BOB, "subject": f"user:{BOB}"}
+    row |= {column: value for column, value in others.items() if column in row}
     if table == "turns":
         row["conversation_id"] = uuid4()
     columns, values = ", ".join(row), ", ".join(["%s"] * len(row))
@@ -126,9 +124,19 @@ def test_a_connection_used_by_one_user_and_then_by_nobody_sees_nothing(database,
 def test_functions_are_for_the_app_alone_and_run_with_its_own_rights(database):
     [row] = database.rows("select has_schema_privilege('public', 'app', 'usage') as everybody")
     assert not row["everybody"]
-    # A path that a caller could set would make our functions call somebody else's.
-    loose = database.rows(
-        "select proname from pg_proc where pronamespace = 'app'::regnamespace"
-        " and (prosecdef or not coalesce('search_path=\"\"' = any(proconfig), false))"
+    functions = database.rows(
+        "select proname, prosecdef, proconfig from pg_proc where pronamespace = 'app'::regnamespace"
     )
-    assert loose == []
+    # A path that a caller could set would make our functions call somebody else's.
+    assert [f["proname"] for f in functions if f["proconfig"] != ['search_path=""']] == []
+    with_the_owners_rights = {f["proname"] for f in functions if f["prosecdef"]}
+    assert with_the_owners_rights == {"sweep_rate_limits", "users_with_expired_turns"}
+
+
+def test_the_sweep_sees_nothing_but_what_is_over(database, alices):
+    """The owner, whose rights the sweeping functions have, is bound by row-level security too."""
+    with psycopg.connect(database.owner_url) as owner:
+        seen = [len(owner.execute(f"select 1 from {table}").fetchall()) for table in TABLES]
+        assert seen == [0] * len(TABLES)
+        database.rows("update rate_limits set expires_at = now() - interval '1 second'")
+        assert len(owner.execute("select 1 from rate_limits").fetchall()) == 1

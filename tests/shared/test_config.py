@@ -17,6 +17,7 @@ def test_what_is_needed_is_enough_and_the_rest_has_its_defaults():
     assert (settings.rate_limit_chat, settings.rate_limit_write) == (RateLimit(5, 60), RateLimit(10, 60))
     assert (settings.stream_heartbeat, settings.stream_padding) == (15, 0)
     assert settings.history_messages == 20
+    assert settings.budget_usd_per_day == 0
 
 
 def test_a_key_alone_chooses_its_providers_model():
@@ -81,6 +82,8 @@ def test_what_is_missing_is_named(name):
         ("LLM_FIRST_TOKEN_TIMEOUT", "soon"),
         ("RATE_LIMIT_CHAT", "5"),
         ("RATE_LIMIT_WRITE", "0/60"),
+        ("BUDGET_USD_PER_DAY", "-1"),
+        ("BUDGET_USD_PER_DAY", "1e3"),
         ("STREAM_PADDING", "-1"),
         ("STREAM_PADDING", "99999999"),
         ("HISTORY_MESSAGES", "0"),

@@ -3,4 +3,5 @@
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.dialects.chat_stream import ChatStream
 
-DIALECTS: tuple[Dialect, ...] = (ChatStream(),)
+NATIVE = ChatStream()
+DIALECTS: tuple[Dialect, ...] = (NATIVE,)

@@ -32,4 +32,5 @@ class Dialect(Protocol):
     def parse(self, body: bytes) -> Ask:
         """Raises InvalidRequest with the field at fault."""
 
-    def encoder(self) -> Encoder: ...
+    def encoder(self, offset: int = 0) -> Encoder:
+        """For an answer whose first `offset` characters the client has."""

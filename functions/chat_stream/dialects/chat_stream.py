@@ -1,11 +1,13 @@
 """The native format: a message into a stored conversation, `token` events and one `done` or `error`.
 
+    id: 5
     data: {"type":"token","content":"Hello"}
     data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
     data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
 
-`done` has a `finishReason` where the answer did not come to its own end: `length`, `content_filter`,
-`cancelled` or `deadline`.
+An event's id is the number of characters of the answer up to its end: whoever comes again with it
+as `Last-Event-ID` gets what follows. `done` has a `finishReason` where the answer did not come to its
+own end: `length`, `content_filter`, `cancelled` or `deadline`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,8 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ChatStreamEncoder:
-    def __init__(self) -> None:
+    def __init__(self, offset: int = 0) -> None:
+        self._offset = offset
         self._message_id = ""
         self._usage = Usage(0, 0)
 
@@ -43,7 +46,11 @@ class ChatStreamEncoder:
         for event in events:
             match event:
                 case TextDelta(text):
-                    written.append(b'data: {"type":"token","content":' + _json.encode(text) + b"}\n\n")
+                    self._offset += len(text)
+                    written.append(
+                        b'id: %d\ndata: {"type":"token","content":%b}\n\n'
+                        % (self._offset, _json.encode(text))
+                    )
                 case Started(message_id):
                     self._message_id = message_id
                 case Usage():
@@ -85,5 +92,5 @@ class ChatStream:
             max_tokens=said.max_tokens,
         )
 
-    def encoder(self) -> ChatStreamEncoder:
-        return ChatStreamEncoder()
+    def encoder(self, offset: int = 0) -> ChatStreamEncoder:
+        return ChatStreamEncoder(offset)

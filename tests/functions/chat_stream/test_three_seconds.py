@@ -23,7 +23,7 @@ def closed_port():
         return listener.getsockname()[1]
 
 
-def check(database, asked, code):
+def check(database, asked, code, cost_something=False):
     response, took = asked
     assert took < 3
     assert response.status_code == 502
@@ -33,7 +33,11 @@ def check(database, asked, code):
     assert (question["content"], question["status"]) == ("Hi", "complete")
     assert (answer["content"], answer["status"], answer["metadata"]) == ("", "error", {"code": code})
     assert str(answer["id"]) == response.headers["x-message-id"]
-    assert database.rows("select * from usage_logs") == []
+    attempts = database.rows("select * from usage_logs")
+    assert bool(attempts) == cost_something
+    assert all(
+        (row["status"], row["estimated"]) == ("error", True) and row["cost_usd"] > 0 for row in attempts
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,6 @@ def check(database, asked, code):
         ("529", "upstream_overloaded"),
         ("404", "upstream_rejected"),
         ("no-headers", "upstream_timeout"),
-        ("error,after=0", "upstream_overloaded"),
     ],
 )
 def test_a_model_that_refuses_fails_or_hangs(database, mock, script, code):
@@ -57,6 +60,16 @@ def test_a_model_that_refuses_fails_or_hangs(database, mock, script, code):
         ANTHROPIC_BASE_URL=mock.anthropic_url,
     )
     check(database, ask(configured), code)
+
+
+def test_a_model_that_fails_after_taking_the_prompt_is_paid_for_the_prompt(database, mock):
+    configured = settings(
+        database.url,
+        LLM_MODEL="anthropic/mock:error,after=0",
+        ANTHROPIC_API_KEY="key",
+        ANTHROPIC_BASE_URL=mock.anthropic_url,
+    )
+    check(database, ask(configured), "upstream_overloaded", cost_something=True)
 
 
 @pytest.mark.parametrize(

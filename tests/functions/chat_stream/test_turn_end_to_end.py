@@ -10,14 +10,24 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from tests.serving import Client, serve, settings
+from shared import config
+from tests.serving import Client, environment, serve, serve_on_lambda
 
 USER = uuid4()
 PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
 
 
+SERVERS = {"uvicorn": lambda environ: serve(config.load(environ)), "lambda": serve_on_lambda}
+
+
+@pytest.fixture(params=SERVERS)
+def serving(request):
+    """Each test of this file runs under uvicorn and under the Lambda emulator with the real bootstraps."""
+    return SERVERS[request.param]
+
+
 def configured(database, mock, model, **environ):
-    return settings(
+    return environment(
         database.url,
         LLM_MODEL=model,
         ANTHROPIC_API_KEY="key",
@@ -36,9 +46,9 @@ def read_events(response):
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_turn_is_streamed_stored_and_priced(database, mock, provider):
+def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider):
     with (
-        serve(configured(database, mock, f"{provider}/mock:tokens=12,thinking=3")) as url,
+        serving(configured(database, mock, f"{provider}/mock:tokens=12,thinking=3")) as url,
         Client(url, USER) as client,
         client.stream("POST", "/chat-stream", json={"message": "How are you?"}) as response,
     ):
@@ -76,9 +86,9 @@ def test_a_turn_is_streamed_stored_and_priced(database, mock, provider):
     assert 0 <= row["ttft_ms"] <= row["duration_ms"]
 
 
-def test_tokens_are_relayed_as_they_come(database, mock):
+def test_tokens_are_relayed_as_they_come(serving, database, mock):
     with (
-        serve(configured(database, mock, "openai/mock:tokens=8,gap=50ms")) as url,
+        serving(configured(database, mock, "openai/mock:tokens=8,gap=50ms")) as url,
         Client(url, USER) as client,
         client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
     ):
@@ -89,10 +99,10 @@ def test_tokens_are_relayed_as_they_come(database, mock):
     assert sum(gap > 0.02 for gap in gaps) >= 5
 
 
-def test_a_conversation_goes_on_with_its_newest_messages(database, mock):
+def test_a_conversation_goes_on_with_its_newest_messages(serving, database, mock):
     mock.reset()
     configuration = configured(database, mock, "openai/mock:tokens=2", HISTORY_MESSAGES="3")
-    with serve(configuration) as url, Client(url, USER) as client:
+    with serving(configuration) as url, Client(url, USER) as client:
         conversation = client.post("/chat-stream", json={"message": "first"}).headers["x-conversation-id"]
         for message in ("second", "third"):
             said = {"message": message, "conversationId": conversation}
@@ -107,8 +117,8 @@ def test_a_conversation_goes_on_with_its_newest_messages(database, mock):
     assert [m["content"] for m in page["messages"]] == ["first", answer, "second", answer, "third", answer]
 
 
-def test_a_conversation_made_before_is_used(database, mock):
-    with serve(configured(database, mock, "openai/mock:tokens=2")) as url, Client(url, USER) as client:
+def test_a_conversation_made_before_is_used(serving, database, mock):
+    with serving(configured(database, mock, "openai/mock:tokens=2")) as url, Client(url, USER) as client:
         made = client.post("/api/chat/conversations", json={"title": "Sleep"})
         assert made.status_code == 201
         said = {"message": "Hi", "conversationId": made.json()["id"]}
@@ -118,8 +128,8 @@ def test_a_conversation_made_before_is_used(database, mock):
     assert database.rows("select title from conversations") == [{"title": "Sleep"}]
 
 
-def test_the_scripted_model_needs_nobody(database):
-    with serve(settings(database.url)) as url, Client(url, USER) as client:
+def test_the_scripted_model_needs_nobody(serving, database):
+    with serving(environment(database.url)) as url, Client(url, USER) as client:
         response = client.post("/chat-stream", json={"message": "I want to sleep better"})
     assert (
         "I want to sleep better"

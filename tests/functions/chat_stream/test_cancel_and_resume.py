@@ -1,0 +1,213 @@
+"""Stopping an answer from anywhere, and reading on from any character of it."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from uuid import uuid4
+
+import httpx_sse
+import pytest
+
+from dev.mock_llm import answer_text
+from tests.serving import Client, serve, settings
+
+USER = uuid4()
+
+
+def configured(database, mock, script, **environ):
+    return settings(
+        database.url,
+        LLM_MODEL=f"openai/mock:{script}",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        RATE_LIMIT_CHAT="1000/60",
+        **environ,
+    )
+
+
+def cancel(database, answer_id):
+    """As the conversations function does it, in a process of its own."""
+    [row] = database.as_user(None, "select app.cancel_turn(%s, %s) as status", (USER, answer_id))
+    return row["status"]
+
+
+def answer(database):
+    [row] = database.rows("select * from messages where role = 'assistant'")
+    return row
+
+
+def resume(client, answer_id, last=None):
+    headers = {"last-event-id": str(last)} if last is not None else {}
+    response = client.get(f"/api/chat/messages/{answer_id}/stream", headers=headers)
+    assert response.status_code == 200, response.text
+    return [json.loads(line[6:]) for line in response.text.split("\n") if line.startswith("data: ")]
+
+
+def text_of(events):
+    return "".join(event["content"] for event in events if event["type"] == "token")
+
+
+def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, mock):
+    mock.reset()
+    with serve(configured(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            events = httpx_sse.EventSource(response).iter_sse()
+            seen = [next(events).json()]
+            assert cancel(database, response.headers["x-message-id"]) == "running"
+            asked = time.monotonic()
+            seen += [event.json() for event in events]
+            took = time.monotonic() - asked
+        assert took < 1.5
+        assert (seen[-1]["type"], seen[-1]["finishReason"]) == ("done", "cancelled")
+        stored = answer(database)
+        assert (stored["status"], stored["content"]) == ("cancelled", text_of(seen))
+        [usage] = database.rows("select * from usage_logs")
+        assert (usage["status"], usage["estimated"]) == ("cancelled", True)
+        assert 0 < usage["tokens_out"] < 300
+        assert usage["cost_usd"] > 0
+        # Again it is no more than a look, and the conversation is free.
+        assert cancel(database, stored["id"]) == "cancelled"
+        while mock.stats()["open"]:
+            time.sleep(0.02)
+        assert mock.stats()["aborted"] == 1
+
+
+def test_a_cancel_that_races_with_the_end_leaves_one_end_and_one_cost(database, mock):
+    with serve(configured(database, mock, "tokens=30,gap=30ms")) as url:
+
+        def race(delay):
+            with (
+                Client(url, USER) as client,
+                client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
+            ):
+                answer_id = response.headers["x-message-id"]
+                time.sleep(delay)
+                cancel(database, answer_id)
+                response.read()
+                return answer_id, response.text.split("\n")[-3]
+
+        with ThreadPoolExecutor(8) as pool:
+            ends = dict(pool.map(race, [0.1 + 0.15 * step for step in range(8)]))
+    rows = database.rows("select id, status from messages where role = 'assistant'")
+    assert {row["status"] for row in rows} <= {"complete", "cancelled"}
+    for row in rows:
+        assert ("cancelled" in ends[str(row["id"])]) == (row["status"] == "cancelled")
+        usage = database.rows("select status from usage_logs where message_id = %s", (row["id"],))
+        assert [each["status"] for each in usage] == [row["status"]]
+
+
+def test_nobody_else_can_cancel(database, mock):
+    with serve(configured(database, mock, "tokens=20,gap=20ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            answer_id = response.headers["x-message-id"]
+            [row] = database.as_user(None, "select app.cancel_turn(%s, %s) as s", (uuid4(), answer_id))
+            response.read()
+    assert row["s"] is None
+    assert answer(database)["status"] == "complete"
+
+
+def test_a_finished_answer_is_read_on_from_every_character(database, mock):
+    whole = answer_text("tokens=12")
+    with serve(configured(database, mock, "tokens=12")) as url, Client(url, USER) as client:
+        live = client.post("/chat-stream", json={"message": "Hi"})
+        answer_id = live.headers["x-message-id"]
+        for offset in range(len(whole) + 1):
+            events = resume(client, answer_id, offset)
+            assert text_of(events) == whole[offset:]
+            assert json.dumps(events[-1], separators=(",", ":")) == live.text.split("\n")[-3][6:]
+        assert text_of(resume(client, answer_id)) == whole
+
+
+@pytest.mark.parametrize("script", ["tokens=50,gap=30ms", "odd,gap=30ms"])
+def test_a_cut_connection_is_taken_up_by_the_last_id_with_nothing_missing_or_double(database, mock, script):
+    with serve(configured(database, mock, script)) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            answer_id = response.headers["x-message-id"]
+            text, last = "", 0
+            for event in httpx_sse.EventSource(response).iter_sse():
+                text, last = text + event.json()["content"], int(event.id)
+                if len(text) > 40:
+                    break
+        rest = resume(client, answer_id, last)
+    assert rest[-1]["type"] == "done"
+    assert text + text_of(rest) == answer(database)["content"]
+
+
+def test_many_readers_follow_one_answer(database, mock):
+    with serve(configured(database, mock, "tokens=50,gap=30ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            answer_id = response.headers["x-message-id"]
+
+            def follow(_):
+                with Client(url, USER) as other:
+                    return text_of(resume(other, answer_id))
+
+            with ThreadPoolExecutor(10) as pool:
+                texts = set(pool.map(follow, range(10)))
+            response.read()
+    assert texts == {answer_text("tokens=50")}
+
+
+@pytest.mark.parametrize(
+    ("last", "status"), [("x", 400), ("-1", 400), ("1e3", 400), ("99999", 400), ("9" * 40, 400)]
+)
+def test_an_id_that_is_none_of_this_answer_is_refused(database, mock, last, status):
+    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+        answer_id = client.post("/chat-stream", json={"message": "Hi"}).headers["x-message-id"]
+        response = client.get(f"/api/chat/messages/{answer_id}/stream", headers={"last-event-id": last})
+    assert (response.status_code, response.json()["field"]) == (status, "Last-Event-ID")
+
+
+def test_unknown_foreign_and_nonsensical_messages_are_the_same_404(database, mock):
+    with (
+        serve(configured(database, mock, "tokens=5")) as url,
+        Client(url, USER) as client,
+        Client(url, uuid4()) as other,
+    ):
+        answer_id = client.post("/chat-stream", json={"message": "Hi"}).headers["x-message-id"]
+        answers = [
+            other.get(f"/api/chat/messages/{answer_id}/stream"),
+            client.get(f"/api/chat/messages/{uuid4()}/stream"),
+            client.get("/api/chat/messages/nonsense/stream"),
+            client.get(f"/api/chat/messages/{question_id(database)}/stream"),
+        ]
+    assert {response.status_code for response in answers} == {404}
+    assert len({response.text for response in answers}) == 1
+
+
+def question_id(database):
+    return database.rows("select id from messages where role = 'user'")[0]["id"]
+
+
+def test_an_answer_whose_writer_is_gone_is_interrupted_for_readers_and_for_the_next_turn(database, mock):
+    begun = database.begin_turn(USER)
+    conversation, answer_id = begun["conversation_id"], begun["answer_id"]
+    database.as_user(None, "select app.checkpoint_turn(%s, %s, 'Once upon a', '-1 s')", (USER, answer_id))
+    with serve(configured(database, mock, "tokens=2")) as url, Client(url, USER) as client:
+        events = resume(client, answer_id, 5)
+        said = {"message": "Are you there?", "conversationId": conversation}
+        assert client.post("/chat-stream", json=said).status_code == 200
+    assert text_of(events) == "upon a"
+    assert events[-1]["type"] == "error"
+    [row] = database.rows("select * from messages where id = %s", (answer_id,))
+    assert (row["status"], row["content"], row["token_count"]) == ("interrupted", "Once upon a", 3)
+    [usage] = database.rows("select * from usage_logs where message_id = %s", (answer_id,))
+    assert (usage["status"], usage["estimated"]) == ("interrupted", True)
+    assert (usage["tokens_in"], usage["tokens_out"]) == (103, 3)
+    assert usage["cost_usd"] == Decimal("0.133")  # at 0.001 and 0.01 a token
+    [budget] = database.rows("select * from budgets")
+    assert (budget["reserved_usd"], budget["spent_usd"]) == (0, usage["cost_usd"])
+
+
+def test_the_sweep_interrupts_answers_of_users_who_never_come_back(database, mock):
+    with serve(configured(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            chunks = response.iter_bytes()
+            next(chunks)
+            database.rows("update turns set lease_expires_at = now() - interval '1 hour'")
+            database.as_user(None, "select app.sweep_turns()")
+            rest = b"".join(chunks).decode()
+    assert answer(database)["status"] == "interrupted"
+    assert '"type":"error"' in rest.split("\n")[-3]
+    assert len(database.rows("select 1 from usage_logs")) == 1

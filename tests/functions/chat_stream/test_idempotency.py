@@ -1,0 +1,122 @@
+"""One key, one turn: one call to the model, one pair of messages, one cost."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx_sse
+import pytest
+
+from dev.mock_llm import answer_text
+from tests.serving import Client, serve, settings
+
+USER = uuid4()
+KEY = {"idempotency-key": "a-key-of-the-client"}
+
+
+def configured(database, mock, script, **environ):
+    return settings(
+        database.url,
+        LLM_MODEL=f"openai/mock:{script}",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        RATE_LIMIT_CHAT="1000/60",
+        **environ,
+    )
+
+
+def text_of(response):
+    events = [json.loads(line[6:]) for line in response.text.split("\n") if line.startswith("data: ")]
+    assert events[-1]["type"] == "done", events[-1]
+    return "".join(event["content"] for event in events if event["type"] == "token")
+
+
+def test_twenty_posts_at_once_over_two_servers_are_one_turn(database, mock):
+    mock.reset()
+    configuration = configured(database, mock, "tokens=20,gap=30ms")
+    with serve(configuration) as one, serve(configuration) as two:
+
+        def post(number):
+            with Client(one if number % 2 else two, USER) as client:
+                return client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+
+        with ThreadPoolExecutor(20) as pool:
+            responses = list(pool.map(post, range(20)))
+    assert {response.status_code for response in responses} == {200}
+    assert {text_of(response) for response in responses} == {answer_text("tokens=20")}
+    assert len({response.headers["x-message-id"] for response in responses}) == 1
+    assert mock.stats()["hits"] == 1
+    assert len(database.rows("select 1 from messages")) == 2
+    assert len(database.rows("select 1 from usage_logs")) == 1
+
+
+def test_a_finished_turn_is_replayed_without_asking_the_model(database, mock):
+    mock.reset()
+    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+        first = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+        again = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+    assert text_of(again) == text_of(first)
+    assert again.text.split("\n")[-3] == first.text.split("\n")[-3]  # usage and message id included
+    assert mock.stats()["hits"] == 1
+
+
+def test_another_body_under_the_same_key_is_refused(database, mock):
+    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+        client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+        other = client.post("/chat-stream", json={"message": "Hello"}, headers=KEY)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert len(database.rows("select 1 from messages")) == 2
+
+
+def test_another_users_equal_key_is_independent(database, mock):
+    with (
+        serve(configured(database, mock, "tokens=5")) as url,
+        Client(url, USER) as alice,
+        Client(url, uuid4()) as bob,
+    ):
+        first = alice.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+        second = bob.post("/chat-stream", json={"message": "Hello"}, headers=KEY)
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.headers["x-message-id"] != second.headers["x-message-id"]
+
+
+def test_a_turn_that_no_model_answered_runs_again_on_the_same_question(database, mock):
+    refusing = configured(database, mock, "401")
+    answering = configured(database, mock, "tokens=5")
+    with serve(refusing) as url, Client(url, USER) as client:
+        refused = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+    with serve(answering) as url, Client(url, USER) as client:
+        answered = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+    assert (refused.status_code, answered.status_code) == (502, 200)
+    assert refused.headers["x-message-id"] == answered.headers["x-message-id"]
+    rows = database.rows("select role, content, status from messages order by created_at, id")
+    assert [tuple(row.values()) for row in rows] == [
+        ("user", "Hi", "complete"),
+        ("assistant", answer_text("tokens=5"), "complete"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel"])
+def test_a_key_that_cannot_be_one_is_named(database, mock, key):
+    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+        headers = {"idempotency-key": key.encode()}
+        response = client.post("/chat-stream", json={"message": "Hi"}, headers=headers)
+    assert (response.status_code, response.json()["field"]) == (400, "Idempotency-Key")
+    assert database.rows("select 1 from messages") == []
+
+
+def test_a_second_post_attaches_to_the_answer_while_it_runs(database, mock):
+    with serve(configured(database, mock, "tokens=60,gap=30ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}, headers=KEY) as first:
+            chunks = first.iter_bytes()
+            next(chunks)
+            with (
+                Client(url, USER) as other,
+                other.stream("POST", "/chat-stream", json={"message": "Hi"}, headers=KEY) as second,
+            ):
+                events = [event.json() for event in httpx_sse.EventSource(second).iter_sse()]
+            assert list(chunks)
+    assert events[-1]["type"] == "done"
+    tokens = [event["content"] for event in events if event["type"] == "token"]
+    assert "".join(tokens) == answer_text("tokens=60")
+    assert len(tokens) > 1  # it came as it grew, not only when it was whole
