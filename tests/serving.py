@@ -1,10 +1,14 @@
 """The functions behind a real server, in a thread of the test's process, on a port of its own."""
 
+import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -63,3 +67,20 @@ def serve_on_lambda(environ: dict[str, str]) -> Iterator[str]:
     """Both functions at the URL it gives, in processes with their real bootstraps, as Lambda runs them."""
     with in_thread(Emulator(functions(environ))) as url:
         yield url
+
+
+class ChatOnLambda:
+    """The chat function alone on one process at a time, which a test may kill."""
+
+    def __init__(self, environ: dict[str, str], **options: Any) -> None:
+        chat_stream, _ = functions(environ)
+        self._emulator = Emulator([replace(chat_stream, max_concurrency=1, **options)], log=lambda *_: None)
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        with in_thread(self._emulator) as url:
+            yield url
+
+    def signal(self, number: signal.Signals) -> None:
+        for pid in self._emulator.processes["chat_stream"]:
+            os.kill(pid, number)

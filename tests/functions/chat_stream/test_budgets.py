@@ -1,0 +1,118 @@
+"""Money: held back before the model is asked, settled by what it cost, freed when nobody settles."""
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from uuid import uuid4
+
+from tests.serving import Client, serve, settings
+
+USER = uuid4()
+
+
+def configured(database, mock, script, budget, **environ):
+    return settings(
+        database.url,
+        LLM_MODEL=f"openai/mock:{script}",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        RATE_LIMIT_CHAT="1000/60",
+        BUDGET_USD_PER_DAY=str(budget),
+        **environ,
+    )
+
+
+def reservation(database, mock):
+    """What one turn holds back, seen while it runs."""
+    with serve(configured(database, mock, "tokens=100,gap=20ms", 100)) as url, Client(url, uuid4()) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}):
+            [row] = database.rows("select reserved_usd from budgets")
+    return row["reserved_usd"]
+
+
+def test_of_fifty_turns_at_once_with_money_for_three_exactly_three_are_asked(database, mock):
+    amount = reservation(database, mock)
+    mock.reset()
+    budget = amount * Decimal("3.5")
+    configuration = configured(database, mock, "tokens=20,gap=50ms", budget.quantize(Decimal("1e-10")))
+    with serve(configuration) as one, serve(configuration) as two:
+
+        def post(number):
+            with Client(one if number % 2 else two, USER) as client:
+                return client.post("/chat-stream", json={"message": "Hi"})
+
+        with ThreadPoolExecutor(25) as pool:
+            responses = list(pool.map(post, range(50)))
+    refused = [response for response in responses if response.status_code == 429]
+    assert mock.stats()["hits"] == 3
+    assert len(refused) == 47
+    assert {response.json()["code"] for response in refused} == {"budget_exceeded"}
+    assert all(0 < int(response.headers["retry-after"]) <= 24 * 3600 for response in refused)
+    [row] = database.rows("select * from budgets where user_id = %s", (USER,))
+    [cost] = database.rows("select sum(cost_usd) as usd from usage_logs where user_id = %s", (USER,))
+    assert (row["reserved_usd"], row["spent_usd"]) == (0, cost["usd"])
+    assert row["spent_usd"] <= budget
+    assert len(database.rows("select 1 from messages where user_id = %s", (USER,))) == 6
+
+
+def test_a_turn_that_no_model_answered_costs_nothing_and_gives_its_reservation_back(database, mock):
+    with serve(configured(database, mock, "401", 100)) as url, Client(url, USER) as client:
+        assert client.post("/chat-stream", json={"message": "Hi"}).status_code == 502
+    [row] = database.rows("select * from budgets")
+    assert (row["reserved_usd"], row["spent_usd"]) == (0, 0)
+
+
+def test_what_was_spent_before_there_was_a_budget_counts(database, mock):
+    with serve(configured(database, mock, "tokens=50", 0)) as url, Client(url, USER) as client:
+        client.post("/chat-stream", json={"message": "Hi"})
+    assert database.rows("select * from budgets") == []
+    [spent] = database.rows("select cost_usd from usage_logs")
+    with (
+        serve(configured(database, mock, "tokens=50", spent["cost_usd"])) as url,
+        Client(url, USER) as client,
+    ):
+        response = client.post("/chat-stream", json={"message": "Hi"})
+    assert (response.status_code, response.json()["code"]) == (429, "budget_exceeded")
+
+
+def test_a_refused_turn_stores_nothing(database, mock):
+    mock.reset()
+    with serve(configured(database, mock, "tokens=5", "0.0000001")) as url, Client(url, USER) as client:
+        assert client.post("/chat-stream", json={"message": "Hi"}).status_code == 429
+    for table in ("conversations", "messages", "turns", "usage_logs"):
+        assert database.rows(f"select 1 from {table}") == []
+    assert mock.stats()["hits"] == 0
+
+
+def test_the_rate_limit_is_part_of_the_turn_and_a_refused_turn_stores_nothing(database, mock):
+    mock.reset()
+    configuration = settings(
+        database.url,
+        LLM_MODEL="openai/mock:tokens=1",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        RATE_LIMIT_CHAT="3/60",
+    )
+    with serve(configuration) as url, Client(url, USER) as client:
+        responses = [client.post("/chat-stream", json={"message": "Hi"}) for _ in range(5)]
+        with Client(url, uuid4()) as other:
+            assert other.post("/chat-stream", json={"message": "Hi"}).status_code == 200
+    assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
+    assert [r.headers["ratelimit"].split(";")[1] for r in responses] == ["r=2", "r=1", "r=0", "r=0", "r=0"]
+    assert responses[0].headers["ratelimit-policy"] == '"chat";q=3;w=60'
+    refused = responses[-1]
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert refused.json()["code"] == "rate_limited"
+    assert refused.json()["userMessage"] == "Let's take a breath. You can continue in a moment."
+    assert len(database.rows("select 1 from messages where user_id = %s", (USER,))) == 6
+    assert mock.stats()["hits"] == 4
+
+
+def test_an_expired_turn_gives_its_reservation_back(database, mock):
+    begun = database.begin_turn(USER, lease="-1 second")
+    [before] = database.rows("select * from budgets")
+    database.as_user(None, "select app.act_as(%s)", (USER,))
+    [after] = database.rows("select * from budgets")
+    assert before["reserved_usd"] > 0
+    assert after["reserved_usd"] == 0
+    [usage] = database.rows("select * from usage_logs where message_id = %s", (begun["answer_id"],))
+    assert after["spent_usd"] == usage["cost_usd"] > 0
