@@ -133,6 +133,25 @@ as $$
     ) as latest
 $$;
 
+-- The prompt, and an answer as long as this user's are, if it may be that long; and half as much again,
+-- as what is estimated here is counted exactly later.
+create function app.likely_cost(
+    p_prompt_tokens integer, p_max_tokens integer, p_usd_per_input numeric, p_usd_per_output numeric
+) returns numeric
+language sql stable
+set search_path = ''
+as $$
+    select 1.5 * (
+        p_prompt_tokens * p_usd_per_input
+        + least(p_max_tokens, app.typical_answer_tokens()) * p_usd_per_output
+    )
+$$;
+
+create function app.seconds_of_today_left() returns integer
+language sql stable
+set search_path = ''
+as $$ select ceil(extract(epoch from app.today() + 1 - now() at time zone 'UTC'))::integer $$;
+
 -- The newest messages with text, oldest first: what the model gets to see.
 create function app.history(p_conversation_id uuid, p_limit integer) returns jsonb
 language sql stable
@@ -152,6 +171,47 @@ as $$
         order by messages.created_at desc, messages.id desc
         limit p_limit
     ) as newest
+$$;
+
+-- Where an answer begins that is to be written anew: at the one named, or where '' is the name, after
+-- the newest question. NULL if there is no such place.
+create function app.place_of_answer(p_conversation_id uuid, p_name text) returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select case when p_name = '' then
+        (
+            select max(created_at) + interval '1 microsecond' from public.messages
+            where conversation_id = p_conversation_id and role = 'user'
+        )
+    else
+        (
+            select created_at from public.messages
+            where conversation_id = p_conversation_id and role = 'assistant' and id::text = lower(p_name)
+        )
+    end
+$$;
+
+-- Whether a question stands before the answer that is to be replaced. Always, if none is.
+create function app.can_replace(p_conversation_id uuid, p_name text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select p_name is null or exists (
+        select from public.messages
+        where conversation_id = p_conversation_id and role = 'user'
+            and created_at < app.place_of_answer(p_conversation_id, p_name)
+    )
+$$;
+
+-- Makes room for another answer: what stood there, and after it, goes. Its cost stays in usage_logs.
+create function app.forget_answer(p_conversation_id uuid, p_name text) returns void
+language sql
+set search_path = ''
+as $$
+    delete from public.messages
+    where conversation_id = p_conversation_id
+        and created_at >= app.place_of_answer(p_conversation_id, p_name)
 $$;
 
 -- Stores the question and the pending answer, and reads what the model needs, in this order: is it a
@@ -186,7 +246,9 @@ create function app.begin_turn(
     p_lease           interval,
     p_rate_limit      integer,
     p_rate_window     integer,    -- seconds
-    p_budget          numeric     -- USD a day; 0: none
+    p_budget          numeric,    -- USD a day; 0: none
+    p_create          boolean default false,  -- a conversation that is not there: make it, as p_new_id
+    p_replaces        text default null       -- an answer to write anew: its id, or '' for the last
 ) returns jsonb
 language plpgsql
 set search_path = ''
@@ -196,6 +258,7 @@ declare
     answer        uuid := p_answer_id;
     earlier       public.turns;
     rate          jsonb;
+    begins        boolean := p_conversation_id is null;
     prompt_size   integer;      -- tokens
     reserved      numeric;
 begin
@@ -209,8 +272,8 @@ begin
     where id = p_answer_id or (user_id = p_user_id and idempotency_key = p_key);
     if earlier.id = p_answer_id then
         return jsonb_build_object(
-            'outcome', 'begun', 'conversation_id', conversation, 'answer_id', answer,
-            'history', app.history(conversation, p_history_limit)
+            'outcome', 'begun', 'conversation_id', earlier.conversation_id, 'answer_id', answer,
+            'history', app.history(earlier.conversation_id, p_history_limit)
         );
     end if;
     if earlier.id is not null then
@@ -235,14 +298,23 @@ begin
     end if;
 
     perform app.interrupt_expired_turns();
-    if p_conversation_id is not null or earlier.id is not null then
+    begins := begins and earlier.id is null;
+    if not begins then
         -- The lock lets one turn begin at a time, and is what the trigger takes later anyway.
         perform from public.conversations where id = conversation for no key update;
-        if not found then
+        if not found and p_create and conversation <> p_new_id then
+            conversation := p_new_id;
+            perform from public.conversations where id = conversation for no key update;
+        end if;
+        begins := not found;
+        if begins and (earlier.id is not null or not p_create) then
             return jsonb_build_object('outcome', 'not_found', 'rate', rate);
         end if;
         if exists (select from public.turns where conversation_id = conversation and status = 'running') then
             return jsonb_build_object('outcome', 'conflict', 'rate', rate);
+        end if;
+        if earlier.id is null and not app.can_replace(conversation, p_replaces) then
+            return jsonb_build_object('outcome', 'not_found', 'rate', rate);
         end if;
     end if;
 
@@ -258,15 +330,11 @@ begin
     ) as newest;
 
     if p_budget > 0 then
-        -- Half as much again: what is estimated here is counted exactly later.
-        reserved := 1.5 * (
-            prompt_size * p_usd_per_input
-            + least(p_max_tokens, app.typical_answer_tokens()) * p_usd_per_output
-        );
+        reserved := app.likely_cost(prompt_size, p_max_tokens, p_usd_per_input, p_usd_per_output);
         if not app.reserve_budget(reserved, p_budget) then
             return jsonb_build_object(
                 'outcome', 'budget_exceeded', 'rate', rate,
-                'renews_in', ceil(extract(epoch from app.today() + 1 - now() at time zone 'UTC'))
+                'renews_in', app.seconds_of_today_left()
             );
         end if;
     end if;
@@ -280,14 +348,23 @@ begin
             reserved_usd = reserved
         where id = answer;
     else
-        if p_conversation_id is null then
-            insert into public.conversations (id, user_id, model) values (conversation, p_user_id, p_model);
+        if begins then
+            insert into public.conversations (id, user_id, model) values (conversation, p_user_id, p_model)
+            on conflict (id) do nothing;
+            if not found then
+                -- Made meanwhile, under the same name: the caller tries again, and finds it.
+                raise sqlstate '40001';
+            end if;
         end if;
-        insert into public.messages (id, conversation_id, user_id, role, content, token_count, created_at)
-        values (
-            p_question_id, conversation, p_user_id, 'user', p_question,
-            app.estimated_tokens(octet_length(p_question)), clock_timestamp()
-        );
+        if p_replaces is not null then
+            perform app.forget_answer(conversation, p_replaces);
+        else
+            insert into public.messages (id, conversation_id, user_id, role, content, token_count, created_at)
+            values (
+                p_question_id, conversation, p_user_id, 'user', p_question,
+                app.estimated_tokens(octet_length(p_question)), clock_timestamp()
+            );
+        end if;
         insert into public.messages (id, conversation_id, user_id, role, content, status, created_at)
         values (answer, conversation, p_user_id, 'assistant', '', 'streaming', clock_timestamp());
         insert into public.turns (
@@ -303,6 +380,79 @@ begin
         'outcome', 'begun', 'conversation_id', conversation, 'answer_id', answer,
         'history', app.history(conversation, p_history_limit), 'rate', rate
     );
+end
+$$;
+
+-- A turn of which nothing is stored but its cost. Outcomes as of app.begin_turn: begun, repeated (there
+-- is no text to give again), rate_limited, budget_exceeded.
+create function app.begin_stateless_turn(
+    p_user_id        uuid,
+    p_answer_id      uuid,
+    p_key            text,
+    p_hash           bytea,
+    p_model          text,
+    p_prompt_tokens  integer,
+    p_max_tokens     integer,
+    p_usd_per_input  numeric,
+    p_usd_per_output numeric,
+    p_priced         boolean,
+    p_lease          interval,
+    p_rate_limit     integer,
+    p_rate_window    integer,
+    p_budget         numeric
+) returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    rate     jsonb;
+    reserved numeric;
+begin
+    perform set_config('app.user_id', p_user_id::text, true);
+    if exists (select from public.turns where id = p_answer_id) then
+        return jsonb_build_object('outcome', 'begun', 'answer_id', p_answer_id);
+    end if;
+    if p_key is not null then
+        perform pg_advisory_xact_lock(hashtextextended(p_user_id::text || p_key, 0));
+        if exists (select from public.turns where user_id = p_user_id and idempotency_key = p_key) then
+            return jsonb_build_object('outcome', 'repeated');
+        end if;
+    end if;
+
+    rate := app.take_rate_limit('chat', p_rate_limit, p_rate_window);
+    if not (rate -> 'allowed')::boolean then
+        return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
+    end if;
+
+    perform app.interrupt_expired_turns();
+    if p_budget > 0 then
+        reserved := app.likely_cost(p_prompt_tokens, p_max_tokens, p_usd_per_input, p_usd_per_output);
+        if not app.reserve_budget(reserved, p_budget) then
+            return jsonb_build_object(
+                'outcome', 'budget_exceeded', 'rate', rate, 'renews_in', app.seconds_of_today_left()
+            );
+        end if;
+    end if;
+
+    insert into public.turns (
+        id, user_id, lease_expires_at, idempotency_key, request_hash, model,
+        prompt_tokens, usd_per_input, usd_per_output, priced, reserved_usd
+    ) values (
+        p_answer_id, p_user_id, now() + p_lease, p_key, p_hash, p_model,
+        p_prompt_tokens, p_usd_per_input, p_usd_per_output, p_priced, reserved
+    );
+    return jsonb_build_object('outcome', 'begun', 'answer_id', p_answer_id, 'rate', rate);
+end
+$$;
+
+-- The answer that is being written in a conversation, if one is.
+create function app.running_answer(p_user_id uuid, p_conversation_id uuid) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform app.act_as(p_user_id);
+    return (select id from public.turns where conversation_id = p_conversation_id and status = 'running');
 end
 $$;
 

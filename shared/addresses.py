@@ -22,4 +22,4 @@ def _network(host: str) -> str:
         return str(address)
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address), 64), strict=False))
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))

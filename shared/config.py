@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors_allow_origins: tuple[str, ...]
     model: str
     fallback_models: tuple[str, ...]
+    allowed_models: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
     start_timeout: float
     first_token_timeout: float
@@ -104,6 +105,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         cors_allow_origins=env.origins("CORS_ALLOW_ORIGINS"),
         model=model,
         fallback_models=models[1:],
+        allowed_models=env.words("LLM_ALLOWED_MODELS"),
         providers=providers,
         start_timeout=env.seconds("LLM_START_TIMEOUT", 2.8),
         first_token_timeout=env.seconds("LLM_FIRST_TOKEN_TIMEOUT", 20),

@@ -164,3 +164,11 @@ class UpstreamTruncated(UpstreamError):
 
 class UpstreamInvalid(UpstreamError):
     code = "upstream_invalid"
+
+
+def by_code(code: str) -> type[ChatError]:
+    """The error of a stable code; ChatError itself for one that is none."""
+    kinds = [ChatError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return next((kind for kind in kinds if kind.code == code), ChatError)

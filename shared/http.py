@@ -88,6 +88,12 @@ def error_response(error: ChatError) -> Response:
     return json_response(error.body(), status=error.status, headers=error.headers)
 
 
+def log_refusal(error: ChatError) -> None:
+    """What is the client's fault is the client's to know; what is ours or a provider's is logged."""
+    if error.status >= 500:
+        logger.warning("request refused", code=error.code)
+
+
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(
         msgspec.json.encode(body), status_code=status, headers=headers, media_type="application/json"
@@ -154,8 +160,7 @@ def _explain(problem: str) -> InvalidRequest:
 
 def _as_chat_error(error: Exception) -> ChatError:
     if isinstance(error, ChatError):
-        if error.status >= 500:
-            logger.warning("request refused", code=error.code)
+        log_refusal(error)
         return error
     if isinstance(error, HTTPException) and error.status_code == 404:
         return NotFound("no such route")

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 
 from starlette.routing import Router
 
+from functions.chat_stream.asking import Asking
 from functions.chat_stream.routes import ChatRoutes
 from functions.chat_stream.running import Running
-from functions.chat_stream.store import TurnStore
+from functions.chat_stream.store import ForgivingStore, TurnStore
 from shared import config, http
 from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
@@ -30,8 +31,14 @@ def create_app(settings: Settings) -> ASGIApp:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    store = TurnStore(database, settings)
-    chat = ChatRoutes(settings, verifier=verifier, store=store, models=models, running=running)
+    chat = ChatRoutes(
+        settings,
+        asking=Asking(settings, verifier),
+        store=TurnStore(database, settings),
+        forgiving=ForgivingStore(database, settings),
+        models=models,
+        running=running,
+    )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:

@@ -4,7 +4,8 @@ import asyncio
 from uuid import UUID
 
 from functions.chat_stream.outbox import Outbox
-from functions.chat_stream.store import StoredAnswer, TurnStore
+from functions.chat_stream.records import StoredAnswer
+from functions.chat_stream.store import TurnStore
 from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, FinishReason, Started, TextDelta, Usage
 from shared.logs import logger
@@ -34,14 +35,14 @@ class Follower:
         self.outbox = Outbox()
         self._store = store
         self._user_id = user_id
-        self._answer_id = answer_id
-        self._first = first
-        self._offset = offset
+        self.answer_id = answer_id
+        self.first = first
+        self.offset = offset
         self._deadline = (deadline or float("inf")) - _SAVING_SECONDS
 
     async def run(self) -> None:
         """Never raises. Ends early when the outbox is abandoned."""
-        self.outbox.put([Started(str(self._answer_id))])
+        self.outbox.put([Started(str(self.answer_id))])
         try:
             await self._follow()
         except ChatError as error:
@@ -52,10 +53,10 @@ class Follower:
         self.outbox.close()
 
     async def _follow(self) -> None:
-        stored = self._first
+        stored = self.first
         while not self.outbox.abandoned:
             if stored.text:
-                self._offset += len(stored.text)
+                self.offset += len(stored.text)
                 self.outbox.put([TextDelta(stored.text)])
             if stored.status != "streaming":
                 self.outbox.put(_end_of(stored))
@@ -65,7 +66,7 @@ class Follower:
                 self.outbox.put([Finished("deadline")])
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-            stored = await self._store.read(self._user_id, self._answer_id, self._offset)
+            stored = await self._store.read(self._user_id, self.answer_id, self.offset)
 
 
 def _end_of(stored: StoredAnswer) -> list[Event]:

@@ -2,11 +2,16 @@
 where there is nothing. The turn goes on when the client does not."""
 
 import asyncio
+from typing import TypeAlias
 
-from functions.chat_stream.dialects.base import Encoder
+from msgspec import Struct
+from starlette.responses import Response
+
+from functions.chat_stream.dialects.base import Ask, Dialect, Encoder, Head, WholeAnswer
 from functions.chat_stream.outbox import Outbox
-from shared import sse
+from shared import errors, http, sse
 from shared.asgi import Receive, Scope, Send
+from shared.events import Failed, Finished, TextDelta, Usage
 
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -15,15 +20,47 @@ _HEADERS = (
 )
 
 
+class Reply(Struct, frozen=True):
+    """How an answer goes to a client: in which format, as a stream or whole. `heartbeat` in seconds,
+    `padding` in bytes."""
+
+    dialect: Dialect
+    ask: Ask
+    heartbeat: float
+    padding: int
+
+    def to(
+        self,
+        outbox: Outbox,
+        writer: asyncio.Task[None],
+        *,
+        head: Head,
+        headers: dict[str, str],
+        offset: int = 0,
+    ) -> "Answer":
+        """`writer` fills the outbox; the client has the first `offset` characters."""
+        headers = {**self.dialect.headers, **headers}
+        if not self.ask.stream:
+            return WholeResponse(outbox, self.dialect, writer, head=head, headers=headers)
+        return EventStream(
+            outbox,
+            self.dialect.encoder(self.ask, head, offset),
+            writer,
+            headers=headers,
+            heartbeat=self.heartbeat,
+            padding=self.padding,
+        )
+
+
 class EventStream:
-    """An ASGI response. It ends when `turn`, which fills the outbox, does, even if the client left
-    before: on Lambda, what is not awaited is frozen. `heartbeat` in seconds, `padding` in bytes."""
+    """An ASGI response. It ends when `writer`, which fills the outbox, does, even if the client left
+    before: on Lambda, what is not awaited is frozen."""
 
     def __init__(
         self,
         outbox: Outbox,
         encoder: Encoder,
-        turn: asyncio.Task[None],
+        writer: asyncio.Task[None],
         *,
         headers: dict[str, str],
         heartbeat: float,
@@ -31,7 +68,7 @@ class EventStream:
     ) -> None:
         self._outbox = outbox
         self._encoder = encoder
-        self._turn = turn
+        self._writer = writer
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._heartbeat = heartbeat
         self._padding = padding
@@ -47,7 +84,7 @@ class EventStream:
         finally:
             listening.cancel()
             # Shielded: a server that gives up on this request does not give up the answer.
-            await asyncio.shield(self._turn)
+            await asyncio.shield(self._writer)
 
     async def _abandon_when_left(self, receive: Receive) -> None:
         """Some servers say that the client is gone only when they are asked. Lambda never says it."""
@@ -79,3 +116,48 @@ class EventStream:
             self._outbox.nudge()
             due = loop.time() + self._heartbeat
         self._alarm = loop.call_at(due, self._watch_silence)
+
+
+class WholeResponse:
+    """An ASGI response for a client that wants all of the answer at once, or the error with its status."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        dialect: Dialect,
+        writer: asyncio.Task[None],
+        *,
+        head: Head,
+        headers: dict[str, str],
+    ) -> None:
+        self._outbox = outbox
+        self._dialect = dialect
+        self._writer = writer
+        self._head = head
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Shielded, as a stream is: the answer goes on, whoever waits for it.
+        await asyncio.shield(self._writer)
+        text, usage, reason = [], Usage(0, 0), "stop"
+        for event in await self._outbox.take() or ():
+            match event:
+                case TextDelta(more):
+                    text.append(more)
+                case Usage():
+                    usage = event
+                case Finished(why):
+                    reason = why
+                case Failed(code, message):
+                    error = errors.by_code(code)(message)
+                    response = http.json_response(
+                        self._dialect.error(error), status=error.status, headers=self._headers
+                    )
+                    await response(scope, receive, send)
+                    return
+        answer = WholeAnswer(self._head, "".join(text), usage, reason)
+        response = http.json_response(self._dialect.whole(answer), headers=self._headers)
+        await response(scope, receive, send)
+
+
+Answer: TypeAlias = Response | EventStream | WholeResponse

@@ -5,38 +5,35 @@ refuses, before the client's stream begins.
 """
 
 import asyncio
+import time
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
-from uuid import UUID
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.chat_stream.dialects import DIALECTS, NATIVE
-from functions.chat_stream.dialects.base import Ask, Dialect, Encoder
+from functions.chat_stream import asking
+from functions.chat_stream.asking import Asking
+from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai
+from functions.chat_stream.dialects.base import Ask, Dialect, Head
 from functions.chat_stream.follower import Follower
-from functions.chat_stream.outbox import Outbox
-from functions.chat_stream.response import EventStream
+from functions.chat_stream.records import Begun, Settlement
+from functions.chat_stream.response import Answer, Reply
 from functions.chat_stream.running import Running
-from functions.chat_stream.store import Begun, Question, Settlement, TurnStore
+from functions.chat_stream.store import ForgivingStore, TurnStore, parse_uuid
 from functions.chat_stream.turn import Clocks, Turn
 from functions.chat_stream.usage import UsageRow
-from shared import costs, http, rate_limits
-from shared.asgi import Scope
-from shared.auth import TokenVerifier
+from shared import http, rate_limits
 from shared.config import Settings
-from shared.errors import ChatError, InvalidRequest, NotFound
-from shared.llm.base import ChatRequest
+from shared.errors import ChatError, InvalidRequest, NotFound, Unavailable
 from shared.llm.client import ModelClient, Spent
 from shared.logs import logger
 
-_DEFAULT_TEMPERATURE = 0.7
-_DEFAULT_MAX_TOKENS = 4096
 # When a client must have heard of a model that is not there, with a little left for the way back.
 _PROMISED_SECONDS = 2.9
+# Who resumes has asked already.
+_RESUMING = Ask(messages=())
 
 
 class ChatRoutes:
@@ -46,103 +43,139 @@ class ChatRoutes:
         self,
         settings: Settings,
         *,
-        verifier: TokenVerifier,
+        asking: Asking,
         store: TurnStore,
+        forgiving: ForgivingStore,
         models: ModelClient,
         running: Running,
     ) -> None:
         self._settings = settings
-        self._verifier = verifier
+        self._asking = asking
         self._store = store
+        self._forgiving = forgiving
         self._models = models
         self._running = running
-        self._system_prompt = settings.system_prompt or _coach()
 
     def routes(self) -> list[Route]:
-        turns = [Route(d.route, partial(self.chat, d), methods=["POST"]) for d in DIALECTS]
-        resume = Route("/api/chat/messages/{id}/stream", self.resume, methods=["GET"])
-        return [*turns, resume, Route("/health", self.health, methods=["GET"])]
+        return [
+            *(Route(d.route, partial(self.chat, d), methods=["POST"]) for d in DIALECTS),
+            Route("/api/chat/messages/{id}/stream", self.resume, methods=["GET"]),
+            Route("/api/ui/chat/{id}/stream", self.resume_ui, methods=["GET"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+        ]
 
     async def health(self, _: Request) -> Response:
         return http.json_response({"status": "ok"})
 
-    async def chat(self, dialect: Dialect, request: Request) -> Response | EventStream:
-        clocks = self._clocks(request.scope)
-        user_id = await self._caller(request)
-        body = await http.read_body(request)
-        ask = dialect.parse(body)
-        models = self._models_for(ask)
-        question = Question(
-            user_id=user_id,
-            conversation_id=ask.conversation_id,
-            text=ask.question,
-            key=_idempotency_key(request),
-            request_hash=sha256(dialect.route.encode() + b"\n" + body).digest(),
-            model=models[0],
-            system_tokens=costs.estimate_tokens(self._system_prompt),
-            max_tokens=ask.max_tokens or _DEFAULT_MAX_TOKENS,
+    async def models(self, request: Request) -> Response:
+        try:
+            await self._asking.caller(request, stateless=True)
+        except ChatError as error:
+            return _refusal(OPENAI, error)
+        return http.json_response(openai.models(self._asking.choice.names, created=0))
+
+    async def resume(self, request: Request) -> Answer:
+        """What an answer has beyond `Last-Event-ID`, up to its end; from its beginning without one."""
+        user_id = await self._asking.caller(request)
+        answer_id = parse_uuid(request.path_params["id"])
+        if answer_id is None:
+            raise NotFound("no such message")
+        offset = asking.last_event_id(request)
+        stored = await self._store.read(user_id, answer_id, offset)
+        if offset > stored.length and stored.status == "complete":
+            raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
+        deadline = asking.clocks(self._settings, request.scope).deadline
+        follower = Follower(
+            self._store, user_id=user_id, answer_id=answer_id, first=stored, offset=offset, deadline=deadline
         )
-        begun = await self._store.begin(question)
+        return self._follow(self._reply(NATIVE, _RESUMING), follower)
+
+    async def resume_ui(self, request: Request) -> Answer:
+        """The running answer of a conversation from its beginning; 204 where none is running."""
+        user_id = await self._asking.caller(request)
+        answer_id = await self._store.running_answer(user_id, request.path_params["id"])
+        if answer_id is None:
+            return Response(status_code=204)
+        begun = Begun(user_id=user_id, answer_id=answer_id)
+        clocks = asking.clocks(self._settings, request.scope)
+        return await self._repeat(self._reply(UI, _RESUMING), begun, clocks)
+
+    async def chat(self, dialect: Dialect, request: Request) -> Answer:
+        """A turn, or its refusal, in the words of its format."""
+        try:
+            return await self._chat(dialect, request)
+        except ChatError as error:
+            return _refusal(dialect, error)
+
+    async def _chat(self, dialect: Dialect, request: Request) -> Answer:
+        clocks = asking.clocks(self._settings, request.scope)
+        user_id = await self._asking.caller(request, stateless=dialect.stateless)
+        body = await http.read_body(request, limit=dialect.max_body_bytes)
+        ask = dialect.parse(body)
+        models = self._asking.choice.resolve(ask.model)
+        question = self._asking.question(request, dialect, ask, body=body, user_id=user_id, model=models[0])
+        store = self._store if dialect.stored_or_nothing else self._forgiving
+        try:
+            begun = await store.begin(question)
+        except Unavailable:
+            if dialect.stored_or_nothing or ask.place is None:
+                raise
+            logger.exception("a turn could not be stored, and goes on")
+            begun = asking.unstored(user_id)
+        reply = self._reply(dialect, ask)
         if begun.repeated:
-            return await self._follow(dialect, request, user_id, begun.answer_id, offset=0)
-        chat = self._prompt(ask, begun)
+            return await self._repeat(reply, begun, clocks)
+
+        chat = self._asking.chat(ask, begun)
         spent: list[Spent] = []
         try:
             deadline = clocks.arrived_at + self._settings.start_timeout
             answer = await self._models.start(chat, models, deadline, spent)
         except ChatError as error:
-            return await self._refuse(error, begun, clocks, spent)
+            return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent)
         turn = Turn(
             answer,
             begun=begun,
-            prompt_tokens=_estimate(chat),
+            prompt_tokens=asking.prompt_tokens(chat),
             spent=_rows(spent, clocks),
             clocks=clocks,
-            store=self._store,
+            store=store,
         )
-        return self._stream(turn.outbox, dialect.encoder(), self._running.start(turn), _headers(begun))
+        head = Head(str(begun.answer_id), answer.target.name, int(time.time()))
+        return reply.to(turn.outbox, self._running.start(turn), head=head, headers=_headers(begun))
 
-    async def resume(self, request: Request) -> EventStream:
-        """What an answer has beyond `Last-Event-ID`, up to its end; from its beginning without one."""
-        user_id = await self._caller(request)
-        try:
-            answer_id = UUID(request.path_params["id"])
-        except ValueError:
-            raise NotFound("no such message") from None
-        offset = _last_event_id(request)
-        return await self._follow(NATIVE, request, user_id, answer_id, offset=offset)
-
-    async def _follow(
-        self, dialect: Dialect, request: Request, user_id: UUID, answer_id: UUID, *, offset: int
-    ) -> EventStream:
-        stored = await self._store.read(user_id, answer_id, offset)
-        if offset > stored.length and stored.status == "complete":
-            raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
-        deadline = self._clocks(request.scope).deadline
+    async def _repeat(self, reply: Reply, begun: Begun, clocks: Clocks) -> Answer:
+        stored = await self._store.read(begun.user_id, begun.answer_id, 0)
         follower = Follower(
             self._store,
-            user_id=user_id,
-            answer_id=answer_id,
+            user_id=begun.user_id,
+            answer_id=begun.answer_id,
             first=stored,
-            offset=offset,
-            deadline=deadline,
+            offset=0,
+            deadline=clocks.deadline,
         )
-        headers = {"X-Message-Id": str(answer_id), "X-Conversation-Id": str(stored.conversation_id)}
-        return self._stream(follower.outbox, dialect.encoder(offset), self._running.follow(follower), headers)
+        return self._follow(reply, follower)
 
-    def _stream(
-        self, outbox: Outbox, encoder: Encoder, writer: asyncio.Task[None], headers: dict[str, str]
-    ) -> EventStream:
-        return EventStream(
-            outbox,
-            encoder,
-            writer,
-            headers=headers,
+    def _follow(self, reply: Reply, follower: Follower) -> Answer:
+        stored = follower.first
+        model = stored.metadata.get("model", self._asking.choice.names[0])
+        head = Head(str(follower.answer_id), model, int(time.time()))
+        headers = {"X-Message-Id": head.message_id, "X-Conversation-Id": str(stored.conversation_id)}
+        writer = self._running.follow(follower)
+        return reply.to(follower.outbox, writer, head=head, headers=headers, offset=follower.offset)
+
+    def _reply(self, dialect: Dialect, ask: Ask) -> Reply:
+        return Reply(
+            dialect,
+            ask,
             heartbeat=self._settings.stream_heartbeat,
             padding=self._settings.stream_padding,
         )
 
-    async def _refuse(self, error: ChatError, begun: Begun, clocks: Clocks, spent: list[Spent]) -> Response:
+    async def _no_answer(
+        self, dialect: Dialect, error: ChatError, begun: Begun, *, clocks: Clocks, spent: list[Spent]
+    ) -> Response:
         """The answer to a turn whose model never began. The question stays, the answer is an `error`.
 
         That is saved before the client is told, so that it may try again at once, unless the database
@@ -152,74 +185,23 @@ class ChatRoutes:
         patience = clocks.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time()
         await asyncio.wait({saving}, timeout=max(0.0, patience))
         error.headers.update(_headers(begun))
-        response = http.error_response(error)
+        response = _refusal(dialect, error)
         response.background = BackgroundTask(asyncio.wait, {saving})
         return response
 
-    async def _caller(self, request: Request) -> UUID:
-        identity = await self._verifier.verify(request.headers.get("authorization"))
-        logger.thread_safe_append_keys(user_id=str(identity.user_id))
-        return identity.user_id
 
-    def _models_for(self, ask: Ask) -> tuple[str, ...]:
-        configured = (self._settings.model, *self._settings.fallback_models)
-        if ask.model is None:
-            return configured
-        if ask.model not in configured:
-            raise InvalidRequest(f"model must be one of {', '.join(configured)}", field="model")
-        return (ask.model, *(name for name in configured if name != ask.model))
-
-    def _prompt(self, ask: Ask, begun: Begun) -> ChatRequest:
-        return ChatRequest(
-            model="",
-            messages=begun.history,
-            system=self._system_prompt,
-            max_tokens=_DEFAULT_MAX_TOKENS if ask.max_tokens is None else ask.max_tokens,
-            temperature=_DEFAULT_TEMPERATURE if ask.temperature is None else ask.temperature,
-        )
-
-    def _clocks(self, scope: Scope) -> Clocks:
-        now = asyncio.get_running_loop().time()
-        context = scope.get("aws.context")
-        return Clocks(
-            arrived_at=now,
-            first_token=self._settings.first_token_timeout,
-            idle=self._settings.idle_timeout,
-            deadline=now + context.get_remaining_time_in_millis() / 1000 if context else None,
-        )
+def _refusal(dialect: Dialect, error: ChatError) -> Response:
+    http.log_refusal(error)
+    return http.json_response(dialect.error(error), status=error.status, headers=error.headers)
 
 
 def _headers(begun: Begun) -> dict[str, str]:
-    return {
-        "X-Message-Id": str(begun.answer_id),
-        "X-Conversation-Id": str(begun.conversation_id),
-        **(rate_limits.headers("chat", begun.rate) if begun.rate else {}),
-    }
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 ASCII characters", field="Idempotency-Key")
-    return key
-
-
-def _last_event_id(request: Request) -> int:
-    last = request.headers.get("last-event-id") or "0"
-    if not (last.isascii() and last.isdecimal() and len(last) <= 9):
-        raise InvalidRequest("Last-Event-ID must be the id of an event of this answer", field="Last-Event-ID")
-    return int(last)
+    headers = {"X-Message-Id": str(begun.answer_id)}
+    if begun.conversation_id is not None:
+        headers["X-Conversation-Id"] = str(begun.conversation_id)
+    return headers | (rate_limits.headers("chat", begun.rate) if begun.rate else {})
 
 
 def _rows(spent: list[Spent], clocks: Clocks) -> list[UsageRow]:
     duration = asyncio.get_running_loop().time() - clocks.arrived_at
     return [UsageRow.of(each.target, each.usage, status="error", duration=duration) for each in spent]
-
-
-def _estimate(chat: ChatRequest) -> int:
-    texts = (chat.system or "", *(message.content for message in chat.messages))
-    return sum(costs.estimate_tokens(text) for text in texts)
-
-
-def _coach() -> str:
-    return (Path(__file__).parent / "system_prompt.md").read_text("utf-8").strip()

@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
-from uuid import UUID, uuid4
+from typing import Any, Literal
+from uuid import UUID, uuid4, uuid5
 
 import msgspec
 from msgspec import Struct
 
-from functions.chat_stream.usage import UsageRow
+from functions.chat_stream.dialects.base import Place
+from functions.chat_stream.records import Begun, Question, Settlement, StoredAnswer
 from shared import costs, rate_limits
 from shared.config import Settings
 from shared.db import Database
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
 from shared.llm.base import ChatMessage
+from shared.logs import logger
 from shared.rate_limits import Rate
-
-Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 # Renewed by every checkpoint, some fifteen times before it is over: a short absence of the database
 # costs no answer, and a conversation is free again soon after its writer was killed.
@@ -25,86 +25,6 @@ _LEASE = "15 seconds"
 # An answer is kept in memory this much longer when the database is away for a moment, as in a
 # failover; the client hears heartbeats meanwhile.
 _SAVE_AGAIN_AFTER_SECONDS = (0.5, 1.0, 2.0)
-
-
-class Question(Struct, frozen=True, kw_only=True):
-    """What a turn is begun with. `key` is the client's name for it, `request_hash` of what it asked;
-    `model` is the first choice as `provider/model`; `system_tokens` and `max_tokens` bound the cost."""
-
-    user_id: UUID
-    conversation_id: UUID | None
-    text: str
-    key: str | None
-    request_hash: bytes
-    model: str
-    system_tokens: int
-    max_tokens: int
-
-
-class Begun(Struct, frozen=True, kw_only=True):
-    """A turn that is stored. `repeated`: it has run, or is running; nobody is to be asked again."""
-
-    user_id: UUID
-    conversation_id: UUID
-    answer_id: UUID
-    repeated: bool
-    history: tuple[ChatMessage, ...]
-    rate: Rate | None
-
-
-class Settlement(Struct, frozen=True, kw_only=True):
-    """All that is committed at the end of a turn."""
-
-    user_id: UUID
-    answer_id: UUID
-    status: Status
-    content: str
-    token_count: int
-    metadata: Mapping[str, Any]
-    usage: list[UsageRow]
-
-    @classmethod
-    def without_answer(cls, begun: Begun, error: ChatError, usage: list[UsageRow]) -> "Settlement":
-        """Of a turn that ended before any model began its answer."""
-        return cls(
-            user_id=begun.user_id,
-            answer_id=begun.answer_id,
-            status="error",
-            content="",
-            token_count=0,
-            metadata={"code": error.code},
-            usage=usage,
-        )
-
-
-class StoredUsage(Struct, frozen=True):
-    tokens_in: int
-    tokens_out: int
-    tokens_cache_read: int
-    tokens_cache_write: int
-    tokens_reasoning: int
-    estimated: bool
-
-    def as_event(self) -> Usage:
-        return Usage(
-            input=self.tokens_in,
-            output=self.tokens_out,
-            cache_read=self.tokens_cache_read,
-            cache_write=self.tokens_cache_write,
-            reasoning=self.tokens_reasoning,
-            estimated=self.estimated,
-        )
-
-
-class StoredAnswer(Struct, frozen=True):
-    """An answer from some character on. `length` is that of the whole text."""
-
-    status: Literal["streaming", "complete", "cancelled", "interrupted", "error"]
-    text: str
-    length: int
-    conversation_id: UUID
-    metadata: Mapping[str, Any]
-    usage: StoredUsage | None
 
 
 class _Outcome(Struct):
@@ -128,52 +48,20 @@ class TurnStore:
         self._settings = settings
 
     async def begin(self, question: Question) -> Begun:
-        """Stores question and pending answer and reads the newest messages, the question last.
+        """Begins a turn, and where it is stored, reads the newest messages, the question last.
 
         Raises RateLimited, NotFound for a conversation that is not the user's, Conflict while another
         answer of it is being written, IdempotencyMismatch, BudgetExceeded, Unavailable. Of what is
         refused, nothing is stored.
         """
-        input_price, output_price, priced = _prices(question.model)
-        limit = self._settings.rate_limit_chat
-        outcome = _outcomes.decode(
-            await self._database.call(
-                """
-                select app.begin_turn(
-                    p_user_id => %s, p_conversation_id => %s, p_new_id => %s, p_question_id => %s,
-                    p_answer_id => %s, p_question => %s, p_key => %s, p_hash => %s, p_model => %s,
-                    p_system_tokens => %s, p_max_tokens => %s, p_usd_per_input => %s,
-                    p_usd_per_output => %s, p_priced => %s, p_history_limit => %s, p_lease => %s,
-                    p_rate_limit => %s, p_rate_window => %s, p_budget => %s
-                )::text
-                """,
-                (
-                    question.user_id,
-                    question.conversation_id,
-                    uuid4(),
-                    uuid4(),
-                    uuid4(),
-                    question.text,
-                    question.key,
-                    question.request_hash if question.key is not None else None,
-                    question.model,
-                    question.system_tokens,
-                    question.max_tokens,
-                    input_price,
-                    output_price,
-                    priced,
-                    self._settings.history_messages,
-                    _LEASE,
-                    limit.requests,
-                    limit.seconds,
-                    self._settings.budget_usd_per_day,
-                ),
+        if question.place is None:
+            outcome = await self._call("begin_stateless_turn", self._common(question))
+        else:
+            outcome = await self._call(
+                "begin_turn", self._common(question) | self._stored(question, question.place)
             )
-        )
-        if outcome.outcome not in {"begun", "repeated"}:
+        if outcome.outcome not in {"begun", "repeated"} or outcome.answer_id is None:
             raise _refusal(outcome)
-        assert outcome.conversation_id is not None
-        assert outcome.answer_id is not None
         return Begun(
             user_id=question.user_id,
             conversation_id=outcome.conversation_id,
@@ -181,6 +69,45 @@ class TurnStore:
             repeated=outcome.outcome == "repeated",
             history=outcome.history,
             rate=outcome.rate,
+        )
+
+    def _common(self, question: Question) -> dict[str, Any]:
+        of_input, of_output, priced = _prices(question.model)
+        limit = self._settings.rate_limit_chat
+        return {
+            "user_id": question.user_id,
+            "answer_id": uuid4(),
+            "key": question.key,
+            "hash": question.request_hash if question.key is not None else None,
+            "model": question.model,
+            "max_tokens": question.max_tokens,
+            "usd_per_input": of_input,
+            "usd_per_output": of_output,
+            "priced": priced,
+            "lease": _LEASE,
+            "rate_limit": limit.requests,
+            "rate_window": limit.seconds,
+            "budget": self._settings.budget_usd_per_day,
+            **({"prompt_tokens": question.prompt_tokens} if question.place is None else {}),
+        }
+
+    def _stored(self, question: Question, place: Place) -> dict[str, Any]:
+        named = None if place.name is None else conversation_named(question.user_id, place.name)
+        return {
+            "conversation_id": place.conversation_id or named,
+            "new_id": named or uuid4(),
+            "create": named is not None,
+            "replaces": place.replaces,
+            "question_id": uuid4(),
+            "question": question.text,
+            "system_tokens": question.system_tokens,
+            "history_limit": self._settings.history_messages,
+        }
+
+    async def _call(self, function: str, given: Mapping[str, Any]) -> _Outcome:
+        named = ", ".join(f"p_{name} => %s" for name in given)
+        return _outcomes.decode(
+            await self._database.call(f"select app.{function}({named})::text", tuple(given.values()))
         )
 
     async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
@@ -218,12 +145,52 @@ class TurnStore:
 
     async def read(self, user_id: UUID, answer_id: UUID, offset: int) -> StoredAnswer:
         """The answer from its character `offset` on. Raises NotFound, Unavailable."""
-        answer = await self._database.call(
+        answer: str | None = await self._database.call(
             "select app.read_answer(%s, %s, %s)::text", (user_id, answer_id, offset)
         )
         if answer is None:
             raise NotFound("no such message")
         return _answers.decode(answer)
+
+    async def running_answer(self, user_id: UUID, name: str) -> UUID | None:
+        """The answer that is being written in the conversation that a client calls so, if one is."""
+        for conversation_id in (parse_uuid(name), conversation_named(user_id, name)):
+            if conversation_id is not None:
+                answer_id: UUID | None = await self._database.call(
+                    "select app.running_answer(%s, %s)", (user_id, conversation_id)
+                )
+                if answer_id is not None:
+                    return answer_id
+        return None
+
+
+class ForgivingStore(TurnStore):
+    """For a format whose answers go on when they cannot be stored: a fault is logged, and forgotten."""
+
+    async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
+        try:
+            return await super().checkpoint(begun, content) or "running"
+        except Unavailable:
+            return "running"
+
+    async def finish(self, settlement: Settlement) -> str | None:
+        try:
+            await super().finish(settlement)
+        except Unavailable:
+            logger.exception("an answer was given and could not be stored")
+        return settlement.status
+
+
+def conversation_named(user_id: UUID, name: str) -> UUID:
+    """The id of a conversation that a client named itself: any name, and never another user's id."""
+    return uuid5(user_id, f"conversation {name}")
+
+
+def parse_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _refusal(outcome: _Outcome) -> ChatError:
@@ -235,6 +202,8 @@ def _refusal(outcome: _Outcome) -> ChatError:
             return BudgetExceeded(
                 "today's budget is used up; it renews at midnight UTC", retry_after=outcome.renews_in
             )
+        case "repeated":
+            return Conflict("this idempotency key was used, and the answer is not kept on this route")
         case "mismatch":
             return IdempotencyMismatch("this idempotency key was used for another request")
         case "conflict":

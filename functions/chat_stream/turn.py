@@ -10,7 +10,8 @@ import asyncio
 from msgspec import Struct, structs
 
 from functions.chat_stream.outbox import Outbox
-from functions.chat_stream.store import Begun, Settlement, Status, TurnStore
+from functions.chat_stream.records import Begun, Settlement, Status
+from functions.chat_stream.store import TurnStore
 from functions.chat_stream.usage import UsageRow
 from shared import costs
 from shared.errors import ChatError
@@ -162,7 +163,7 @@ class Turn:
         to stop; a save that fails is made up for by the next."""
         saved = 0
         while not await _happens_within(over, _CHECKPOINT_SECONDS):
-            pieces = len(self._text)
+            pieces = 0 if self._begun.conversation_id is None else len(self._text)
             try:
                 state = await self._store.checkpoint(
                     self._begun, "".join(self._text) if pieces > saved else None

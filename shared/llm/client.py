@@ -229,8 +229,8 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 def _error_of(failed: Failed) -> UpstreamError:
-    kinds: dict[str, type[UpstreamError]] = {kind.code: kind for kind in UpstreamError.__subclasses__()}
-    return kinds.get(failed.code, UpstreamError)(failed.message)
+    kind = errors.by_code(failed.code)
+    return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

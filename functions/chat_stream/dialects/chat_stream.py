@@ -10,17 +10,18 @@ as `Last-Event-ID` gets what follows. `done` has a `finishReason` where the answ
 own end: `length`, `content_filter`, `cancelled` or `deadline`.
 """
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects.base import Ask
+from functions.chat_stream.dialects.base import Ask, Head, Place, WholeAnswer
 from shared import http
-from shared.errors import TAKING_A_MOMENT, InvalidRequest
-from shared.events import Event, Failed, Finished, Started, TextDelta, Usage
+from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
+from shared.events import Event, Failed, Finished, TextDelta, Usage
+from shared.llm.base import ChatMessage
 
 _json = msgspec.json.Encoder()
 
@@ -36,9 +37,9 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ChatStreamEncoder:
-    def __init__(self, offset: int = 0) -> None:
+    def __init__(self, head: Head, offset: int) -> None:
+        self._head = head
         self._offset = offset
-        self._message_id = ""
         self._usage = Usage(0, 0)
 
     def encode(self, events: Sequence[Event]) -> bytes:
@@ -51,8 +52,6 @@ class ChatStreamEncoder:
                         b'id: %d\ndata: {"type":"token","content":%b}\n\n'
                         % (self._offset, _json.encode(text))
                     )
-                case Started(message_id):
-                    self._message_id = message_id
                 case Usage():
                     self._usage = event
                 case Finished(reason):
@@ -67,7 +66,7 @@ class ChatStreamEncoder:
         usage = self._usage
         done: dict[str, object] = {
             "type": "done",
-            "messageId": self._message_id,
+            "messageId": self._head.message_id,
             "usage": {
                 "prompt_tokens": usage.input,
                 "completion_tokens": usage.output,
@@ -79,18 +78,28 @@ class ChatStreamEncoder:
 
 class ChatStream:
     route = "/chat-stream"
+    stateless = False
+    stored_or_nothing = True
+    max_body_bytes = http.MAX_BODY_BYTES
+    headers: Mapping[str, str] = {}
 
     def parse(self, body: bytes) -> Ask:
         said = http.decode(body, Body)
         if not said.message.strip():
             raise InvalidRequest("message must not be blank", field="message")
         return Ask(
-            question=said.message,
-            conversation_id=said.conversation_id,
+            messages=(ChatMessage("user", said.message),),
+            place=Place(said.conversation_id),
             model=said.model,
             temperature=said.temperature,
             max_tokens=said.max_tokens,
         )
 
-    def encoder(self, offset: int = 0) -> ChatStreamEncoder:
-        return ChatStreamEncoder(offset)
+    def encoder(self, _: Ask, head: Head, offset: int = 0) -> ChatStreamEncoder:
+        return ChatStreamEncoder(head, offset)
+
+    def whole(self, answer: WholeAnswer) -> Any:
+        raise NotImplementedError  # this format has streams only
+
+    def error(self, error: ChatError) -> Any:
+        return error.body()

@@ -33,7 +33,7 @@ def test_of_fifty_turns_at_once_with_money_for_three_exactly_three_are_asked(dat
     amount = reservation(database, mock)
     mock.reset()
     budget = amount * Decimal("3.5")
-    configuration = configured(database, mock, "tokens=20,gap=50ms", budget.quantize(Decimal("1e-10")))
+    configuration = configured(database, mock, "tokens=20,gap=300ms", budget.quantize(Decimal("1e-10")))
     with serve(configuration) as one, serve(configuration) as two:
 
         def post(number):

@@ -1,0 +1,119 @@
+"""From a request to a question: who asks, under which key, which model, in which words."""
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID, uuid4, uuid5
+
+from starlette.requests import Request
+
+from functions.chat_stream.choice import ModelChoice
+from functions.chat_stream.dialects.base import Ask, Dialect
+from functions.chat_stream.records import Begun, Question
+from functions.chat_stream.turn import Clocks
+from shared import addresses, costs
+from shared.asgi import Scope
+from shared.auth import TokenVerifier
+from shared.config import Settings
+from shared.errors import InvalidRequest
+from shared.llm.base import ChatRequest
+from shared.logs import logger
+
+_DEFAULT_TEMPERATURE = 0.7
+_DEFAULT_MAX_TOKENS = 4096
+# Callers without a token are users too, each by their address, of which no more than this is kept.
+_ADDRESSES = UUID("5f2d8c1e-6a0b-4c53-9b7e-2f8e3a4d1c60")
+
+
+class Asking:
+    def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
+        self._settings = settings
+        self._verifier = verifier
+        self._system_prompt = settings.system_prompt or _coach()
+        self.choice = ModelChoice(settings)
+
+    async def caller(self, request: Request, *, stateless: bool = False) -> UUID:
+        """Raises Unauthorized. A stateless route may be called without a token, where that is allowed."""
+        authorization = request.headers.get("authorization")
+        if authorization is None and stateless and self._settings.allow_anonymous and request.client:
+            secret = self._settings.jwt_secret or self._settings.database_url
+            user_id = uuid5(_ADDRESSES, addresses.pseudonym(request.client.host, secret))
+        else:
+            user_id = (await self._verifier.verify(authorization)).user_id
+        logger.thread_safe_append_keys(user_id=str(user_id))
+        return user_id
+
+    def question(
+        self, request: Request, dialect: Dialect, ask: Ask, *, body: bytes, user_id: UUID, model: str
+    ) -> Question:
+        """A header's key covers the whole body. A format's own name for the turn covers the question:
+        what else such a body carries, the client may say in other words when it tries again."""
+        key, covered = _idempotency_key(request), body
+        if key is None and ask.key is not None:
+            key, covered = sha256(ask.key.encode()).hexdigest(), ask.question.encode()
+        system = self._system(ask)
+        return Question(
+            user_id=user_id,
+            text=ask.question,
+            key=key,
+            request_hash=sha256(dialect.route.encode() + b"\n" + covered).digest(),
+            model=model,
+            system_tokens=costs.estimate_tokens(system),
+            prompt_tokens=costs.estimate_tokens(system)
+            + sum(costs.estimate_tokens(message.content) for message in ask.messages),
+            max_tokens=ask.max_tokens or _DEFAULT_MAX_TOKENS,
+            place=ask.place,
+        )
+
+    def chat(self, ask: Ask, begun: Begun) -> ChatRequest:
+        return ChatRequest(
+            model="",
+            messages=begun.history or ask.messages,
+            system=self._system(ask) or None,
+            max_tokens=ask.max_tokens or _DEFAULT_MAX_TOKENS,
+            temperature=_DEFAULT_TEMPERATURE if ask.temperature is None else ask.temperature,
+        )
+
+    def _system(self, ask: Ask) -> str:
+        return self._system_prompt if ask.system is None else ask.system
+
+
+def clocks(settings: Settings, scope: Scope) -> Clocks:
+    now = asyncio.get_running_loop().time()
+    context = scope.get("aws.context")
+    return Clocks(
+        arrived_at=now,
+        first_token=settings.first_token_timeout,
+        idle=settings.idle_timeout,
+        deadline=now + context.get_remaining_time_in_millis() / 1000 if context else None,
+    )
+
+
+def unstored(user_id: UUID) -> Begun:
+    """A turn that goes on though the database is away."""
+    return Begun(user_id=user_id, answer_id=uuid4())
+
+
+def prompt_tokens(chat: ChatRequest) -> int:
+    """An estimate, for a provider that never says."""
+    texts = (chat.system or "", *(message.content for message in chat.messages))
+    return sum(costs.estimate_tokens(text) for text in texts)
+
+
+def last_event_id(request: Request) -> int:
+    """How many characters of the answer the client has. Raises InvalidRequest."""
+    last = request.headers.get("last-event-id") or "0"
+    if not (last.isascii() and last.isdecimal() and len(last) <= 9):
+        raise InvalidRequest("Last-Event-ID must be the id of an event of this answer", field="Last-Event-ID")
+    return int(last)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 ASCII characters", field="Idempotency-Key")
+    return key
+
+
+def _coach() -> str:
+    return (Path(__file__).parent / "system_prompt.md").read_text("utf-8").strip()
