@@ -70,6 +70,7 @@ _BASE_URLS = {
     "nvidia": "https://integrate.api.nvidia.com/v1",
     "ollama": "http://127.0.0.1:11434",
 }
+PROVIDERS = (*_BASE_URLS, "scripted")
 # The model that a lone key brings with it. Ollama has none: it serves what its owner has pulled.
 _DEFAULT_MODELS = {
     "anthropic": "anthropic/claude-sonnet-5-5",
@@ -143,8 +144,8 @@ def _check_model(name: str, providers: Mapping[str, ProviderSettings]) -> None:
         raise ConfigError("LLM_MODEL and LLM_FALLBACK_MODELS name models as provider/model.")
     if provider == "scripted" or provider in providers:
         return
-    if provider not in _BASE_URLS:
-        raise ConfigError(f"LLM_MODEL names a provider that is none of {', '.join(_BASE_URLS)}, scripted.")
+    if provider not in PROVIDERS:
+        raise ConfigError(f"LLM_MODEL names a provider that is none of {', '.join(PROVIDERS)}.")
     missing = "BASE_URL" if provider == "ollama" else "API_KEY"
     raise ConfigError(f"{provider.upper()}_{missing} must be set, because LLM_MODEL asks for {provider}.")
 

@@ -2,7 +2,7 @@
 
 from fnmatch import fnmatchcase
 
-from shared.config import Settings
+from shared.config import PROVIDERS, Settings
 from shared.errors import InvalidRequest
 
 
@@ -29,7 +29,10 @@ class ModelChoice:
         """
         if requested is None:
             return self._configured
-        for name in (requested, *(f"{provider}/{requested}" for provider in self._providers)):
+        names = [requested]
+        if requested.partition("/")[0] not in PROVIDERS:
+            names += [f"{provider}/{requested}" for provider in self._providers]
+        for name in names:
             if self._is_allowed(name):
                 return tuple(dict.fromkeys((name, *self._configured)))
         raise InvalidRequest(
