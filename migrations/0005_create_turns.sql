@@ -5,6 +5,8 @@ create table public.turns (
     -- The answer's message id.
     id               uuid           not null,
     user_id          uuid           not null,
+    -- The call that began it last: a call that is made again, as its reply was lost, knows itself.
+    attempt_id       uuid           not null,
     -- NULL where nothing is stored but the cost.
     conversation_id  uuid,
     status           text           not null default 'running',
@@ -20,6 +22,8 @@ create table public.turns (
     usd_per_input    numeric        not null,
     usd_per_output   numeric        not null,
     priced           boolean        not null,
+    -- The answer is to take the place of what stands from this moment on, once there is one.
+    replaces_from    timestamptz,
     -- Held back from the day's budget until the cost is known; NULL where there is no budget.
     reserved_usd     numeric(18,10),
     created_at       timestamptz    not null default now(),

@@ -106,7 +106,7 @@ begin
     return jsonb_build_object(
         'allowed', allowed,
         'limit', p_limit,
-        'remaining', p_limit - cardinality(counted),
+        'remaining', greatest(0, p_limit - cardinality(counted)),
         'reset', greatest(1, ceil(extract(epoch from counted[1] + long - moment))),
         'window', p_window_seconds
     );

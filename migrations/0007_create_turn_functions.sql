@@ -7,28 +7,74 @@ language sql immutable
 set search_path = ''
 as $$ select ceil(text_length / 4.0)::integer $$;
 
--- Gives back what a turn held and books what it cost, on the day it began.
+-- Gives back what a turn held, on the day it began, and books what it cost, today, as usage_logs does.
+-- A row that was mended by hand meanwhile is no reason to lose an answer.
 create function app.settle_budget(p_turn public.turns, p_cost numeric) returns void
 language sql
 set search_path = ''
 as $$
     update public.budgets
-    set reserved_usd = reserved_usd - p_turn.reserved_usd, spent_usd = spent_usd + p_cost
-    where user_id = p_turn.user_id
-        and day = (p_turn.created_at at time zone 'UTC')::date
-        and p_turn.reserved_usd is not null
+    set reserved_usd = greatest(0, reserved_usd - p_turn.reserved_usd)
+    where user_id = p_turn.user_id and day = (p_turn.created_at at time zone 'UTC')::date
+        and p_turn.reserved_usd is not null;
+
+    update public.budgets
+    set spent_usd = spent_usd + p_cost
+    where user_id = p_turn.user_id and day = app.today();
 $$;
 
--- Settles the user's turns whose writer is gone: the text stays, the status says so, and the cost is
--- estimated from what there is, as nobody else will ever say.
+-- What a new answer takes the place of goes when there is something to take it: not before the model
+-- was asked, and not for an answer that came to nothing.
+create function app.replace_answer(p_turn public.turns, p_content text) returns void
+language sql
+set search_path = ''
+as $$
+    delete from public.messages
+    where conversation_id = p_turn.conversation_id and id <> p_turn.id
+        and created_at >= p_turn.replaces_from
+        and created_at < (select answer.created_at from public.messages as answer where answer.id = p_turn.id)
+        and p_content <> ''
+$$;
+
+-- Settles one turn whose writer is gone: the text stays, the status says so, and the cost is estimated
+-- from what there is, as nobody else will ever say.
+create function app.interrupt_turn(p_turn public.turns) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    answer     text;
+    tokens_out integer;
+    cost       numeric;
+begin
+    update public.turns set status = 'interrupted', settled_at = now() where id = p_turn.id;
+    update public.messages
+    set status = 'interrupted', token_count = app.estimated_tokens(octet_length(content))
+    where id = p_turn.id
+    returning content into answer;
+    perform app.replace_answer(p_turn, coalesce(answer, ''));
+
+    tokens_out := app.estimated_tokens(octet_length(coalesce(answer, '')));
+    cost := p_turn.prompt_tokens * p_turn.usd_per_input + tokens_out * p_turn.usd_per_output;
+    insert into public.usage_logs (
+        id, user_id, conversation_id, message_id, provider, model, tokens_in, tokens_out,
+        cost_usd, priced, estimated, status, duration_ms
+    ) values (
+        gen_random_uuid(), p_turn.user_id, p_turn.conversation_id, p_turn.id,
+        split_part(p_turn.model, '/', 1), substr(p_turn.model, strpos(p_turn.model, '/') + 1),
+        p_turn.prompt_tokens, tokens_out, cost, p_turn.priced, true, 'interrupted',
+        greatest(0, extract(epoch from p_turn.lease_expires_at - p_turn.created_at) * 1000)
+    );
+    perform app.settle_budget(p_turn, cost);
+end
+$$;
+
 create function app.interrupt_expired_turns() returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     expired public.turns;
-    answer text;
-    cost numeric;
 begin
     for expired in
         select * from public.turns
@@ -36,25 +82,29 @@ begin
         order by id
         for update skip locked
     loop
-        update public.turns set status = 'interrupted', settled_at = now() where id = expired.id;
-        update public.messages
-        set status = 'interrupted', token_count = app.estimated_tokens(octet_length(content))
-        where id = expired.id
-        returning content into answer;
-        cost := expired.prompt_tokens * expired.usd_per_input
-            + app.estimated_tokens(octet_length(coalesce(answer, ''))) * expired.usd_per_output;
-        perform app.settle_budget(expired, cost);
-        insert into public.usage_logs (
-            id, user_id, conversation_id, message_id, provider, model, tokens_in, tokens_out,
-            cost_usd, priced, estimated, status, duration_ms
-        ) values (
-            gen_random_uuid(), expired.user_id, expired.conversation_id, expired.id,
-            split_part(expired.model, '/', 1), substr(expired.model, strpos(expired.model, '/') + 1),
-            expired.prompt_tokens, app.estimated_tokens(octet_length(coalesce(answer, ''))),
-            cost, expired.priced, true, 'interrupted',
-            greatest(0, extract(epoch from expired.lease_expires_at - expired.created_at) * 1000)
-        );
+        perform app.interrupt_turn(expired);
     end loop;
+end
+$$;
+
+-- Holds back p_amount of the day's budget, or says no. The row's lock makes parallel turns take their
+-- places one after the other.
+create function app.reserve_budget(p_amount numeric, p_budget numeric) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.budgets (user_id, day, spent_usd)
+    select app.user_id(), app.today(), coalesce(sum(cost_usd), 0)
+    from public.usage_logs
+    where user_id = (select app.user_id()) and created_at >= app.today()::timestamp at time zone 'UTC'
+    on conflict (user_id, day) do nothing;
+
+    update public.budgets
+    set reserved_usd = reserved_usd + p_amount
+    where user_id = (select app.user_id()) and day = app.today()
+        and spent_usd + reserved_usd + p_amount <= p_budget;
+    return found;
 end
 $$;
 
@@ -92,29 +142,13 @@ declare
     somebody uuid;
 begin
     for somebody in select * from app.users_with_expired_turns() loop
-        perform app.act_as(somebody);
+        begin
+            perform app.act_as(somebody);
+        exception when others then
+            -- Whoever came by to sweep does not pay for what is wrong with another's rows.
+            raise warning 'a turn could not be swept: %', sqlstate;
+        end;
     end loop;
-end
-$$;
-
--- Holds back p_amount of the day's budget, or says no. The row's lock makes parallel turns take their
--- places one after the other.
-create function app.reserve_budget(p_amount numeric, p_budget numeric) returns boolean
-language plpgsql
-set search_path = ''
-as $$
-begin
-    insert into public.budgets (user_id, day, spent_usd)
-    select app.user_id(), app.today(), coalesce(sum(cost_usd), 0)
-    from public.usage_logs
-    where user_id = (select app.user_id()) and created_at >= app.today()::timestamp at time zone 'UTC'
-    on conflict (user_id, day) do nothing;
-
-    update public.budgets
-    set reserved_usd = reserved_usd + p_amount
-    where user_id = (select app.user_id()) and day = app.today()
-        and spent_usd + reserved_usd + p_amount <= p_budget;
-    return found;
 end
 $$;
 
@@ -152,8 +186,8 @@ language sql stable
 set search_path = ''
 as $$ select ceil(extract(epoch from app.today() + 1 - now() at time zone 'UTC'))::integer $$;
 
--- The newest messages with text, oldest first: what the model gets to see.
-create function app.history(p_conversation_id uuid, p_limit integer) returns jsonb
+-- The newest messages with text before a moment, oldest first: what the model gets to see.
+create function app.history(p_conversation_id uuid, p_limit integer, p_before timestamptz) returns jsonb
 language sql stable
 set search_path = ''
 as $$
@@ -168,6 +202,7 @@ as $$
         select id, role, content, created_at
         from public.messages
         where conversation_id = p_conversation_id and content <> '' and role <> 'system'
+            and created_at < p_before
         order by messages.created_at desc, messages.id desc
         limit p_limit
     ) as newest
@@ -204,14 +239,19 @@ as $$
     )
 $$;
 
--- Makes room for another answer: what stood there, and after it, goes. Its cost stays in usage_logs.
-create function app.forget_answer(p_conversation_id uuid, p_name text) returns void
-language sql
+create function app.is_empty_and_last(p_answer_id uuid) returns boolean
+language sql stable
 set search_path = ''
 as $$
-    delete from public.messages
-    where conversation_id = p_conversation_id
-        and created_at >= app.place_of_answer(p_conversation_id, p_name)
+    select exists (
+        select from public.messages as answer
+        where id = p_answer_id and content = ''
+            and not exists (
+                select from public.messages as later
+                where later.conversation_id = answer.conversation_id
+                    and (later.created_at, later.id) > (answer.created_at, answer.id)
+            )
+    )
 $$;
 
 -- Stores the question and the pending answer, and reads what the model needs, in this order: is it a
@@ -259,6 +299,8 @@ declare
     earlier       public.turns;
     rate          jsonb;
     begins        boolean := p_conversation_id is null;
+    replaces_from timestamptz;
+    moment        timestamptz;
     prompt_size   integer;      -- tokens
     reserved      numeric;
 begin
@@ -269,11 +311,14 @@ begin
     end if;
     select * into earlier
     from public.turns
-    where id = p_answer_id or (user_id = p_user_id and idempotency_key = p_key);
-    if earlier.id = p_answer_id then
+    where attempt_id = p_answer_id or (user_id = p_user_id and idempotency_key = p_key);
+    if earlier.attempt_id = p_answer_id then
         return jsonb_build_object(
-            'outcome', 'begun', 'conversation_id', earlier.conversation_id, 'answer_id', answer,
-            'history', app.history(earlier.conversation_id, p_history_limit)
+            'outcome', 'begun', 'conversation_id', earlier.conversation_id, 'answer_id', earlier.id,
+            'history', app.history(
+                earlier.conversation_id, p_history_limit,
+                coalesce(earlier.replaces_from, (select created_at from public.messages where id = earlier.id))
+            )
         );
     end if;
     if earlier.id is not null then
@@ -282,10 +327,9 @@ begin
         end if;
         conversation := earlier.conversation_id;
         answer := earlier.id;
-        -- Where no model said a word, the turn is run again, on the question that is there already.
-        if earlier.status <> 'error'
-            or not exists (select from public.messages where id = answer and content = '')
-        then
+        -- Where no model said a word, and nothing was said since, the turn is run again, on the question
+        -- that is there already.
+        if earlier.status not in ('error', 'interrupted') or not app.is_empty_and_last(answer) then
             return jsonb_build_object(
                 'outcome', 'repeated', 'conversation_id', conversation, 'answer_id', answer
             );
@@ -297,16 +341,17 @@ begin
         return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
     end if;
 
-    perform app.interrupt_expired_turns();
     begins := begins and earlier.id is null;
     if not begins then
-        -- The lock lets one turn begin at a time, and is what the trigger takes later anyway.
+        -- The lock lets one turn begin at a time. It comes before all that settling a turn locks, as
+        -- there, too, the conversation comes before the budget.
         perform from public.conversations where id = conversation for no key update;
         if not found and p_create and conversation <> p_new_id then
             conversation := p_new_id;
             perform from public.conversations where id = conversation for no key update;
         end if;
         begins := not found;
+        perform app.interrupt_expired_turns();
         if begins and (earlier.id is not null or not p_create) then
             return jsonb_build_object('outcome', 'not_found', 'rate', rate);
         end if;
@@ -316,6 +361,9 @@ begin
         if earlier.id is null and not app.can_replace(conversation, p_replaces) then
             return jsonb_build_object('outcome', 'not_found', 'rate', rate);
         end if;
+        replaces_from := coalesce(earlier.replaces_from, app.place_of_answer(conversation, p_replaces));
+    else
+        perform app.interrupt_expired_turns();
     end if;
 
     select p_system_tokens
@@ -324,7 +372,7 @@ begin
     into prompt_size
     from (
         select content from public.messages
-        where conversation_id = conversation
+        where conversation_id = conversation and created_at < coalesce(replaces_from, 'infinity')
         order by created_at desc, id desc
         limit p_history_limit
     ) as newest;
@@ -342,7 +390,7 @@ begin
     if earlier.id is not null then
         update public.messages set status = 'streaming', metadata = '{}' where id = answer;
         update public.turns
-        set status = 'running', settled_at = null, cancel_requested = false, created_at = now(),
+        set status = 'running', settled_at = null, attempt_id = p_answer_id, cancel_requested = false, created_at = now(),
             lease_expires_at = now() + p_lease, model = p_model, prompt_tokens = prompt_size,
             usd_per_input = p_usd_per_input, usd_per_output = p_usd_per_output, priced = p_priced,
             reserved_usd = reserved
@@ -356,29 +404,31 @@ begin
                 raise sqlstate '40001';
             end if;
         end if;
-        if p_replaces is not null then
-            perform app.forget_answer(conversation, p_replaces);
-        else
-            insert into public.messages (id, conversation_id, user_id, role, content, token_count, created_at)
-            values (
-                p_question_id, conversation, p_user_id, 'user', p_question,
-                app.estimated_tokens(octet_length(p_question)), clock_timestamp()
-            );
-        end if;
-        insert into public.messages (id, conversation_id, user_id, role, content, status, created_at)
-        values (answer, conversation, p_user_id, 'assistant', '', 'streaming', clock_timestamp());
+        -- Read after all locks were given, so that the order of messages is the order of turns.
+        moment := clock_timestamp();
+        -- One statement, as each makes the conversation's figures follow.
+        insert into public.messages (id, conversation_id, user_id, role, content, status, token_count, created_at)
+        select p_question_id, conversation, p_user_id, 'user', p_question, 'complete',
+            app.estimated_tokens(octet_length(p_question)), moment
+        where p_replaces is null
+        union all
+        select answer, conversation, p_user_id, 'assistant', '', 'streaming', 0, moment + interval '1 microsecond';
         insert into public.turns (
-            id, user_id, conversation_id, lease_expires_at, idempotency_key, request_hash, model,
-            prompt_tokens, usd_per_input, usd_per_output, priced, reserved_usd
+            id, user_id, attempt_id, conversation_id, lease_expires_at, idempotency_key, request_hash,
+            model, prompt_tokens, usd_per_input, usd_per_output, priced, replaces_from, reserved_usd
         ) values (
-            answer, p_user_id, conversation, now() + p_lease, p_key, p_hash, p_model,
-            prompt_size, p_usd_per_input, p_usd_per_output, p_priced, reserved
+            answer, p_user_id, p_answer_id, conversation, now() + p_lease, p_key, p_hash,
+            p_model, prompt_size, p_usd_per_input, p_usd_per_output, p_priced, replaces_from, reserved
         );
     end if;
 
     return jsonb_build_object(
         'outcome', 'begun', 'conversation_id', conversation, 'answer_id', answer,
-        'history', app.history(conversation, p_history_limit), 'rate', rate
+        'history', app.history(
+            conversation, p_history_limit,
+            coalesce(replaces_from, (select created_at from public.messages where id = answer))
+        ),
+        'rate', rate
     );
 end
 $$;
@@ -405,6 +455,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    earlier  public.turns;
     rate     jsonb;
     reserved numeric;
 begin
@@ -414,7 +465,16 @@ begin
     end if;
     if p_key is not null then
         perform pg_advisory_xact_lock(hashtextextended(p_user_id::text || p_key, 0));
-        if exists (select from public.turns where user_id = p_user_id and idempotency_key = p_key) then
+        select * into earlier from public.turns where user_id = p_user_id and idempotency_key = p_key;
+        if earlier.request_hash <> p_hash then
+            return jsonb_build_object('outcome', 'mismatch');
+        end if;
+        if earlier.status = 'error' and not exists (
+            select from public.usage_logs where message_id = earlier.id and tokens_out > 0
+        ) then
+            -- No model said a word: the key is free again.
+            update public.turns set idempotency_key = null, request_hash = null where id = earlier.id;
+        elsif earlier.id is not null then
             return jsonb_build_object('outcome', 'repeated');
         end if;
     end if;
@@ -435,10 +495,10 @@ begin
     end if;
 
     insert into public.turns (
-        id, user_id, lease_expires_at, idempotency_key, request_hash, model,
+        id, user_id, attempt_id, lease_expires_at, idempotency_key, request_hash, model,
         prompt_tokens, usd_per_input, usd_per_output, priced, reserved_usd
     ) values (
-        p_answer_id, p_user_id, now() + p_lease, p_key, p_hash, p_model,
+        p_answer_id, p_user_id, p_answer_id, now() + p_lease, p_key, p_hash, p_model,
         p_prompt_tokens, p_usd_per_input, p_usd_per_output, p_priced, reserved
     );
     return jsonb_build_object('outcome', 'begun', 'answer_id', p_answer_id, 'rate', rate);
@@ -515,6 +575,7 @@ begin
     update public.messages
     set status = p_status, content = p_content, token_count = p_token_count, metadata = p_metadata
     where id = p_answer_id;
+    perform app.replace_answer(settled, p_content);
 
     insert into public.usage_logs (
         id, user_id, conversation_id, message_id, provider, model,
@@ -535,6 +596,32 @@ begin
         perform app.sweep_turns();
     end if;
     return p_status;
+end
+$$;
+
+-- The cost of an answer that was given while the database was away, and so belongs to no turn.
+create function app.log_unstored_usage(p_user_id uuid, p_answer_id uuid, p_usage jsonb) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform set_config('app.user_id', p_user_id::text, true);
+    with logged as (
+        insert into public.usage_logs (
+            id, user_id, message_id, provider, model,
+            tokens_in, tokens_out, tokens_cache_read, tokens_cache_write, tokens_reasoning,
+            cost_usd, priced, estimated, status, ttft_ms, duration_ms
+        )
+        select u.id, p_user_id, p_answer_id, u.provider, u.model,
+            u.tokens_in, u.tokens_out, u.tokens_cache_read, u.tokens_cache_write, u.tokens_reasoning,
+            u.cost_usd, u.priced, u.estimated, u.status, u.ttft_ms, u.duration_ms
+        from jsonb_populate_recordset(null::public.usage_logs, p_usage) as u
+        on conflict (id) do nothing
+        returning cost_usd
+    )
+    update public.budgets
+    set spent_usd = spent_usd + (select coalesce(sum(cost_usd), 0) from logged)
+    where user_id = p_user_id and day = app.today();
 end
 $$;
 
@@ -569,7 +656,8 @@ begin
             'usage', (
                 select to_jsonb(u) from public.usage_logs as u
                 where u.message_id = m.id
-                order by u.created_at desc
+                -- The attempt that gave the answer, not one that came to nothing before it.
+                order by u.created_at desc, (u.status = m.status) desc, u.tokens_out desc
                 limit 1
             )
         )
@@ -579,20 +667,17 @@ begin
 end
 $$;
 
--- Nobody will read an answer whose conversation is gone: whoever is writing it should stop.
-create function app.cancel_turns_of_deleted() returns trigger
+-- Deletes a conversation with its messages; whoever is writing an answer in it is told to stop. The
+-- turns are locked first, as by those who write. Returns whether there was such a conversation.
+create function app.delete_conversation(p_user_id uuid, p_conversation_id uuid) returns boolean
 language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.turns
-    set cancel_requested = true
-    where conversation_id in (select id from deleted) and status = 'running';
-    return null;
+    perform app.act_as(p_user_id);
+    update public.turns set cancel_requested = true
+    where conversation_id = p_conversation_id and status = 'running';
+    delete from public.conversations where id = p_conversation_id;
+    return found;
 end
 $$;
-
-create trigger conversations_cancel_their_turns
-    after delete on public.conversations
-    referencing old table as deleted
-    for each statement execute function app.cancel_turns_of_deleted();

@@ -48,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     fallback_models: tuple[str, ...]
     allowed_models: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
+    ca_file: str | None
     start_timeout: float
     first_token_timeout: float
     idle_timeout: float
@@ -108,6 +109,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         fallback_models=models[1:],
         allowed_models=env.words("LLM_ALLOWED_MODELS"),
         providers=providers,
+        ca_file=env.text("SSL_CERT_FILE"),
         start_timeout=env.seconds("LLM_START_TIMEOUT", 2.8),
         first_token_timeout=env.seconds("LLM_FIRST_TOKEN_TIMEOUT", 20),
         idle_timeout=env.seconds("LLM_IDLE_TIMEOUT", 30),
@@ -128,6 +130,8 @@ def _providers(env: "_Environment") -> dict[str, ProviderSettings]:
     for name, base_url in _BASE_URLS.items():
         prefix = name.upper()
         key = env.text(f"{prefix}_API_KEY")
+        if key and not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"{prefix}_API_KEY must be printable ASCII, as it goes into a header.")
         url = env.url(f"{prefix}_BASE_URL")
         if key or url:
             found[name] = ProviderSettings(

@@ -54,14 +54,17 @@ class Database:
         self._idle: list[tuple[Connection, float]] = []
         self._free = asyncio.Semaphore(max_connections)
 
-    async def call(self, query: str, params: Sequence[Any] = ()) -> Any:
-        """The first column of the first row, or None. For functions that act as a user by themselves."""
+    async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:
+        """The first column of the first row, or None. For functions that act as a user by themselves.
+
+        `within` so many seconds, where less than the pool's own are left.
+        """
 
         async def work(connection: Connection) -> Any:
             cursor = connection.cursor(row_factory=scalar_row)
             return await (await cursor.execute(query.encode(), params)).fetchone()
 
-        return await self._run(work)
+        return await self._run(work, min(self._timeout, within or self._timeout))
 
     async def fetch(self, user_id: UUID, query: str, params: Sequence[Any] = ()) -> list[Row]:
         """All rows, acting as one user.
@@ -76,22 +79,22 @@ class Database:
                 cursor = await connection.execute(query.encode(), params)
             return await cursor.fetchall()
 
-        return await self._run(work)
+        return await self._run(work, self._timeout)
 
     async def close(self) -> None:
         while self._idle:
             await self._idle.pop()[0].close()
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _run(self, work: Callable[[Connection], Awaitable[T]], within: float) -> T:
         task = asyncio.ensure_future(self._attempt(work))
         try:
-            done, _ = await asyncio.wait({task}, timeout=self._timeout)
+            done, _ = await asyncio.wait({task}, timeout=within)
         except asyncio.CancelledError:
             await _abandon(task)
             raise
         if not done:
             await _abandon(task)
-            logger.error("database did not answer in time", timeout=self._timeout)
+            logger.error("database did not answer in time", seconds=within)
             raise Unavailable("the database did not answer in time")
         return task.result()
 
@@ -108,10 +111,12 @@ class Database:
                     if attempt == _ATTEMPTS:
                         logger.exception("database transaction kept colliding")
                         raise Unavailable("the database is too busy") from None
-                except psycopg.OperationalError as error:
+                except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
                     # A query that was refused has an SQLSTATE of its own and will be refused again;
-                    # classes 08 and 57 (shutdown, terminated) are about the connection.
-                    lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57"}
+                    # classes 08 and 57 (shutdown, terminated) are about the connection, and a server
+                    # that takes no writes (25006) was ours before a failover.
+                    lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "25"}
+                    self._forget_idle()
                     logger.warning("database connection lost", attempt=attempt, sqlstate=error.sqlstate)
                     if attempt == _ATTEMPTS or not lost:
                         raise Unavailable("the database cannot be reached") from error
@@ -132,6 +137,11 @@ class Database:
             application_name="serverless-chat",
         )
 
+    def _forget_idle(self) -> None:
+        """Where one connection is lost, the others are no better."""
+        while self._idle:
+            self._idle.pop()[0].pgconn.finish()
+
     async def _release(self, connection: Connection) -> None:
         if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             self._idle.append((connection, self._now()))
@@ -141,8 +151,10 @@ class Database:
 
 def _is_alive(connection: Connection) -> bool:
     """Whether an idle connection has not been closed by the other end, as far as is known here."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
     try:
-        while select.select([connection.pgconn.socket], [], [], 0)[0]:
+        while poll.poll(0):
             connection.pgconn.consume_input()
     except psycopg.OperationalError:
         return False

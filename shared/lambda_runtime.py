@@ -85,8 +85,10 @@ async def run(target: str, api: RuntimeApi) -> int:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SHUTDOWN_SECONDS):
             serving.cancel()
-            await asyncio.wait({serving})
+            # A request that does not let go may be waiting for what only the app's shutdown ends.
+            await asyncio.wait({serving}, timeout=_SHUTDOWN_SECONDS / 6)
             await lifespan.shutdown()
+            await asyncio.wait({serving})
     return 0 if terminated.is_set() else 1
 
 

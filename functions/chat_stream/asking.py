@@ -54,6 +54,7 @@ class Asking:
         system = self._system(ask)
         return Question(
             user_id=user_id,
+            answer_id=uuid4(),
             text=ask.question,
             key=key,
             request_hash=sha256(dialect.route.encode() + b"\n" + covered).digest(),
@@ -87,11 +88,6 @@ def clocks(settings: Settings, scope: Scope) -> Clocks:
         idle=settings.idle_timeout,
         deadline=now + context.get_remaining_time_in_millis() / 1000 if context else None,
     )
-
-
-def unstored(user_id: UUID) -> Begun:
-    """A turn that goes on though the database is away."""
-    return Begun(user_id=user_id, answer_id=uuid4())
 
 
 def prompt_tokens(chat: ChatRequest) -> int:

@@ -62,8 +62,7 @@ class Follower:
                 self.outbox.put(_end_of(stored))
                 return
             if asyncio.get_running_loop().time() >= self._deadline:
-                # Of this connection, not of the answer: the client comes again with its last id.
-                self.outbox.put([Finished("deadline")])
+                # The end of this connection, not of the answer: the client comes again with its last id.
                 return
             await asyncio.sleep(_LOOK_SECONDS)
             stored = await self._store.read(self._user_id, self.answer_id, self.offset)

@@ -22,6 +22,7 @@ class Question(Struct, frozen=True, kw_only=True):
     prompt, of all that a stateless turn sends, and of the longest answer."""
 
     user_id: UUID
+    answer_id: UUID
     text: str
     key: str | None
     request_hash: bytes

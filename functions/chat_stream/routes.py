@@ -18,7 +18,7 @@ from functions.chat_stream.asking import Asking
 from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai
 from functions.chat_stream.dialects.base import Ask, Dialect, Head
 from functions.chat_stream.follower import Follower
-from functions.chat_stream.records import Begun, Settlement
+from functions.chat_stream.records import Begun, Question, Settlement
 from functions.chat_stream.response import Answer, Reply
 from functions.chat_stream.running import Running
 from functions.chat_stream.store import ForgivingStore, TurnStore, parse_uuid
@@ -117,12 +117,12 @@ class ChatRoutes:
         question = self._asking.question(request, dialect, ask, body=body, user_id=user_id, model=models[0])
         store = self._store if dialect.stored_or_nothing else self._forgiving
         try:
-            begun = await store.begin(question)
-        except Unavailable:
-            if dialect.stored_or_nothing or ask.place is None:
-                raise
+            begun = await store.begin(question, within=_left(clocks))
+        except Unavailable as error:
+            if not self._goes_on_unstored(dialect, ask):
+                return self._unknown(dialect, error, question)
             logger.exception("a turn could not be stored, and goes on")
-            begun = asking.unstored(user_id)
+            begun = Begun(user_id=user_id, answer_id=question.answer_id)
         reply = self._reply(dialect, ask)
         if begun.repeated:
             return await self._repeat(reply, begun, clocks)
@@ -134,6 +134,10 @@ class ChatRoutes:
             answer = await self._models.start(chat, models, deadline, spent)
         except ChatError as error:
             return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent)
+        except Exception:
+            logger.exception("model could not be asked")
+            broken = ChatError("the model could not be asked")
+            return await self._no_answer(dialect, broken, begun, clocks=clocks, spent=spent)
         turn = Turn(
             answer,
             begun=begun,
@@ -173,6 +177,19 @@ class ChatRoutes:
             padding=self._settings.stream_padding,
         )
 
+    def _goes_on_unstored(self, dialect: Dialect, ask: Ask) -> bool:
+        """Not where money is counted: without the database nobody knows how much is left."""
+        return (
+            not dialect.stored_or_nothing and ask.place is not None and not self._settings.budget_usd_per_day
+        )
+
+    def _unknown(self, dialect: Dialect, error: ChatError, question: Question) -> Response:
+        """The refusal of a turn that may have begun: its reply may be all that was lost."""
+        saving = self._running.save(self._store.give_up(question))
+        response = _refusal(dialect, error)
+        response.background = BackgroundTask(asyncio.wait, {saving})
+        return response
+
     async def _no_answer(
         self, dialect: Dialect, error: ChatError, begun: Begun, *, clocks: Clocks, spent: list[Spent]
     ) -> Response:
@@ -182,8 +199,7 @@ class ChatRoutes:
         takes longer than the client was promised to wait."""
         settlement = Settlement.without_answer(begun, error, _rows(spent, clocks))
         saving = self._running.save(self._store.finish(settlement))
-        patience = clocks.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time()
-        await asyncio.wait({saving}, timeout=max(0.0, patience))
+        await asyncio.wait({saving}, timeout=_left(clocks))
         error.headers.update(_headers(begun))
         response = _refusal(dialect, error)
         response.background = BackgroundTask(asyncio.wait, {saving})
@@ -200,6 +216,11 @@ def _headers(begun: Begun) -> dict[str, str]:
     if begun.conversation_id is not None:
         headers["X-Conversation-Id"] = str(begun.conversation_id)
     return headers | (rate_limits.headers("chat", begun.rate) if begun.rate else {})
+
+
+def _left(clocks: Clocks) -> float:
+    """Seconds until the client must have heard something."""
+    return max(0.05, clocks.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time())
 
 
 def _rows(spent: list[Spent], clocks: Clocks) -> list[UsageRow]:

@@ -47,18 +47,19 @@ class TurnStore:
         self._database = database
         self._settings = settings
 
-    async def begin(self, question: Question) -> Begun:
-        """Begins a turn, and where it is stored, reads the newest messages, the question last.
+    async def begin(self, question: Question, *, within: float) -> Begun:
+        """Begins a turn within so many seconds, and where it is stored, reads the newest messages, the
+        question last.
 
         Raises RateLimited, NotFound for a conversation that is not the user's, Conflict while another
-        answer of it is being written, IdempotencyMismatch, BudgetExceeded, Unavailable. Of what is
-        refused, nothing is stored.
+        answer of it is being written, IdempotencyMismatch, BudgetExceeded, and Unavailable, where the
+        turn may have begun all the same: see `give_up`. Of what is refused, nothing is stored.
         """
         if question.place is None:
-            outcome = await self._call("begin_stateless_turn", self._common(question))
+            outcome = await self._call("begin_stateless_turn", self._common(question), within)
         else:
             outcome = await self._call(
-                "begin_turn", self._common(question) | self._stored(question, question.place)
+                "begin_turn", self._common(question) | self._stored(question, question.place), within
             )
         if outcome.outcome not in {"begun", "repeated"} or outcome.answer_id is None:
             raise _refusal(outcome)
@@ -76,7 +77,7 @@ class TurnStore:
         limit = self._settings.rate_limit_chat
         return {
             "user_id": question.user_id,
-            "answer_id": uuid4(),
+            "answer_id": question.answer_id,
             "key": question.key,
             "hash": question.request_hash if question.key is not None else None,
             "model": question.model,
@@ -104,11 +105,16 @@ class TurnStore:
             "history_limit": self._settings.history_messages,
         }
 
-    async def _call(self, function: str, given: Mapping[str, Any]) -> _Outcome:
+    async def _call(self, function: str, given: Mapping[str, Any], within: float) -> _Outcome:
         named = ", ".join(f"p_{name} => %s" for name in given)
-        return _outcomes.decode(
-            await self._database.call(f"select app.{function}({named})::text", tuple(given.values()))
-        )
+        query = f"select app.{function}({named})::text"
+        return _outcomes.decode(await self._database.call(query, tuple(given.values()), within=within))
+
+    async def give_up(self, question: Question) -> None:
+        """Ends a turn of which nobody knows whether it began: no model will be asked."""
+        error = Unavailable("the database did not say whether the turn began")
+        begun = Begun(user_id=question.user_id, answer_id=question.answer_id)
+        await self.finish(Settlement.without_answer(begun, error, []))
 
     async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
         """Saves the text so far (None: as before) and renews the lease. Returns "running", "cancel"
@@ -118,9 +124,17 @@ class TurnStore:
         )
         return state
 
-    async def finish(self, settlement: Settlement) -> str | None:
+    async def finish(self, settlement: Settlement, deadline: float | None = None) -> str | None:
         """Commits a turn's end, unless it has one already, and returns the status that stands: this
-        one, or that of whoever was first. Safe to repeat. Raises Unavailable when all attempts failed."""
+        one, or that of whoever was first. Safe to repeat. Raises Unavailable when all attempts failed,
+        or at `deadline`, in the loop's time, less the second that it takes to tell the client."""
+        try:
+            async with asyncio.timeout_at(None if deadline is None else deadline - 1):
+                return await self._finish(settlement)
+        except TimeoutError:
+            raise Unavailable("the database did not answer before the function's time was over") from None
+
+    async def _finish(self, settlement: Settlement) -> str | None:
         for pause in (*_SAVE_AGAIN_AFTER_SECONDS, None):
             try:
                 status: str | None = await self._database.call(
@@ -173,9 +187,18 @@ class ForgivingStore(TurnStore):
         except Unavailable:
             return "running"
 
-    async def finish(self, settlement: Settlement) -> str | None:
+    async def finish(self, settlement: Settlement, deadline: float | None = None) -> str | None:
         try:
-            await super().finish(settlement)
+            if await super().finish(settlement, deadline) is None:
+                # It could not begin, but it was answered: that cost something.
+                await self._database.call(
+                    "select app.log_unstored_usage(%s, %s, %s)",
+                    (
+                        settlement.user_id,
+                        settlement.answer_id,
+                        msgspec.json.encode(settlement.usage).decode(),
+                    ),
+                )
         except Unavailable:
             logger.exception("an answer was given and could not be stored")
         return settlement.status

@@ -23,7 +23,7 @@ from shared.logs import logger
 _SAVING_SECONDS = 5.0
 # Often enough that a stop is seen, and all but the last words are safe, within a second.
 _CHECKPOINT_SECONDS = 0.8
-# More than twice the longest answer of any model; beyond it something is wrong at the other end.
+# What the table takes, and more than the longest answer of any model has.
 _MAX_ANSWER_CHARACTERS = 1_000_000
 
 
@@ -82,7 +82,11 @@ class Turn:
         # At once, as an answer that was broken off costs until its connection is closed; and not
         # waited for, as the client is waiting.
         closing = asyncio.create_task(self._answer.aclose())
-        self.outbox.put(await self._settle())
+        try:
+            self.outbox.put(await self._settle())
+        except Exception:
+            logger.exception("turn could not be settled")
+            self.outbox.put([Failed("internal", "the turn failed", retryable=True)])
         self.outbox.close()
         for failed in await asyncio.gather(closing, checkpoints, return_exceptions=True):
             if isinstance(failed, Exception):
@@ -134,12 +138,14 @@ class Turn:
         for event in events:
             match event:
                 case TextDelta(text):
+                    room = _MAX_ANSWER_CHARACTERS - self._characters
+                    if len(text) > room:
+                        text, event = text[:room], TextDelta(text[:room])  # noqa: PLW2901
                     self._text.append(text)
                     self._characters += len(text)
                     passed_on.append(event)
                 case ThinkingDelta(text):
                     self._thinking.append(text)
-                    self._characters += len(text)
                     passed_on.append(event)
                 case Usage():
                     self._usage = event
@@ -151,7 +157,7 @@ class Turn:
                 self._first_token_at = self._content_at
                 self._watch()  # from here another clock runs, which may strike sooner
             self.outbox.put(passed_on)
-            if self._characters > _MAX_ANSWER_CHARACTERS:
+            if self._characters >= _MAX_ANSWER_CHARACTERS:
                 self.stop(Finished("length"))
 
     def _end_with(self, end: Finished | Failed) -> None:
@@ -170,6 +176,9 @@ class Turn:
                 )
             except ChatError as error:
                 logger.warning("checkpoint failed", code=error.code)
+                continue
+            except Exception:
+                logger.exception("checkpoint failed")
                 continue
             saved = pieces
             if state == "cancel":
@@ -205,7 +214,7 @@ class Turn:
             usage=[*self._spent, row],
         )
         try:
-            if await self._store.finish(settlement) != status:
+            if await self._store.finish(settlement, self._clocks.deadline) != status:
                 end = _SETTLED_BY_ANOTHER
         except ChatError as error:
             end = Failed(error.code, error.message, retryable=True)

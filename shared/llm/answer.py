@@ -55,15 +55,16 @@ class ModelAnswer:
 
     async def aclose(self) -> None:
         self._first.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._first
-        if self._complete:
-            # Read to its end, the connection can serve the next turn.
-            with contextlib.suppress(httpx.HTTPError, StopAsyncIteration, TimeoutError):
-                async with asyncio.timeout(_DRAIN_SECONDS):
-                    await anext(self._reads)
-        await self._response.aclose()
-        self._closed()
+        try:
+            await asyncio.wait({self._first})
+            if self._complete:
+                # Read to its end, the connection can serve the next turn.
+                with contextlib.suppress(httpx.HTTPError, OSError, StopAsyncIteration, TimeoutError):
+                    async with asyncio.timeout(_DRAIN_SECONDS):
+                        await anext(self._reads)
+            await self._response.aclose()
+        finally:
+            self._closed()
 
     async def _beginning(self) -> list[Event]:
         events: list[Event] = []
@@ -74,7 +75,8 @@ class ModelAnswer:
     async def _read(self) -> list[Event]:
         try:
             data = await anext(self._reads)
-        except (StopAsyncIteration, httpx.HTTPError):
+        except (StopAsyncIteration, httpx.HTTPError, OSError):
+            # OSError: httpx lets what breaks inside TLS through as it is.
             # A connection may break after the answer's end as well as before: the decoder knows.
             return self._decoder.close()
         self._heard = True

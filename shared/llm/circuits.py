@@ -27,7 +27,17 @@ class Circuits:
 
     def choose(self, names: Sequence[str]) -> list[str]:
         """The names worth asking, in their order."""
-        return [name for name in names if self._may_be_asked(name)] or list(names)
+        return [name for name in names if self._is_due(name)] or list(names)
+
+    def admits(self, name: str) -> bool:
+        """Whether a model may be asked now. Where its circuit was open, whoever is admitted is the
+        probe: others pass by until it is known how that went, or for as long again."""
+        if not self._is_due(name):
+            return False
+        circuit = self._circuits.get(name)
+        if circuit is not None and circuit.failures >= _FAILURES_TO_OPEN:
+            circuit.passed_over_until = self._now() + _OPEN_SECONDS
+        return True
 
     def succeeded(self, name: str) -> None:
         self._circuits.pop(name, None)
@@ -38,12 +48,8 @@ class Circuits:
         if circuit.failures >= _FAILURES_TO_OPEN:
             circuit.passed_over_until = self._now() + _OPEN_SECONDS
 
-    def _may_be_asked(self, name: str) -> bool:
+    def _is_due(self, name: str) -> bool:
         circuit = self._circuits.get(name)
         if circuit is None or circuit.failures < _FAILURES_TO_OPEN:
             return True
-        if self._now() < circuit.passed_over_until:
-            return False
-        # This turn is the probe; others pass by until it is known how it went, or for as long again.
-        circuit.passed_over_until = self._now() + _OPEN_SECONDS
-        return True
+        return self._now() >= circuit.passed_over_until

@@ -67,6 +67,7 @@ class ModelClient:
         self._sleep = sleep
         self._scripted = scripted or ScriptedTransport()
         self._circuits = Circuits(now)
+        self._tls = _tls(settings)
         self._http: httpx.AsyncClient | None = None
         self._used_at = now()
         self._active = 0
@@ -87,6 +88,8 @@ class ModelClient:
             left = len(names) - position
             now = asyncio.get_running_loop().time()
             target = catalogue.find(name, self._settings)
+            if not self._circuits.admits(name) and left > 1:
+                continue
             attempt = _Attempt(target, _fit(chat, target), now + (deadline - now) / left, last=left == 1)
             try:
                 answer = await self._ask(attempt, spent)
@@ -126,6 +129,8 @@ class ModelClient:
         events = await answer.begins(attempt.deadline)
         if events is None and not attempt.last:
             await answer.aclose()
+            # It took the prompt, and will charge for it.
+            spent.append(Spent(attempt.target, Usage(_estimate(attempt.chat), 0, estimated=True)))
             raise errors.UpstreamTimeout(_SILENT)
         failed = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
         if not isinstance(failed, Failed):
@@ -149,6 +154,8 @@ class ModelClient:
                 body = await _beginning(response)
             finally:
                 await response.aclose()
+        except OSError as error:  # httpx lets what breaks inside TLS through as it is
+            raise _Refused(errors.UpstreamUnreachable("the model provider cannot be reached"), 0) from error
         except httpx.HTTPError as error:
             kind, sentence = next((k, s) for lower, k, s in _NO_ANSWER if isinstance(error, lower))
             raise _Refused(kind(sentence), 0) from error
@@ -163,14 +170,18 @@ class ModelClient:
         # A process is frozen only when nothing runs in it, so with an answer under way all is fresh.
         idle = 0.0 if self._active else self._now() - self._used_at
         if self._http is not None and idle > _TRUSTED_IDLE_SECONDS:
-            await self._http.aclose()
-            self._http = None
+            stale, self._http = self._http, None
+            await stale.aclose()
         self._used_at = self._now()
         if self._http is None:
             self._http = httpx.AsyncClient(
                 timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-                verify=_tls(self._settings),
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=100,
+                    keepalive_expiry=_TRUSTED_IDLE_SECONDS,
+                ),
+                verify=self._tls,
                 trust_env=False,
                 headers={"user-agent": "serverless-chat", "accept-encoding": "identity"},
                 mounts={SCRIPTED_URL: self._scripted},
@@ -212,11 +223,18 @@ def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target:
     if told == "false" or (told != "true" and not refusal.retryable):
         return _NEVER
     retry_after = response.headers.get("retry-after", "")
-    if not retry_after.replace(".", "", 1).isdecimal():
+    if retry_after and not retry_after.replace(".", "", 1).isdecimal():
+        return _NEVER  # a date: seconds away at the least, and so too late
+    if not retry_after:
         # Anthropic's 429 without it is a spending cap, and no wait of ours will lift that.
         capped = target.provider_name == "anthropic" and response.status_code == 429
         return _NEVER if capped else 0
     return float(retry_after)
+
+
+def _estimate(chat: ChatRequest) -> int:
+    texts = (chat.system or "", *(message.content for message in chat.messages))
+    return sum(costs.estimate_tokens(text) for text in texts)
 
 
 async def _beginning(response: httpx.Response) -> bytes:
@@ -239,5 +257,5 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     if any(provider.base_url.startswith("https:") for provider in settings.providers.values()):
         import certifi  # noqa: PLC0415
 
-        context.load_verify_locations(certifi.where())
+        context.load_verify_locations(settings.ca_file or certifi.where())
     return context

@@ -164,3 +164,18 @@ def test_a_transaction_that_collides_is_run_again(database):
         return await db.call("select app.collide_twice()")
 
     assert run(scenario, database.url) == 3
+
+
+def test_a_server_that_takes_no_writes_any_more_is_left(server, database):
+    """As after a failover: the connection works, and leads to what is a replica now."""
+    database.rows("create table public.notes (n int); grant all on public.notes to chat_app")
+
+    async def scenario(db):
+        first = await backend(db)
+        # Only this session's: a new connection meets a server that takes writes.
+        await db.call("select set_config('default_transaction_read_only', 'on', false)")
+        await db.fetch(ALICE, "insert into public.notes values (1) returning n")
+        assert await backend(db) != first
+
+    run(scenario, database.url, max_connections=1)
+    assert database.rows("select n from public.notes") == [{"n": 1}]

@@ -168,3 +168,29 @@ def wait_until(true, seconds=10):
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_an_answer_longer_than_can_be_kept_ends_there_and_is_kept(database, mock):
+    events = ask(configured(database, mock, "tokens=400000,coalesce=2000"))
+    assert (events[-1]["type"], events[-1]["finishReason"]) == ("done", "length")
+    stored = answer(database)
+    assert stored["status"] == "complete"
+    assert len(stored["content"]) == 1_000_000
+    assert stored["content"] == text_of(events)
+    assert len(database.rows("select 1 from usage_logs")) == 1
+
+
+def test_checkpoints_go_on_after_one_that_failed(database, mock):
+    with (
+        serve(configured(database, mock, "tokens=120,gap=50ms")) as url,
+        Client(url, USER) as client,
+        client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
+    ):
+        chunks = response.iter_bytes()
+        next(chunks)
+        database.rows("alter function app.checkpoint_turn(uuid, uuid, text, interval) rename to away")
+        time.sleep(1.2)
+        database.rows("alter function app.away(uuid, uuid, text, interval) rename to checkpoint_turn")
+        wait_until(lambda: answer(database)["content"])
+        assert list(chunks)
+    assert answer(database)["status"] == "complete"

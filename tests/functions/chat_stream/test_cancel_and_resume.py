@@ -197,7 +197,8 @@ def test_an_answer_whose_writer_is_gone_is_interrupted_for_readers_and_for_the_n
     assert (usage["tokens_in"], usage["tokens_out"]) == (103, 3)
     assert usage["cost_usd"] == Decimal("0.133")  # at 0.001 and 0.01 a token
     [budget] = database.rows("select * from budgets")
-    assert (budget["reserved_usd"], budget["spent_usd"]) == (0, usage["cost_usd"])
+    [spent] = database.rows("select sum(cost_usd) as usd from usage_logs")
+    assert (budget["reserved_usd"], budget["spent_usd"]) == (0, spent["usd"])
 
 
 def test_the_sweep_interrupts_answers_of_users_who_never_come_back(database, mock):

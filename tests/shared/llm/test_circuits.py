@@ -36,7 +36,18 @@ def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
     broken(circuits, "first/a")
     clock.now += 31
     assert circuits.choose(MODELS) == MODELS
+    assert circuits.admits("first/a")
+    assert not circuits.admits("first/a")
     assert circuits.choose(MODELS) == ["second/b"]
+
+
+def test_a_fallback_that_was_not_needed_is_no_probe():
+    clock = Clock()
+    circuits = Circuits(clock)
+    broken(circuits, "second/b")
+    clock.now += 31
+    assert circuits.admits("first/a")
+    assert circuits.choose(MODELS) == MODELS
 
 
 def test_a_probe_that_works_closes_the_circuit():
@@ -44,7 +55,7 @@ def test_a_probe_that_works_closes_the_circuit():
     circuits = Circuits(clock)
     broken(circuits, "first/a")
     clock.now += 31
-    circuits.choose(MODELS)
+    assert circuits.admits("first/a")
     circuits.succeeded("first/a")
     assert [circuits.choose(MODELS) for _ in range(2)] == [MODELS, MODELS]
 
@@ -54,7 +65,7 @@ def test_a_probe_that_fails_opens_it_for_as_long_again():
     circuits = Circuits(clock)
     broken(circuits, "first/a")
     clock.now += 31
-    circuits.choose(MODELS)
+    assert circuits.admits("first/a")
     circuits.failed("first/a")
     clock.now += 29
     assert circuits.choose(MODELS) == ["second/b"]

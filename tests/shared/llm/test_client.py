@@ -2,9 +2,17 @@
 
 import asyncio
 import contextlib
+import os
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from dev.mock_llm import MockLLM, answer_text, partial_text, thinking_text
 from shared import config
@@ -278,3 +286,85 @@ def test_the_scripted_model_answers_the_question_with_usage():
         assert end == Finished("stop")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_path):
+    """httpx passes such an error on as it is, which is none of its own."""
+    context, authority = certificate(tmp_path)
+
+    async def answer_badly(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        if when == "after":
+            head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+            event = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+            writer.write(head + b"%x\r\n%b\r\n" % (len(event), event))
+            await writer.drain()
+            await asyncio.sleep(0.1)
+        # Past the TLS layer: bytes that are no TLS record.
+        os.write(writer.get_extra_info("socket").fileno(), b"this is not TLS at all, is it?" * 10)
+
+    async def main():
+        server = await asyncio.start_server(answer_badly, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        configured = config.load(
+            {
+                "DATABASE_URL": "unused",
+                "JWT_SECRET": "unused",
+                "OPENAI_API_KEY": "key",
+                "OPENAI_BASE_URL": f"https://localhost:{port}/v1",
+                "SSL_CERT_FILE": authority,
+            }
+        )
+        client = ModelClient(configured)
+        try:
+            if when == "before":
+                with pytest.raises(UpstreamError) as caught:
+                    await start(client, "openai/x", seconds=1)
+                assert caught.value.code == "upstream_unreachable"
+            else:
+                *events, end = await events_of(await start(client, "openai/x"))
+                assert text_of(events) == "Hi"
+                assert isinstance(end, Failed)
+                assert end.code == "upstream_truncated"
+        finally:
+            await client.aclose()
+            server.close()
+
+    asyncio.run(main())
+
+
+def certificate(folder):
+    """A server's TLS context, and the file that makes clients believe it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context, str(folder / "certificate.pem")
+
+
+def test_a_silent_model_that_took_the_prompt_is_paid_for_it():
+    async def scenario(mock, client):
+        spent = []
+        answer = await client.start(
+            CHAT,
+            ["openai/mock:no-body", "ollama/mock:tokens=2"],
+            asyncio.get_running_loop().time() + 1,
+            spent,
+        )
+        await events_of(answer)
+        return spent
+
+    # The mock sends its headers and nothing after them.
+    [attempt] = run(scenario)
+    assert attempt.target.name == "openai/mock:no-body"
+    assert (attempt.usage.output, attempt.usage.estimated) == (0, True)
+    assert attempt.usage.input > 0

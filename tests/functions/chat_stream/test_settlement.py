@@ -1,0 +1,218 @@
+"""The stored functions of a turn at their edges: repeated calls, runs again, midnight, mended rows, locks."""
+
+import threading
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+USER = uuid4()
+HASH = b"what was asked"
+
+
+def usage(cost="0.5", tokens_out=7, status="complete"):
+    return {
+        "id": str(uuid4()),
+        "provider": "openai",
+        "model": "some-model",
+        "tokens_in": 3,
+        "tokens_out": tokens_out,
+        "tokens_cache_read": 0,
+        "tokens_cache_write": 0,
+        "tokens_reasoning": 0,
+        "cost_usd": cost,
+        "priced": True,
+        "estimated": False,
+        "status": status,
+        "duration_ms": 5,
+    }
+
+
+def finish(database, begun, content="An answer.", status="complete", rows=None, user=USER):
+    [row] = database.as_user(
+        None,
+        "select app.finish_turn(%s, %s, %s, %s, 7, '{}', %s) as status",
+        (user, begun["answer_id"], status, content, Jsonb([usage()] if rows is None else rows)),
+    )
+    return row["status"]
+
+
+def budget(database):
+    [row] = database.rows("select * from budgets")
+    return row
+
+
+def contents(database):
+    return [row["content"] for row in database.rows("select content from messages order by created_at, id")]
+
+
+def test_a_begin_that_is_made_again_finds_itself_also_when_it_ran_a_turn_again(database):
+    first = database.begin_turn(USER, key="k", hash=HASH)
+    assert database.begin_turn(USER, key="k", hash=HASH, answer_id=first["answer_id"])["outcome"] == "begun"
+    finish(database, first, content="", status="error", rows=[])
+    again = uuid4()
+    for _ in range(2):  # the second is the same call, as its reply was lost
+        rerun = database.begin_turn(USER, key="k", hash=HASH, answer_id=again)
+        assert (rerun["outcome"], rerun["answer_id"]) == ("begun", first["answer_id"])
+        assert [message["content"] for message in rerun["history"]] == ["How are you?"]
+    assert finish(database, rerun) == "complete"
+    assert contents(database) == ["How are you?", "An answer."]
+
+
+def test_a_turn_that_died_before_its_first_word_is_run_again(database):
+    begun = database.begin_turn(USER, key="k", hash=HASH, lease="-1 second")
+    database.as_user(None, "select app.act_as(%s)", (USER,))
+    again = database.begin_turn(USER, key="k", hash=HASH)
+    assert (again["outcome"], again["answer_id"]) == ("begun", begun["answer_id"])
+
+
+def test_a_turn_is_not_run_again_when_the_conversation_has_gone_on(database):
+    first = database.begin_turn(USER, key="k", hash=HASH)
+    finish(database, first, content="", status="error", rows=[])
+    finish(database, database.begin_turn(USER, conversation_id=first["conversation_id"], question="And now?"))
+    assert database.begin_turn(USER, key="k", hash=HASH)["outcome"] == "repeated"
+
+
+def test_a_replay_has_the_usage_of_the_attempt_that_answered(database):
+    begun = database.begin_turn(USER)
+    finish(database, begun, rows=[usage(tokens_out=0, status="error"), usage(tokens_out=7)])
+    [row] = database.as_user(None, "select app.read_answer(%s, %s, 0) as answer", (USER, begun["answer_id"]))
+    assert row["answer"]["usage"]["tokens_out"] == 7
+
+
+def test_a_budget_row_that_was_mended_by_hand_costs_nobody_an_answer(database):
+    begun = database.begin_turn(USER)
+    database.rows("update budgets set reserved_usd = 0")
+    assert finish(database, begun) == "complete"
+    assert (budget(database)["reserved_usd"], budget(database)["spent_usd"]) == (0, Decimal("0.5"))
+
+
+def test_what_is_wrong_with_ones_rows_hinders_no_sweep_for_others(database):
+    database.begin_turn(USER, lease="-1 second")
+    database.rows("alter table usage_logs add constraint broken check (user_id <> '%s')" % USER)
+    other = uuid4()
+    database.begin_turn(other, lease="-1 second")
+    database.as_user(None, "select app.sweep_turns()")
+    rows = database.rows("select user_id, status from turns")
+    assert {row["user_id"]: row["status"] for row in rows} == {USER: "running", other: "interrupted"}
+
+
+def test_a_turn_over_midnight_is_freed_on_its_day_and_paid_on_the_next(database):
+    begun = database.begin_turn(USER)
+    database.rows("update turns set created_at = created_at - interval '1 day'")
+    database.rows("update budgets set day = day - 1")
+    today = database.begin_turn(USER)  # opens today's row
+    held = budget_of_today(database)["reserved_usd"]
+    finish(database, begun)
+    rows = database.rows("select day, spent_usd, reserved_usd from budgets order by day")
+    assert [(row["spent_usd"], row["reserved_usd"]) for row in rows] == [(0, 0), (Decimal("0.5"), held)]
+    assert rows[1]["day"] - rows[0]["day"] == timedelta(days=1)
+    finish(database, today)
+    assert budget_of_today(database)["spent_usd"] == 1
+
+
+def budget_of_today(database):
+    return database.rows("select * from budgets order by day desc limit 1")[0]
+
+
+def test_a_turn_without_a_budget_counts_into_one_that_is_there(database):
+    finish(database, database.begin_turn(USER))
+    finish(database, database.begin_turn(USER, budget=Decimal(0)))
+    assert budget(database)["spent_usd"] == 1
+
+
+@pytest.mark.parametrize(("content", "status"), [("", "error"), ("", "interrupted")])
+def test_an_answer_is_not_replaced_by_nothing(database, content, status):
+    begun = database.begin_turn(USER)
+    finish(database, begun, content="The old answer.")
+    anew = database.begin_turn(USER, conversation_id=begun["conversation_id"], replaces="")
+    assert contents(database) == ["How are you?", "The old answer.", ""]
+    finish(database, anew, content=content, status=status, rows=[])
+    assert "The old answer." in contents(database)
+
+
+def test_an_answer_is_replaced_by_what_a_dead_writer_left(database):
+    begun = database.begin_turn(USER)
+    finish(database, begun, content="The old answer.")
+    anew = database.begin_turn(USER, conversation_id=begun["conversation_id"], replaces="")
+    database.as_user(None, "select app.checkpoint_turn(%s, %s, 'The new', '-1 s')", (USER, anew["answer_id"]))
+    database.as_user(None, "select app.act_as(%s)", (USER,))
+    assert contents(database) == ["How are you?", "The new"]
+
+
+def stateless(database, answer_id, key=None, hash_=None):
+    [row] = database.as_user(
+        None,
+        "select app.begin_stateless_turn(%s, %s, %s, %s, 'openai/x', 10, 10, 0.001, 0.01, true, '15 s', 5, 60, 100)"
+        " as begun",
+        (USER, answer_id, key, hash_),
+    )
+    return row["begun"]
+
+
+def test_a_stateless_turn_stores_nothing_but_its_cost(database):
+    begun = stateless(database, uuid4())
+    assert begun["outcome"] == "begun"
+    assert finish(database, begun) == "complete"
+    assert database.rows("select 1 from messages") == database.rows("select 1 from conversations") == []
+    [row] = database.rows("select * from usage_logs")
+    assert (row["user_id"], row["conversation_id"]) == (USER, None)
+    assert (budget(database)["spent_usd"], budget(database)["reserved_usd"]) == (Decimal("0.5"), 0)
+
+
+def test_a_stateless_key_is_used_once_and_free_again_where_no_model_answered(database):
+    first = stateless(database, uuid4(), "k", HASH)
+    assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
+    assert stateless(database, uuid4(), "k", b"another")["outcome"] == "mismatch"
+    finish(database, first, status="error", rows=[])
+    assert stateless(database, uuid4(), "k", HASH)["outcome"] == "begun"
+
+
+def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(database):
+    deadlocks = []
+
+    def one_round(number):
+        begun = database.begin_turn(USER, rate_limit=1000)
+        both = threading.Barrier(2)
+
+        def delete():
+            both.wait()
+            try:
+                query = "select app.delete_conversation(%s, %s)"
+                database.as_user(None, query, (USER, begun["conversation_id"]))
+            except psycopg.errors.DeadlockDetected as error:
+                deadlocks.append(error)
+
+        deleting = threading.Thread(target=delete)
+        deleting.start()
+        both.wait()
+        try:
+            finish(database, begun)
+        except psycopg.errors.DeadlockDetected as error:
+            deadlocks.append(error)
+        deleting.join()
+
+    for number in range(40):
+        one_round(number)
+    assert deadlocks == []
+    assert database.rows("select 1 from messages") == []
+    assert len(database.rows("select 1 from usage_logs")) == 40
+
+
+def test_a_deleted_conversations_writer_is_told_to_stop(database):
+    begun = database.begin_turn(USER)
+    [row] = database.as_user(
+        None, "select app.delete_conversation(%s, %s) as deleted", (USER, begun["conversation_id"])
+    )
+    assert row["deleted"]
+    [row] = database.as_user(
+        None, "select app.checkpoint_turn(%s, %s, 'x', '15 s') as state", (USER, begun["answer_id"])
+    )
+    assert row["state"] == "cancel"
+    [row] = database.as_user(
+        None, "select app.delete_conversation(%s, %s) as deleted", (uuid4(), begun["conversation_id"])
+    )
+    assert not row["deleted"]

@@ -1,0 +1,37 @@
+"""An address counts as the client it stands for, and cannot be read from what is kept of it."""
+
+import pytest
+
+from shared.addresses import pseudonym
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"),
+        ("2001:db8::1", "2001:0DB8:0:0:1::"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%eth0", "fe80::2%eth1"),
+    ],
+)
+def test_what_one_client_can_call_itself_is_one(one, other):
+    assert pseudonym(one, "secret") == pseudonym(other, "secret")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("203.0.113.7", "203.0.113.8"),
+        ("2001:db8::1", "2001:db8:0:1::1"),
+        ("::ffff:203.0.113.7", "::ffff:203.0.113.8"),
+        ("", "testclient"),
+    ],
+)
+def test_different_clients_are_different(one, other):
+    assert pseudonym(one, "secret") != pseudonym(other, "secret")
+
+
+def test_it_is_nothing_without_the_secret():
+    kept = pseudonym("203.0.113.7", "secret")
+    assert len(kept) == 64
+    assert kept != pseudonym("203.0.113.7", "another")
