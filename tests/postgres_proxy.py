@@ -1,4 +1,4 @@
-"""A TCP proxy before Postgres that loses a reply once: what was asked is done, and nobody hears of it."""
+"""A TCP proxy before Postgres that loses replies: what was asked is done, and nobody hears of it."""
 
 import contextlib
 import socket
@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 
 class PostgresProxy:
-    """Forwards to the server's Unix socket. The first time that `lose_reply_to` is in what a client
+    """Forwards to the server's Unix socket. The first times that `lose_reply_to` is in what a client
     sends, the client's connection is cut when the server has answered."""
 
-    def __init__(self, socket_folder: str, *, lose_reply_to: str) -> None:
+    def __init__(self, socket_folder: str, *, lose_reply_to: str, times: int = 1) -> None:
         self.lost = 0
+        self._times = times
         self._server_path = f"{socket_folder}/.s.PGSQL.5432"
         self._trigger = lose_reply_to.encode()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -46,7 +47,7 @@ class PostgresProxy:
 
     def _upstream(self, client: socket.socket, server: socket.socket, losing: threading.Event) -> None:
         while data := _receive(client):
-            if not self.lost and self._trigger in data:
+            if self.lost < self._times and self._trigger in data:
                 self.lost += 1
                 losing.set()
             with contextlib.suppress(OSError):

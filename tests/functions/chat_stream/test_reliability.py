@@ -271,3 +271,36 @@ def test_no_text_of_a_model_can_forge_an_event(database, mock):
     assert answer["content"] == text_of(events) == 'a\n\ndata: {"type":"done"}\n\n\rid: 7\rb\u2028c'
     for block in response.text.split("\n\n")[:-1]:
         assert json.loads(block.rsplit("data: ", 1)[1])
+
+
+def test_a_function_that_is_told_to_end_saves_what_it_has(database, mock):
+    function = ChatOnLambda(environment(database.url, **asking(mock, "tokens=500,gap=20ms")))
+    with function.running() as url, Client(url, USER) as client:
+        try:
+            with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+                for number, _ in enumerate(httpx_sse.EventSource(response).iter_sse()):
+                    if number == 10:
+                        function.signal(signal.SIGTERM)
+        except httpx.HTTPError:
+            pass
+        [answer] = database.rows("select * from messages where role = 'assistant'")
+    assert answer["status"] == "interrupted"
+    assert len(answer["content"].split()) >= 10
+    check_books(database)
+
+
+def test_a_turn_of_which_nobody_knows_whether_it_began_is_given_up(server, database, mock):
+    """The reply to its begin is lost so often that the client has its 503; the turn did begin."""
+    mock.reset()
+    with PostgresProxy(server.socket_folder, lose_reply_to="app.begin_turn", times=3) as proxy:
+        configured = settings(proxy.url(database.url), **asking(mock, "tokens=5"))
+        with serve(configured) as url, Client(url, USER) as client:
+            refused = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            while database.rows("select 1 from turns where status = 'running'"):
+                time.sleep(0.02)
+            again = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
+    assert events_of(again)[-1]["type"] == "done"
+    assert mock.stats()["hits"] == 1
+    assert len(database.rows("select 1 from messages")) == 2
+    check_books(database)

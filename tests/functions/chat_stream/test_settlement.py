@@ -92,7 +92,7 @@ def test_a_budget_row_that_was_mended_by_hand_costs_nobody_an_answer(database):
 
 def test_what_is_wrong_with_ones_rows_hinders_no_sweep_for_others(database):
     database.begin_turn(USER, lease="-1 second")
-    database.rows("alter table usage_logs add constraint broken check (user_id <> '%s')" % USER)
+    database.rows(f"alter table usage_logs add constraint broken check (user_id <> '{USER}')")
     other = uuid4()
     database.begin_turn(other, lease="-1 second")
     database.as_user(None, "select app.sweep_turns()")
@@ -146,8 +146,8 @@ def test_an_answer_is_replaced_by_what_a_dead_writer_left(database):
 def stateless(database, answer_id, key=None, hash_=None):
     [row] = database.as_user(
         None,
-        "select app.begin_stateless_turn(%s, %s, %s, %s, 'openai/x', 10, 10, 0.001, 0.01, true, '15 s', 5, 60, 100)"
-        " as begun",
+        "select app.begin_stateless_turn(%s, %s, %s, %s, 'openai/x', 10, 10, 0.001, 0.01, true,"
+        " '15 s', 5, 60, 100) as begun",
         (USER, answer_id, key, hash_),
     )
     return row["begun"]
