@@ -16,6 +16,7 @@ import uvicorn
 
 from dev.functions import functions
 from dev.lambda_emulator import Emulator, in_thread
+from dev.mock_llm import MockProcess
 from dev.routing import BothFunctions
 from dev.server import ReadyServer
 from functions.chat_stream import app as chat_stream
@@ -31,6 +32,22 @@ def token(user_id: UUID) -> str:
 
 def environment(database_url: str, **environ: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, **environ}
+
+
+def mocked(database_url: str, mock: MockProcess, model: str, **environ: str) -> dict[str, str]:
+    """An environment whose providers are all the mock, with room for many turns."""
+    return environment(
+        database_url,
+        LLM_MODEL=model,
+        ANTHROPIC_API_KEY="key",
+        ANTHROPIC_BASE_URL=mock.anthropic_url,
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.openai_url,
+        NVIDIA_API_KEY="key",
+        NVIDIA_BASE_URL=mock.nvidia_url,
+        OLLAMA_BASE_URL=mock.ollama_url,
+        **{"RATE_LIMIT_CHAT": "1000/60", **environ},
+    )
 
 
 def settings(database_url: str, **environ: str) -> config.Settings:

@@ -8,23 +8,15 @@ import psycopg
 import pytest
 
 from dev.mock_llm import answer_text, partial_text
-from tests.serving import Client, serve, settings
+from shared import config
+from tests.serving import Client, mocked, serve
 
 USER = uuid4()
 FAULTS = ["error", "truncate", "cut", "reset", "bad-json"]
 
 
 def configured(database, mock, script, provider="openai", **environ):
-    return settings(
-        database.url,
-        LLM_MODEL=f"{provider}/mock:{script}",
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        ANTHROPIC_API_KEY="key",
-        ANTHROPIC_BASE_URL=mock.anthropic_url,
-        OLLAMA_BASE_URL=mock.ollama_url,
-        **environ,
-    )
+    return config.load(mocked(database.url, mock, f"{provider}/mock:{script}", **environ))
 
 
 def ask(configuration):

@@ -4,21 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from uuid import uuid4
 
-from tests.serving import Client, serve, settings
+from shared import config
+from tests.serving import Client, mocked, serve
 
 USER = uuid4()
 
 
-def configured(database, mock, script, budget, **environ):
-    return settings(
-        database.url,
-        LLM_MODEL=f"openai/mock:{script}",
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        RATE_LIMIT_CHAT="1000/60",
-        BUDGET_USD_PER_DAY=str(budget),
-        **environ,
-    )
+def configured(database, mock, script, budget):
+    environ = mocked(database.url, mock, f"openai/mock:{script}", BUDGET_USD_PER_DAY=str(budget))
+    return config.load(environ)
 
 
 def reservation(database, mock):
@@ -85,14 +79,8 @@ def test_a_refused_turn_stores_nothing(database, mock):
 
 def test_the_rate_limit_is_part_of_the_turn_and_a_refused_turn_stores_nothing(database, mock):
     mock.reset()
-    configuration = settings(
-        database.url,
-        LLM_MODEL="openai/mock:tokens=1",
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        RATE_LIMIT_CHAT="3/60",
-    )
-    with serve(configuration) as url, Client(url, USER) as client:
+    environ = mocked(database.url, mock, "openai/mock:tokens=1", RATE_LIMIT_CHAT="3/60")
+    with serve(config.load(environ)) as url, Client(url, USER) as client:
         responses = [client.post("/chat-stream", json={"message": "Hi"}) for _ in range(5)]
         with Client(url, uuid4()) as other:
             assert other.post("/chat-stream", json={"message": "Hi"}).status_code == 200

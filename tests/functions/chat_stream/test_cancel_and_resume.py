@@ -10,20 +10,14 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from tests.serving import Client, serve, settings
+from shared import config
+from tests.serving import Client, mocked, serve
 
 USER = uuid4()
 
 
 def configured(database, mock, script, **environ):
-    return settings(
-        database.url,
-        LLM_MODEL=f"openai/mock:{script}",
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        RATE_LIMIT_CHAT="1000/60",
-        **environ,
-    )
+    return config.load(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
 def cancel(database, answer_id):

@@ -19,23 +19,17 @@ import pytest
 from dev import postgres
 from dev.mock_llm import answer_text
 from migrations import migrate
+from shared import config
 from tests.database import TestDatabase
 from tests.postgres_proxy import PostgresProxy
-from tests.serving import ChatOnLambda, Client, environment, serve, settings
+from tests.serving import ChatOnLambda, Client, mocked, serve
 
 USER = uuid4()
 KEY = {"idempotency-key": "a-key-of-the-client"}
 
 
-def asking(mock, script, **environ):
-    return {
-        "LLM_MODEL": f"openai/mock:{script}",
-        "OPENAI_API_KEY": "key",
-        "OPENAI_BASE_URL": mock.openai_url,
-        "RATE_LIMIT_CHAT": "1000/60",
-        "BUDGET_USD_PER_DAY": "100",
-        **environ,
-    }
+def asking(database, mock, script, **environ):
+    return mocked(database.url, mock, f"openai/mock:{script}", BUDGET_USD_PER_DAY="100", **environ)
 
 
 def events_of(response):
@@ -65,7 +59,7 @@ def test_fifty_turns_killed_at_random_moments_lose_nothing_but_their_last_second
     seed = random.randrange(10**9)
     dice = random.Random(seed)
     moments = [dice.uniform(0, 1.5) for _ in range(50)]
-    environ = environment(database.url, **asking(mock, "tokens=60,gap=20ms"))
+    environ = asking(database, mock, "tokens=60,gap=20ms")
 
     def turns(share):
         function = ChatOnLambda(environ)
@@ -119,7 +113,7 @@ def test_fifty_turns_killed_at_random_moments_lose_nothing_but_their_last_second
 
 
 def test_a_function_stopped_for_ever_at_its_last_event_has_committed_it(database, mock):
-    function = ChatOnLambda(environment(database.url, **asking(mock, "tokens=5,gap=10ms")))
+    function = ChatOnLambda(asking(database, mock, "tokens=5,gap=10ms"))
     with function.running() as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             for event in httpx_sse.EventSource(response).iter_sse():
@@ -133,7 +127,7 @@ def test_a_function_stopped_for_ever_at_its_last_event_has_committed_it(database
 
 
 def test_a_frozen_function_whose_connections_died_meanwhile_serves_the_next_turn(server, database, mock):
-    function = ChatOnLambda(environment(database.url, **asking(mock, "tokens=3")))
+    function = ChatOnLambda(asking(database, mock, "tokens=3"))
     with function.running() as url, Client(url, USER) as client:
         for _ in range(3):
             assert events_of(client.post("/chat-stream", json={"message": "Hi"}))[-1]["type"] == "done"
@@ -146,7 +140,7 @@ def test_a_frozen_function_whose_connections_died_meanwhile_serves_the_next_turn
 
 
 def test_the_functions_own_deadline_ends_the_answer_in_time_and_resumable(database, mock):
-    function = ChatOnLambda(environment(database.url, **asking(mock, "tokens=500,gap=20ms")), timeout=7)
+    function = ChatOnLambda(asking(database, mock, "tokens=500,gap=20ms"), timeout=7)
     with function.running() as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
@@ -172,7 +166,7 @@ def own_postgres():
 
 def test_a_database_that_crashes_in_mid_answer_and_comes_back_has_all_of_it(own_postgres, mock):
     database = TestDatabase(own_postgres, postgres.DATABASE)
-    configured = settings(database.url, **asking(mock, "tokens=100,gap=30ms"))
+    configured = config.load(asking(database, mock, "tokens=100,gap=30ms"))
     with serve(configured) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}, headers=KEY) as response:
             events = httpx_sse.EventSource(response).iter_sse()
@@ -196,7 +190,9 @@ def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
 ):
     mock.reset()
     with PostgresProxy(server.socket_folder, lose_reply_to=statement) as proxy:
-        configured = settings(proxy.url(database.url), **asking(mock, "tokens=5"))
+        configured = config.load(
+            asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
+        )
         with serve(configured) as url, Client(url, USER) as client:
             events = events_of(client.post("/chat-stream", json={"message": "Hi"}))
         assert proxy.lost == 1
@@ -210,10 +206,8 @@ def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
 
 def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(server, database, mock):
     mock.reset()
-    configured = settings(
-        database.url,
-        **asking(mock, "tokens=5,after=2,fault=hang", LLM_IDLE_TIMEOUT="4", DATABASE_CONNECTIONS="10"),
-    )
+    environ = {"LLM_IDLE_TIMEOUT": "4", "DATABASE_CONNECTIONS": "10"}
+    configured = config.load(asking(database, mock, "tokens=5,after=2,fault=hang", **environ))
     with serve(configured) as url, ThreadPoolExecutor(30) as pool:
 
         def ask(_):
@@ -243,16 +237,8 @@ def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(se
 
 
 def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database, mock):
-    configured = settings(
-        database.url,
-        **asking(
-            mock,
-            "tokens=2,first=800ms",
-            LLM_START_TIMEOUT="0.1",
-            STREAM_HEARTBEAT="0.2",
-            STREAM_PADDING="2048",
-        ),
-    )
+    environ = {"LLM_START_TIMEOUT": "0.1", "STREAM_HEARTBEAT": "0.2", "STREAM_PADDING": "2048"}
+    configured = config.load(asking(database, mock, "tokens=2,first=800ms", **environ))
     with serve(configured) as url, Client(url, USER) as client:
         body = client.post("/chat-stream", json={"message": "Hi"}).content
     head = body.split(b"\n\n")[0]
@@ -263,7 +249,7 @@ def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database,
 
 def test_no_text_of_a_model_can_forge_an_event(database, mock):
     forged = 'a%0A%0Adata%3A {"type"%3A"done"}%0A%0A%0Did%3A 7%0Db\u2028c'
-    with serve(settings(database.url, **asking(mock, f"text={forged}"))) as url, Client(url, USER) as client:
+    with serve(config.load(asking(database, mock, f"text={forged}"))) as url, Client(url, USER) as client:
         response = client.post("/chat-stream", json={"message": "Hi"})
     events = events_of(response)
     assert [event["type"] for event in events] == ["token"] * (len(events) - 1) + ["done"]
@@ -274,7 +260,7 @@ def test_no_text_of_a_model_can_forge_an_event(database, mock):
 
 
 def test_a_function_that_is_told_to_end_saves_what_it_has(database, mock):
-    function = ChatOnLambda(environment(database.url, **asking(mock, "tokens=500,gap=20ms")))
+    function = ChatOnLambda(asking(database, mock, "tokens=500,gap=20ms"))
     with function.running() as url, Client(url, USER) as client:
         try:
             with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
@@ -293,7 +279,9 @@ def test_a_turn_of_which_nobody_knows_whether_it_began_is_given_up(server, datab
     """The reply to its begin is lost so often that the client has its 503; the turn did begin."""
     mock.reset()
     with PostgresProxy(server.socket_folder, lose_reply_to="app.begin_turn", times=3) as proxy:
-        configured = settings(proxy.url(database.url), **asking(mock, "tokens=5"))
+        configured = config.load(
+            asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
+        )
         with serve(configured) as url, Client(url, USER) as client:
             refused = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
             assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")

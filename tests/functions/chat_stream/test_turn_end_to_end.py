@@ -11,7 +11,7 @@ import pytest
 
 from dev.mock_llm import answer_text
 from shared import config
-from tests.serving import Client, environment, serve, serve_on_lambda
+from tests.serving import Client, environment, mocked, serve, serve_on_lambda
 
 USER = uuid4()
 PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
@@ -27,18 +27,7 @@ def serving(request):
 
 
 def configured(database, mock, model, **environ):
-    return environment(
-        database.url,
-        LLM_MODEL=model,
-        ANTHROPIC_API_KEY="key",
-        ANTHROPIC_BASE_URL=mock.anthropic_url,
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        NVIDIA_API_KEY="key",
-        NVIDIA_BASE_URL=mock.nvidia_url,
-        OLLAMA_BASE_URL=mock.ollama_url,
-        **environ,
-    )
+    return mocked(database.url, mock, model, **environ)
 
 
 def read_events(response):
