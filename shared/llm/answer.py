@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 
@@ -23,11 +23,8 @@ class ModelAnswer:
     that closes the connection, which tells the provider to stop.
     """
 
-    def __init__(
-        self, target: Target, response: httpx.Response, decoder: Decoder, closed: Callable[[], None]
-    ) -> None:
+    def __init__(self, target: Target, response: httpx.Response, decoder: Decoder) -> None:
         self.target = target
-        self._closed = closed
         self._response = response
         self._decoder = decoder
         self._reads = response.aiter_raw()
@@ -55,16 +52,13 @@ class ModelAnswer:
 
     async def aclose(self) -> None:
         self._first.cancel()
-        try:
-            await asyncio.wait({self._first})
-            if self._complete:
-                # Read to its end, the connection can serve the next turn.
-                with contextlib.suppress(httpx.HTTPError, OSError, StopAsyncIteration, TimeoutError):
-                    async with asyncio.timeout(_DRAIN_SECONDS):
-                        await anext(self._reads)
-            await self._response.aclose()
-        finally:
-            self._closed()
+        await asyncio.wait({self._first})
+        if self._complete:
+            # Read to its end, the connection can serve the next turn.
+            with contextlib.suppress(httpx.HTTPError, OSError, StopAsyncIteration, TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await anext(self._reads)
+        await self._response.aclose()
 
     async def _beginning(self) -> list[Event]:
         events: list[Event] = []

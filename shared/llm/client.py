@@ -24,10 +24,11 @@ from shared.llm.base import ChatRequest
 from shared.llm.catalogue import Target
 from shared.llm.circuits import Circuits
 from shared.llm.scripted import SCRIPTED_URL, ScriptedTransport
+from shared.llm.transport import StreamingTransport
 from shared.logs import logger
 
-# Idle for longer than this, the pooled connections are given up: the process may have been frozen,
-# and what lies between forgets silent connections without telling.
+# Idle for longer than this, a connection is given up: the process may have been frozen, and what lies
+# between forgets silent connections without telling.
 _TRUSTED_IDLE_SECONDS = 55.0
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
@@ -67,10 +68,7 @@ class ModelClient:
         self._sleep = sleep
         self._scripted = scripted or ScriptedTransport()
         self._circuits = Circuits(now)
-        self._tls = _tls(settings)
         self._http: httpx.AsyncClient | None = None
-        self._used_at = now()
-        self._active = 0
 
     async def start(
         self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
@@ -141,15 +139,14 @@ class ModelClient:
 
     async def _send(self, target: Target, chat: ChatRequest) -> ModelAnswer:
         request = target.provider.request(chat, target.endpoint)
-        http = await self._connections()
+        http = self._connections()
         try:
             response = await http.send(
                 http.build_request("POST", request.url, headers=dict(request.headers), content=request.body),
                 stream=True,
             )
             if response.status_code == 200:
-                self._active += 1
-                return ModelAnswer(target, response, target.provider.decoder(), self._done)
+                return ModelAnswer(target, response, target.provider.decoder())
             try:
                 body = await _beginning(response)
             finally:
@@ -162,26 +159,13 @@ class ModelClient:
         refusal = target.provider.error(response.status_code, body)
         raise _Refused(refusal, _wait_before_retry(refusal, response, target))
 
-    def _done(self) -> None:
-        self._active -= 1
-        self._used_at = self._now()
-
-    async def _connections(self) -> httpx.AsyncClient:
-        # A process is frozen only when nothing runs in it, so with an answer under way all is fresh.
-        idle = 0.0 if self._active else self._now() - self._used_at
-        if self._http is not None and idle > _TRUSTED_IDLE_SECONDS:
-            stale, self._http = self._http, None
-            await stale.aclose()
-        self._used_at = self._now()
+    def _connections(self) -> httpx.AsyncClient:
         if self._http is None:
             self._http = httpx.AsyncClient(
-                timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=100,
-                    keepalive_expiry=_TRUSTED_IDLE_SECONDS,
+                transport=StreamingTransport(
+                    _tls(self._settings), keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now
                 ),
-                verify=self._tls,
+                timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
                 trust_env=False,
                 headers={"user-agent": "serverless-chat", "accept-encoding": "identity"},
                 mounts={SCRIPTED_URL: self._scripted},

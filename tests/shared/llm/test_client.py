@@ -19,7 +19,7 @@ from shared import config
 from shared.errors import UpstreamError
 from shared.events import Failed, Finished, TextDelta, ThinkingDelta, Usage
 from shared.llm.base import ChatMessage, ChatRequest
-from shared.llm.client import ModelClient
+from shared.llm.client import ModelClient, Spent
 from shared.llm.scripted import ScriptedTransport, answer_to
 
 PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
@@ -353,7 +353,7 @@ def certificate(folder):
 
 def test_a_silent_model_that_took_the_prompt_is_paid_for_it():
     async def scenario(mock, client):
-        spent = []
+        spent: list[Spent] = []
         answer = await client.start(
             CHAT,
             ["openai/mock:no-body", "ollama/mock:tokens=2"],
