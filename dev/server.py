@@ -57,6 +57,7 @@ def main() -> int:
         port=port,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # whoever says X-Forwarded-For here has made it up
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped

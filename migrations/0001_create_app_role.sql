@@ -11,6 +11,7 @@ begin
         alter role chat_app set statement_timeout = '15s';
         alter role chat_app set idle_in_transaction_session_timeout = '15s';
         alter role chat_app set jit = off;
+        alter role chat_app set timezone = 'UTC';
     end if;
 end
 $$;

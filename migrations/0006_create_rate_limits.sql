@@ -47,7 +47,7 @@ create policy "Counts that say nothing any more can be swept"
 
 grant select, insert, update on public.rate_limits to chat_app;
 
--- The one function with its owner's rights, and its owner sees expired rows only. Rows that others
+-- With its owner's rights, and its owner sees expired rows only. Rows that others
 -- are using are passed over, so that nobody waits for a sweep.
 create function app.sweep_rate_limits() returns void
 language sql

@@ -165,6 +165,6 @@ def _as_chat_error(error: Exception) -> ChatError:
     if isinstance(error, HTTPException) and error.status_code == 404:
         return NotFound("no such route")
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return MethodNotAllowed("this route has no such method")
+        return MethodNotAllowed("this route has no such method", headers=error.headers)
     logger.exception("request failed")
     return ChatError("something went wrong here")

@@ -67,7 +67,9 @@ class Client(httpx.Client):
 def serve(configured: config.Settings) -> Iterator[str]:
     """Both functions at the URL it gives, until the block ends."""
     app = BothFunctions(chat_stream.create_app(configured), conversations.create_app(configured))
-    served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=2)
+    served = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False, timeout_graceful_shutdown=2
+    )
     urls: queue.SimpleQueue[str] = queue.SimpleQueue()
     server = ReadyServer(served, urls.put)
     thread = threading.Thread(target=server.run)

@@ -8,8 +8,18 @@ from typing import Any
 from mangum import Mangum
 from starlette.routing import Router
 
+from functions.conversations.anonymous_routes import AnonymousRoutes
+from functions.conversations.anonymous_store import AnonymousStore
+from functions.conversations.archive_routes import ArchiveRoutes
+from functions.conversations.archive_store import ArchiveStore
+from functions.conversations.messages_routes import MessageRoutes
+from functions.conversations.messages_store import MessageStore
 from functions.conversations.routes import ConversationRoutes
+from functions.conversations.search_routes import SearchRoutes
+from functions.conversations.search_store import SearchStore
 from functions.conversations.store import ConversationStore
+from functions.conversations.usage_routes import UsageRoutes
+from functions.conversations.usage_store import UsageStore
 from shared import config, http
 from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
@@ -27,14 +37,30 @@ def create_app(settings: Settings) -> ASGIApp:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    conversations = ConversationRoutes(verifier=verifier, store=ConversationStore(database))
+    limit = settings.rate_limit_write
+    conversations, messages = ConversationStore(database, limit), MessageStore(database, limit)
+    archive = ArchiveRoutes(
+        verifier=verifier,
+        conversations=conversations,
+        messages=messages,
+        store=ArchiveStore(database, limit),
+    )
+    routes = [
+        *AnonymousRoutes(settings, verifier=verifier, store=AnonymousStore(database, limit)).routes(),
+        *ConversationRoutes(verifier=verifier, store=conversations).routes(),
+        *MessageRoutes(verifier=verifier, store=messages).routes(),
+        *archive.routes(),
+        *SearchRoutes(verifier=verifier, store=SearchStore(database)).routes(),
+        *UsageRoutes(verifier=verifier, store=UsageStore(database, settings.budget_usd_per_day)).routes(),
+    ]
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         yield
         await database.close()
 
-    return http.edge(Router(conversations.routes(), lifespan=lifespan), Cors(settings.cors_allow_origins))
+    router = Router(routes, redirect_slashes=False, lifespan=lifespan)
+    return http.edge(router, Cors(settings.cors_allow_origins))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,25 +1,19 @@
-"""The routes of conversations and messages: who asks, what for, and the answer's shape."""
+"""The routes of conversations."""
 
-from typing import Annotated
-from uuid import UUID
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, structs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from functions.conversations.requests import as_id, caller, check_own, parameter, path_id, window
+from functions.conversations.resource import resource
+from functions.conversations.shapes import ConversationPatch, NewConversation
 from functions.conversations.store import ConversationStore
-from shared import http
+from shared import http, rate_limits
 from shared.auth import TokenVerifier
-from shared.errors import Forbidden, InvalidRequest, NotFound
-from shared.logs import logger
-
-
-class NewConversation(Struct, frozen=True, kw_only=True):
-    user_id: UUID | None = None
-    title: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    context_window: Annotated[int, Meta(ge=1, le=100_000_000)] | None = None
+from shared.errors import InvalidRequest
 
 
 class ConversationRoutes:
@@ -29,47 +23,52 @@ class ConversationRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/api/chat/conversations", self.create, methods=["POST"]),
-            Route("/api/chat/conversations/{id}/messages", self.messages, methods=["GET"]),
+            resource("/api/chat/conversations", GET=self.page, POST=self.create, DELETE=self.delete_named),
+            resource("/api/chat/conversations/{id}", GET=self.get, PATCH=self.change, DELETE=self.delete),
         ]
 
+    async def page(self, request: Request) -> Response:
+        identity = await caller(request, self._verifier)
+        asked = window(request, limit=50, at_most=100)
+        return http.json_response(await self._store.page(identity.user_id, asked))
+
     async def create(self, request: Request) -> Response:
-        user_id = await self._caller(request)
+        identity = await caller(request, self._verifier)
         said = http.decode(await http.read_body(request), NewConversation)
-        if said.user_id not in {None, user_id}:
-            raise Forbidden("user_id is not the caller's own")
-        made = await self._store.create(
-            user_id, title=said.title, model=said.model, context_window=said.context_window
-        )
-        return http.json_response(made, status=201)
+        check_own(said.user_id, identity)
+        made, rate = await self._store.create(identity.user_id, said)
+        return http.json_response(made, status=201, headers=rate_limits.headers("write", rate))
 
-    async def messages(self, request: Request) -> Response:
-        user_id = await self._caller(request)
-        page = await self._store.messages(
-            user_id,
-            _conversation_id(request),
-            limit=_number(request, "limit", 100, at_least=1, at_most=100),
-            offset=_number(request, "offset", 0, at_least=0, at_most=1_000_000_000),
-        )
-        return http.json_response(page)
+    async def get(self, request: Request) -> Response:
+        identity = await caller(request, self._verifier)
+        return http.json_response(await self._store.get(identity.user_id, path_id(request, "conversation")))
 
-    async def _caller(self, request: Request) -> UUID:
-        identity = await self._verifier.verify(request.headers.get("authorization"))
-        logger.thread_safe_append_keys(user_id=str(identity.user_id))
-        return identity.user_id
+    async def change(self, request: Request) -> Response:
+        identity = await caller(request, self._verifier)
+        conversation_id = path_id(request, "conversation")
+        said = http.decode(await http.read_body(request), ConversationPatch)
+        changed = await self._store.change(identity.user_id, conversation_id, _changes(said))
+        return http.json_response(changed)
+
+    async def delete(self, request: Request) -> Response:
+        identity = await caller(request, self._verifier)
+        await self._store.delete(identity.user_id, path_id(request, "conversation"))
+        return Response(status_code=204)
+
+    async def delete_named(self, request: Request) -> Response:
+        """The same, for clients that name it in the query string."""
+        identity = await caller(request, self._verifier)
+        named = parameter(request, "id")
+        if named is None:
+            raise InvalidRequest("id is missing", field="id")
+        await self._store.delete(identity.user_id, as_id(named, "conversation"))
+        return Response(status_code=204)
 
 
-def _conversation_id(request: Request) -> UUID:
-    try:
-        return UUID(request.path_params["id"])
-    except ValueError:
-        raise NotFound("no such conversation") from None
-
-
-def _number(request: Request, name: str, default: int, *, at_least: int, at_most: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdecimal() or len(text) > 10 or not at_least <= int(text) <= at_most:
-        raise InvalidRequest(f"{name} must be a whole number from {at_least} to {at_most}", field=name)
-    return int(text)
+def _changes(said: ConversationPatch) -> dict[str, Any]:
+    changes = {name: value for name, value in structs.asdict(said).items() if value is not UNSET}
+    if not changes:
+        raise InvalidRequest("the body must have title, model or tags")
+    if "tags" in changes:
+        changes["tags"] = list(dict.fromkeys(changes["tags"] or ()))
+    return changes

@@ -1,0 +1,100 @@
+"""How Postgres runs the lists at 100,000 rows: prints the plans that `docs/performance.md` keeps.
+
+The statements are the stores' own, caught on their way to the database.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from dev import postgres
+from functions.conversations.messages_store import MessageStore
+from functions.conversations.paging import Cursor, Window
+from functions.conversations.store import ConversationStore
+from migrations import migrate
+from shared.config import RateLimit
+from shared.db import Database, Row
+
+USER = UUID("00000000-0000-4000-8000-000000000001")
+CONVERSATION = UUID("00000000-0000-4000-8000-000000000002")
+_ROWS = 100_000
+_LIMIT = RateLimit(1, 1)
+
+
+class ExplainingDatabase(Database):
+    """Keeps the plan of the last statement, which it has run twice for it."""
+
+    plan = ""
+
+    async def fetch(self, user_id: UUID, query: str, params: Sequence[Any] = ()) -> list[Row]:
+        explained = await super().fetch(user_id, f"explain (analyze, buffers) {query}", params)
+        self.plan = "\n".join(row["QUERY PLAN"] for row in explained)
+        return await super().fetch(user_id, query, params)
+
+
+def fill(url: str, rows: int) -> None:
+    """As the superuser: `rows` conversations of one user, and one more with `rows` messages; and as many
+    of somebody else's."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "insert into conversations (id, user_id, title, created_at)"
+            " select gen_random_uuid(), owner, 'Conversation ' || n, now() - make_interval(mins => n)"
+            " from generate_series(1, %s) as n, (values (%s), (gen_random_uuid())) as owners (owner)",
+            (rows, USER),
+        )
+        connection.execute(
+            "insert into conversations (id, user_id) values (%s, %s)",
+            (CONVERSATION, USER),
+        )
+        connection.execute(
+            "insert into messages (id, conversation_id, user_id, role, content, created_at)"
+            " select gen_random_uuid(), %s, %s, 'user', 'Message ' || n,"
+            "     now() - make_interval(mins => %s - n)"
+            " from generate_series(1, %s) as n",
+            (CONVERSATION, USER, rows, rows),
+        )
+        connection.execute("vacuum (analyze) conversations, messages")
+
+
+async def plans(url: str, rows: int) -> dict[str, str]:
+    """By what is asked for: a first page, one in the middle by cursor, and the same one by offset."""
+    database = ExplainingDatabase(url, timeout=60)
+    conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
+    found = {}
+
+    async def conversation_page(name: str, window: Window) -> str | None:
+        page = await conversations.page(USER, window)
+        found[f"conversations, {name}"] = database.plan
+        return page.next_cursor
+
+    async def message_page(name: str, window: Window) -> str | None:
+        page = await messages.page(USER, CONVERSATION, window, "asc")
+        found[f"messages, {name}"] = database.plan
+        return page.next_cursor
+
+    for page, limit in ((conversation_page, 50), (message_page, 100)):
+        await page("first page", Window(limit, 0, None))
+        cursor = await page("offset", Window(limit, rows * 9 // 10, None))
+        assert cursor is not None
+        await page("cursor", Window(limit, 0, Cursor.parse(cursor)))
+    await database.close()
+    return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = postgres.start(Path(folder) / "data")
+        migrate.apply(server.url(postgres.OWNER))
+        fill(server.url("postgres"), _ROWS)
+        for name, plan in asyncio.run(plans(server.url(postgres.APP), _ROWS)).items():
+            print(f"{name}\n{plan}\n")
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

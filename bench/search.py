@@ -1,0 +1,129 @@
+"""How long a search takes among a million messages, and how Postgres finds them: prints the times and the
+plan that `docs/performance.md` keeps.
+
+A tenth of the messages is one user's; 900 others have as many each as makes up the rest.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from dev import postgres
+from functions.conversations.search_store import SearchStore
+from migrations import migrate
+from shared.db import Database
+
+_MESSAGES = 1_000_000
+_ROUNDS = 7
+HEAVY_USER, USER = UUID(int=0), UUID(int=2)
+# The words are made up: of one letter there are 16, of two 256, of three 4,096. Without quotes around it,
+# the last one is a beginning.
+_QUERIES = {
+    "a word in every fifth message": '"b"',
+    "a word in 3 % of them": '"cb"',
+    "a word in 0.3 %": '"dcb"',
+    "a beginning, in every second": "b",
+    "three words": "b cb d",
+    "two words side by side": '"b cb"',
+    "a word in none": "xyz",
+}
+
+
+def fill(url: str, messages: int) -> None:
+    """As the superuser. The index is made at the end, which takes less time than row by row."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("set session_replication_role = replica")  # without triggers
+        connection.execute("set maintenance_work_mem = '512MB'")
+        row = connection.execute("select pg_get_indexdef('messages_by_word'::regclass)").fetchone()
+        assert row is not None
+        connection.execute("drop index messages_by_word")
+        connection.execute(
+            "insert into conversations (id, user_id)"
+            " select owner, owner from (select lpad(to_hex(n), 32, '0')::uuid as owner"
+            " from generate_series(0, 1000) as n) as owners"
+        )
+        connection.execute(
+            "insert into messages (id, conversation_id, user_id, role, content, created_at)"
+            " select gen_random_uuid(), owner, owner, 'user', words,"
+            "     '2026-01-01'::timestamptz + n * interval '1 s'"
+            " from ("
+            "     select n,"
+            "         lpad(to_hex(case when n %% 10 = 0 then 0 else 1 + n %% 1000 end), 32, '0')::uuid"
+            "             as owner,"
+            "         (select string_agg(concat_ws(' ', left(h, 1), substr(h, 2, 2), substr(h, 4, 2),"
+            "             substr(h, 6, 3), substr(h, 9, 3), substr(h, 12, 3), substr(h, 15, 4)), ' ')"
+            "         from ("
+            "             select translate(md5(n || ' ' || i), '0123456789abcdef', 'abcdfghiklmnoprs')"
+            "             from generate_series(1, 3 + n %% 3) as i offset 0"
+            "         ) as hashes (h)) as words"
+            "     from generate_series(1, %s) as n"
+            " ) as made",
+            (messages,),
+        )
+        connection.execute(row[0].encode())
+        connection.execute("vacuum analyze messages")
+
+
+def plan(owner_url: str, user_id: UUID, typed: str) -> str:
+    """Of the statement of `app.find_messages`, which runs as the owner."""
+    with psycopg.connect(owner_url) as connection:
+        connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
+        connection.execute(
+            "select set_config('app.searched_for',"
+            " app.search_condition(app.user_id(), app.search_query(%s))::text, true),"
+            " set_config('work_mem', '32MB', true), set_config('jit', 'off', true)",
+            (typed,),
+        )
+        rows = connection.execute(
+            "explain (analyze, buffers)"
+            " select id from public.messages order by created_at desc, id desc limit 500"
+        )
+        return "\n".join(line for (line,) in rows)
+
+
+async def times(url: str, user_id: UUID) -> Mapping[str, float]:
+    """Medians in ms by what is asked for, snippets and the way to Postgres included."""
+    database = Database(url, timeout=60)
+    store = SearchStore(database)
+    found = {}
+    for name, typed in _QUERIES.items():
+        took = []
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            await store.search(user_id, typed, 20)
+            took.append(time.perf_counter() - began)
+        found[name] = statistics.median(took) * 1000
+    await database.close()
+    return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = postgres.start(Path(folder) / "data")
+        migrate.apply(server.url(postgres.OWNER))
+        fill(server.url("postgres"), _MESSAGES)
+        with psycopg.connect(server.url("postgres")) as connection:
+            sizes = connection.execute(
+                "select pg_size_pretty(pg_table_size('messages')),"
+                " pg_size_pretty(pg_relation_size('messages_by_word'))"
+            ).fetchone()
+        print("{} of messages, {} of index\n".format(*(sizes or ())))
+        print("| ms, median | a user with 1,000 messages | with 100,000 |\n| --- | --- | --- |")
+        usual, heavy = (
+            asyncio.run(times(server.url(postgres.APP), user_id)) for user_id in (USER, HEAVY_USER)
+        )
+        for name in _QUERIES:
+            print(f"| {name} | {usual[name]:.1f} | {heavy[name]:.1f} |")
+        print()
+        print(plan(server.url(postgres.OWNER), USER, '"cb"'))
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

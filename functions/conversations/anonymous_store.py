@@ -1,0 +1,54 @@
+"""The SQL of anonymous users: how often they are made, and whose their conversations become."""
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from shared import rate_limits
+from shared.config import RateLimit
+from shared.db import Database
+from shared.errors import Conflict
+from shared.rate_limits import Rate
+
+
+class _Outcome(Struct):
+    outcome: Literal["claimed", "rate_limited", "conflict"]
+    rate: Rate
+    claimed: int = 0
+
+
+class AnonymousStore:
+    def __init__(self, database: Database, write_limit: RateLimit) -> None:
+        self._database = database
+        self._write_limit = write_limit
+
+    async def count_sign_in(self, address: str) -> Rate:
+        """`address` is a hash of the client's. Raises RateLimited."""
+        rate = msgspec.convert(
+            await self._database.call(
+                "select app.take_rate_limit_of_address(%s, 'sign_in', %s, %s)",
+                (address, self._write_limit.requests, self._write_limit.seconds),
+            ),
+            Rate,
+        )
+        if not rate.allowed:
+            raise rate_limits.refusal("sign_in", rate)
+        return rate
+
+    async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, Rate]:
+        """Moves all that the anonymous user has, at once; again, there is nothing left to move.
+        Returns the number of conversations. Raises RateLimited, or Conflict while one is answered."""
+        answer = msgspec.convert(
+            await self._database.call(
+                "select app.claim_conversations(%s, %s, %s, %s)",
+                (user_id, anonymous_id, self._write_limit.requests, self._write_limit.seconds),
+            ),
+            _Outcome,
+        )
+        if answer.outcome == "rate_limited":
+            raise rate_limits.refusal("write", answer.rate)
+        if answer.outcome == "conflict":
+            raise Conflict("an answer is being written in one of the conversations")
+        return answer.claimed, answer.rate

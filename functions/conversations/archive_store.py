@@ -1,0 +1,83 @@
+"""The SQL of imports. Each call is a transaction of its own, small enough for the time that it has: one
+that breaks off leaves a part, and the same import again adds the rest."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from functions.conversations.archive import Archive, ArchivedMessage
+from functions.conversations.shapes import Imported
+from shared import rate_limits
+from shared.config import RateLimit
+from shared.db import Database
+from shared.errors import Conflict
+from shared.rate_limits import Rate
+
+# To store and to index these takes some hundred milliseconds at most.
+_BATCH_MESSAGES = 500
+_BATCH_CHARACTERS = 250_000
+
+
+class _Begun(Struct, frozen=True):
+    rate: Rate
+    made: bool
+    imported: int | None
+
+
+class ArchiveStore:
+    def __init__(self, database: Database, write_limit: RateLimit) -> None:
+        self._database = database
+        self._write_limit = write_limit
+
+    async def add(self, user_id: UUID, archive: Archive) -> tuple[Imported, bool, Rate]:
+        """Adds what of it is not there yet, and says whether anything was new. The ids are the user's
+        own, as `archive.read` makes them. Raises RateLimited, with nothing stored, or Conflict when the
+        conversation is deleted meanwhile."""
+        first, *others = _batches(archive.messages)
+        begun = msgspec.convert(
+            await self._database.call(
+                "select app.begin_import(%s, %s, %s, %s, %s)",
+                (
+                    user_id,
+                    msgspec.json.encode(archive.conversation).decode(),
+                    msgspec.json.encode(first).decode(),
+                    self._write_limit.requests,
+                    self._write_limit.seconds,
+                ),
+            ),
+            _Begun,
+        )
+        if not begun.rate.allowed:
+            raise rate_limits.refusal("write", begun.rate)
+        conversation_id = archive.conversation.id
+        imported = _count(begun.imported)
+        for batch in others:
+            imported += _count(
+                await self._database.call(
+                    "select app.import_messages(%s, %s, %s)",
+                    (user_id, conversation_id, msgspec.json.encode(batch).decode()),
+                )
+            )
+        result = Imported(id=conversation_id, imported=imported, skipped=len(archive.messages) - imported)
+        return result, begun.made or imported > 0, begun.rate
+
+
+def _batches(messages: list[ArchivedMessage]) -> Iterator[list[ArchivedMessage]]:
+    """One at least, which may be empty."""
+    batch: list[ArchivedMessage] = []
+    characters = 0
+    for message in messages:
+        if len(batch) == _BATCH_MESSAGES or (batch and characters + len(message.content) > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(message)
+        characters += len(message.content)
+    yield batch
+
+
+def _count(imported: int | None) -> int:
+    if imported is None:
+        raise Conflict("the conversation was deleted while it was being imported")
+    return imported

@@ -1,0 +1,122 @@
+"""The SQL of messages, each call as one user."""
+
+from typing import Any, Literal, TypeAlias, get_args
+from uuid import UUID, uuid4
+
+import msgspec
+
+from functions.conversations.paging import BOTTOM, TOP, Cursor, Window
+from functions.conversations.shapes import Ending, Message, MessagePage, NewMessage
+from shared import costs, rate_limits
+from shared.config import RateLimit
+from shared.db import Database, Row
+from shared.errors import NotFound
+from shared.rate_limits import Rate
+
+Order: TypeAlias = Literal["asc", "desc"]
+
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+_COLUMNS = "id, role, content, status, token_count, metadata, created_at"
+# How the rows after a place compare to it, and the place before all of them.
+_WAYS: dict[Order, tuple[str, tuple[str, UUID]]] = {"asc": (">", BOTTOM), "desc": ("<", TOP)}
+# Lambda buffers 6 MB of an answer at most. A page of long messages ends early, and its cursor goes on.
+_MAX_PAGE_BYTES = 4_000_000
+
+
+class MessageStore:
+    def __init__(self, database: Database, write_limit: RateLimit) -> None:
+        self._database = database
+        self._write_limit = write_limit
+
+    async def add(self, user_id: UUID, conversation_id: UUID, said: NewMessage) -> tuple[Message, Rate]:
+        """Raises RateLimited or NotFound, with nothing stored."""
+        [row] = await self._database.fetch(
+            user_id,
+            f"""
+            with counted as materialized (select app.take_rate_limit('write', %s, %s) as rate),
+            conversation as materialized (
+                -- Locked before the message gets its time: in a conversation they become visible in
+                -- order, and whoever has read up to a place misses none behind it.
+                select id, user_id from conversations
+                where id = %s and (select (rate -> 'allowed')::boolean from counted)
+                for no key update
+            ),
+            made as (
+                insert into messages (id, conversation_id, user_id, role, content, token_count, metadata)
+                select %s, id, user_id, %s, %s, %s, %s::jsonb from conversation
+                -- The id is ours: only a repeat of this very statement meets it again.
+                on conflict (id) do update set id = excluded.id
+                returning {_COLUMNS}
+            )
+            select counted.rate, made.* from counted left join made on true
+            """,  # noqa: S608 (a constant)
+            (
+                self._write_limit.requests,
+                self._write_limit.seconds,
+                conversation_id,
+                uuid4(),
+                said.role,
+                said.content,
+                costs.estimate_tokens(said.content),
+                msgspec.json.encode(said.metadata).decode(),
+            ),
+        )
+        rate = msgspec.convert(row["rate"], Rate)
+        if not rate.allowed:
+            raise rate_limits.refusal("write", rate)
+        if row["id"] is None:
+            raise NotFound("no such conversation")
+        return msgspec.convert(row, Message), rate
+
+    async def page(self, user_id: UUID, conversation_id: UUID, window: Window, order: Order) -> MessagePage:
+        """Raises NotFound."""
+        comparison, edge = _WAYS[order]
+        rows = await self._database.fetch(
+            user_id,
+            f"""
+            select c.message_count as total, page.*
+            from conversations as c
+            left join (
+                select {_COLUMNS}
+                from messages
+                where conversation_id = %s and (created_at, id) {comparison} (%s::timestamptz, %s)
+                order by messages.created_at {order}, messages.id {order}
+                limit %s offset %s
+            ) as page on true
+            where c.id = %s
+            order by page.created_at {order}, page.id {order}
+            """,  # noqa: S608 (constants)
+            (conversation_id, *window.after(edge), window.limit + 1, window.offset, conversation_id),
+        )
+        if not rows:
+            raise NotFound("no such conversation")
+        found = [row for row in rows if row["id"] is not None]
+        page = _fitting(found[: window.limit])
+        more = len(found) > len(page)
+        return MessagePage(
+            messages=msgspec.convert(page, list[Message]),
+            total=rows[0]["total"],
+            next_cursor=str(Cursor(page[-1]["created_at"], page[-1]["id"])) if more else None,
+        )
+
+    async def cancel(self, user_id: UUID, message_id: UUID) -> Literal["running"] | Ending:
+        """Asks the turn that writes the message to stop. Returns `running` if it will, or how it ended.
+        Raises NotFound."""
+        status: Literal["running"] | Ending | None = await self._database.call(
+            "select app.cancel_turn(%s, %s)", (user_id, message_id)
+        )
+        if status is None:
+            raise NotFound("no such message")
+        return status
+
+
+def _fitting(rows: list[Row]) -> list[Row]:
+    """As many as fit into an answer, and one at least."""
+    size = 0
+    for count, row in enumerate(rows):
+        said: tuple[Any, ...] = (row["content"], row["metadata"])
+        size += len(msgspec.json.encode(said))
+        if size > _MAX_PAGE_BYTES and count:
+            return rows[:count]
+    return rows

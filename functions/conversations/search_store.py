@@ -1,0 +1,37 @@
+"""The SQL of the search, as the user whose messages are searched."""
+
+import re
+from uuid import UUID
+
+import msgspec
+
+from functions.conversations.shapes import SearchResult
+from shared.db import Database
+
+# What stands before and after a match: characters that app.search_messages takes out of the text.
+_MARKS = re.compile("[\x01\x02]")
+
+
+class SearchStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def search(self, user_id: UUID, typed: str, limit: int) -> list[SearchResult]:
+        """Best first. `typed` may be anything without a NUL."""
+        rows = await self._database.fetch(
+            user_id, "select * from app.search_messages(%s, %s)", (typed, limit)
+        )
+        for row in rows:
+            row["snippet"], row["matches"] = _without_marks(row["snippet"])
+        return msgspec.convert(rows, list[SearchResult])
+
+
+def _without_marks(marked: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text, and where in it the matches begin and end, in characters. Two matches with nothing
+    between them are one."""
+    pieces = _MARKS.split(marked.replace("\x02\x01", ""))
+    places, length = [], 0
+    for piece in pieces:
+        places.append((length, length + len(piece)))
+        length += len(piece)
+    return "".join(pieces), places[1::2]

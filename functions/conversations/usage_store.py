@@ -1,0 +1,91 @@
+"""The SQL of the usage report, as the user it is about."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from functions.conversations.shapes import (
+    Budget,
+    ConversationFigures,
+    DayFigures,
+    Figures,
+    Grouping,
+    ModelFigures,
+    UsageReport,
+)
+from shared.db import Database
+
+# The columns that a row stands for, in which order the rows come, and their type.
+_GROUPINGS: Mapping[Grouping, tuple[str, str, type[DayFigures | ModelFigures | ConversationFigures]]] = {
+    "day": ("day", "day", DayFigures),
+    "model": ("provider, model", "cost desc, provider, model", ModelFigures),
+    "conversation": ("conversation_id", "cost desc, conversation_id", ConversationFigures),
+}
+# Lambda buffers 6 MB of an answer at most. The costliest come first, and the totals count all.
+_MAX_ROWS = 1000
+
+
+class UsageStore:
+    def __init__(self, database: Database, budget_usd_per_day: Decimal) -> None:
+        self._database = database
+        self._budget = budget_usd_per_day
+
+    async def report(
+        self, user_id: UUID, *, since: datetime, until: datetime, group_by: Grouping
+    ) -> UsageReport:
+        """What was used from `since` up to `until`, and what is left of today's budget."""
+        keys, order, shape = _GROUPINGS[group_by]
+        totals, *rows = await self._database.fetch(
+            user_id,
+            f"""
+            with used as (
+                select *, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD') as day
+                from usage_logs
+                where created_at >= %s and created_at < %s
+            ),
+            -- One row for each group, and one for all of them: () below.
+            figures as (
+                select {keys}, grouping({keys}) > 0 as is_total,
+                    count(distinct message_id) as turns,
+                    coalesce(sum(tokens_in), 0)::bigint as tokens_in,
+                    coalesce(sum(tokens_out), 0)::bigint as tokens_out,
+                    coalesce(sum(tokens_cache_read), 0)::bigint as tokens_cache_read,
+                    coalesce(sum(tokens_cache_write), 0)::bigint as tokens_cache_write,
+                    coalesce(sum(tokens_reasoning), 0)::bigint as tokens_reasoning,
+                    coalesce(sum(cost_usd), 0) as cost,
+                    count(distinct message_id) filter (where estimated) as estimated_turns
+                from used
+                group by grouping sets ((), ({keys}))
+            ),
+            today as (
+                select %s::numeric as budget, coalesce(b.reserved_usd, 0) as reserved,
+                    -- The day's row is made by the first turn that needs it.
+                    coalesce(b.spent_usd, (
+                        select sum(cost_usd) from usage_logs
+                        where created_at >= app.today()::timestamp at time zone 'UTC'
+                    ), 0) as spent
+                from (select app.today() as day) as day
+                left join budgets as b using (day)
+            )
+            select figures.*,
+                trim_scale(cost)::text as cost_usd,
+                coalesce(round(estimated_turns::numeric / nullif(turns, 0), 4), 0)::float8 as estimated_share,
+                trim_scale(budget)::text as limit_usd,
+                trim_scale(spent)::text as spent_usd,
+                trim_scale(reserved)::text as reserved_usd,
+                trim_scale(greatest(0, budget - spent - reserved))::text as left_usd,
+                (app.today() + 1)::timestamp at time zone 'UTC' as renews_at
+            from figures cross join today
+            order by is_total desc, {order}
+            limit %s
+            """,  # noqa: S608 (constants)
+            (since, until, self._budget, 1 + _MAX_ROWS),
+        )
+        return UsageReport(
+            totals=msgspec.convert(totals, Figures),
+            rows=[msgspec.convert(row, shape) for row in rows],
+            budget=msgspec.convert(totals, Budget) if self._budget else None,
+        )
