@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -44,8 +45,13 @@ format: setup ## rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup ## run every test
+test: setup $(NODE_READY) ## run every test
+	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
 	$(BIN)/python -m pytest -n 4
+
+tests/web/node_modules/.ready: tests/web/package-lock.json
+	@cd tests/web && npm ci --silent
+	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	@for group in chat-stream conversations dev; do \

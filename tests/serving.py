@@ -3,12 +3,15 @@
 import os
 import queue
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID
 
 import httpx
@@ -16,6 +19,7 @@ import uvicorn
 
 from dev.functions import functions
 from dev.lambda_emulator import Emulator, in_thread
+from dev.local import ROOT
 from dev.mock_llm import MockProcess
 from dev.routing import BothFunctions
 from dev.server import ReadyServer
@@ -103,3 +107,31 @@ class ChatOnLambda:
     def signal(self, number: signal.Signals) -> None:
         for pid in self._emulator.processes["chat_stream"]:
             os.kill(pid, number)
+
+
+@contextmanager
+def serve_in_a_process(environ: dict[str, str]) -> Iterator[str]:
+    """As `make run` serves, in a process of its own."""
+    env = {**os.environ, **environ, "PORT": "0"}
+    command = [sys.executable, "-m", "dev.server"]
+    # Its log goes nowhere: a pipe that nobody reads would stop it when it is full.
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            yield _ready_url(process, output)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(15)
+
+
+def _ready_url(process: "subprocess.Popen[bytes]", output: TextIO) -> str:
+    end = time.monotonic() + 20
+    while time.monotonic() < end and process.poll() is None:
+        output.seek(0)
+        ready = output.readline()
+        if ready.startswith("ready ") and ready.endswith("\n"):
+            return ready.split()[1]
+        time.sleep(0.05)
+    raise RuntimeError("the server did not start")

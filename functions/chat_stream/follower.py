@@ -6,7 +6,6 @@ from uuid import UUID
 from functions.chat_stream.outbox import Outbox
 from functions.chat_stream.records import StoredAnswer
 from functions.chat_stream.store import TurnStore
-from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, FinishReason, Started, TextDelta, Usage
 from shared.logs import logger
 
@@ -41,15 +40,13 @@ class Follower:
         self._deadline = (deadline or float("inf")) - _SAVING_SECONDS
 
     async def run(self) -> None:
-        """Never raises. Ends early when the outbox is abandoned."""
+        """Never raises. Ends early when the outbox is abandoned, or when the answer cannot be read any
+        more: that is no end of the answer, so the stream has none, and the client comes again."""
         self.outbox.put([Started(str(self.answer_id))])
         try:
             await self._follow()
-        except ChatError as error:
-            self.outbox.put([Failed(error.code, error.message, retryable=True)])
         except Exception:
             logger.exception("following an answer failed")
-            self.outbox.put([Failed("internal", "following the answer failed", retryable=True)])
         self.outbox.close()
 
     async def _follow(self) -> None:

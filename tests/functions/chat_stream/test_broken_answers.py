@@ -52,6 +52,7 @@ def test_an_answer_that_breaks_off_is_an_error_with_its_text_and_cost_kept(datab
     assert (usage["status"], usage["estimated"]) == ("error", True)
     assert usage["tokens_in"] > 0
     assert 0 < usage["tokens_out"] < 40
+    wait_until(lambda: mock.stats()["open"] == 0)
 
 
 def test_silence_after_the_headers_is_an_error_when_the_first_token_is_due(database, mock):
@@ -75,6 +76,12 @@ def test_a_slow_model_that_keeps_talking_is_not_cut_off_by_the_idle_clock(databa
     events = ask(configured(database, mock, "tokens=12,gap=100ms", LLM_IDLE_TIMEOUT="0.5"))
     assert events[-1]["type"] == "done"
     assert text_of(events) == answer_text("tokens=12")
+
+
+def test_thinking_winds_the_clock_as_text_does(database, mock):
+    script = "tokens=2,thinking=12,gap=100ms"
+    events = ask(configured(database, mock, script, "nvidia", LLM_IDLE_TIMEOUT="0.5"))
+    assert (events[-1]["type"], text_of(events)) == ("done", answer_text("tokens=2"))
 
 
 def test_an_answer_without_usage_is_estimated(database, mock):

@@ -5,14 +5,17 @@ from decimal import Decimal
 from uuid import uuid4
 
 from shared import config
-from tests.serving import Client, mocked, serve
+from tests.serving import Client, mocked, serve, serve_in_a_process
 
 USER = uuid4()
 
 
+def environment(database, mock, script, budget):
+    return mocked(database.url, mock, f"openai/mock:{script}", BUDGET_USD_PER_DAY=str(budget))
+
+
 def configured(database, mock, script, budget):
-    environ = mocked(database.url, mock, f"openai/mock:{script}", BUDGET_USD_PER_DAY=str(budget))
-    return config.load(environ)
+    return config.load(environment(database, mock, script, budget))
 
 
 def reservation(database, mock):
@@ -27,8 +30,8 @@ def test_of_fifty_turns_at_once_with_money_for_three_exactly_three_are_asked(dat
     amount = reservation(database, mock)
     mock.reset()
     budget = amount * Decimal("3.5")
-    configuration = configured(database, mock, "tokens=20,gap=300ms", budget.quantize(Decimal("1e-10")))
-    with serve(configuration) as one, serve(configuration) as two:
+    environ = environment(database, mock, "tokens=20,gap=300ms", budget.quantize(Decimal("1e-10")))
+    with serve_in_a_process(environ) as one, serve_in_a_process(environ) as two:
 
         def post(number):
             with Client(one if number % 2 else two, USER) as client:

@@ -20,10 +20,10 @@ def configured(database, mock, script, **environ):
     return config.load(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
-def cancel(database, answer_id):
-    """As the conversations function does it, in a process of its own."""
-    [row] = database.as_user(None, "select app.cancel_turn(%s, %s) as status", (USER, answer_id))
-    return row["status"]
+def cancel(url, answer_id, user=USER):
+    """By the conversations function, which knows of the turn by the database alone."""
+    with Client(url, user) as client:
+        return client.post(f"/api/chat/messages/{answer_id}/cancel")
 
 
 def answer(database):
@@ -48,7 +48,8 @@ def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, 
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             events = httpx_sse.EventSource(response).iter_sse()
             seen = [next(events).json()]
-            assert cancel(database, response.headers["x-message-id"]) == "running"
+            stopping = cancel(url, response.headers["x-message-id"])
+            assert (stopping.status_code, stopping.json()["status"]) == (202, "cancelling")
             asked = time.monotonic()
             seen += [event.json() for event in events]
             took = time.monotonic() - asked
@@ -61,7 +62,8 @@ def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, 
         assert 0 < usage["tokens_out"] < 300
         assert usage["cost_usd"] > 0
         # Again it is no more than a look, and the conversation is free.
-        assert cancel(database, stored["id"]) == "cancelled"
+        again = cancel(url, stored["id"])
+        assert (again.status_code, again.json()["status"]) == (200, "cancelled")
         while mock.stats()["open"]:
             time.sleep(0.02)
         assert mock.stats()["aborted"] == 1
@@ -77,7 +79,7 @@ def test_a_cancel_that_races_with_the_end_leaves_one_end_and_one_cost(database, 
             ):
                 answer_id = response.headers["x-message-id"]
                 time.sleep(delay)
-                cancel(database, answer_id)
+                cancel(url, answer_id)
                 response.read()
                 return answer_id, response.text.split("\n")[-3]
 
@@ -95,9 +97,9 @@ def test_nobody_else_can_cancel(database, mock):
     with serve(configured(database, mock, "tokens=20,gap=20ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
-            [row] = database.as_user(None, "select app.cancel_turn(%s, %s) as s", (uuid4(), answer_id))
+            refused = cancel(url, answer_id, user=uuid4())
             response.read()
-    assert row["s"] is None
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
     assert answer(database)["status"] == "complete"
 
 
@@ -133,12 +135,8 @@ def test_many_readers_follow_one_answer(database, mock):
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
 
-            def follow(_):
-                with Client(url, USER) as other:
-                    return text_of(resume(other, answer_id))
-
             with ThreadPoolExecutor(10) as pool:
-                texts = set(pool.map(follow, range(10)))
+                texts = {text_of(events) for events in pool.map(follow, [url] * 10, [answer_id] * 10)}
             response.read()
     assert texts == {answer_text("tokens=50")}
 
@@ -206,3 +204,26 @@ def test_the_sweep_interrupts_answers_of_users_who_never_come_back(database, moc
     assert answer(database)["status"] == "interrupted"
     assert '"type":"error"' in rest.split("\n")[-3]
     assert len(database.rows("select 1 from usage_logs")) == 1
+
+
+def test_a_reader_that_cannot_read_on_is_not_told_that_the_answer_ended(database, mock):
+    with serve(configured(database, mock, "tokens=60,gap=50ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            answer_id = response.headers["x-message-id"]
+            with ThreadPoolExecutor(1) as pool:
+                following = pool.submit(follow, url, answer_id)
+                while not answer(database)["content"]:
+                    time.sleep(0.02)
+                database.rows("alter function app.read_answer(uuid, uuid, integer) rename to away")
+                cut = following.result()
+                database.rows("alter function app.away(uuid, uuid, integer) rename to read_answer")
+            response.read()
+        rest = resume(client, answer_id, len(text_of(cut)))
+    assert {event["type"] for event in cut} <= {"token"}
+    assert text_of(cut) + text_of(rest) == answer_text("tokens=60")
+    assert rest[-1]["type"] == "done"
+
+
+def follow(url, answer_id):
+    with Client(url, USER) as client:
+        return resume(client, answer_id)

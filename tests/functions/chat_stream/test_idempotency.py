@@ -9,7 +9,7 @@ import pytest
 
 from dev.mock_llm import answer_text
 from shared import config
-from tests.serving import Client, mocked, serve
+from tests.serving import Client, mocked, serve, serve_in_a_process
 
 USER = uuid4()
 KEY = {"idempotency-key": "a-key-of-the-client"}
@@ -25,10 +25,10 @@ def text_of(response):
     return "".join(event["content"] for event in events if event["type"] == "token")
 
 
-def test_twenty_posts_at_once_over_two_servers_are_one_turn(database, mock):
+def test_twenty_posts_at_once_over_two_processes_are_one_turn(database, mock):
     mock.reset()
-    configuration = configured(database, mock, "tokens=20,gap=30ms")
-    with serve(configuration) as one, serve(configuration) as two:
+    environ = mocked(database.url, mock, "openai/mock:tokens=20,gap=30ms")
+    with serve_in_a_process(environ) as one, serve_in_a_process(environ) as two:
 
         def post(number):
             with Client(one if number % 2 else two, USER) as client:
