@@ -1,9 +1,21 @@
 """The wire formats that clients speak: one file each, one line here."""
 
 from functions.chat_stream.dialects.base import Dialect
+from functions.chat_stream.dialects.chat import Chat
 from functions.chat_stream.dialects.chat_stream import ChatStream
+from functions.chat_stream.dialects.openai import OpenAI
+from functions.chat_stream.dialects.stream import Stream
+from functions.chat_stream.dialects.stream_chat import StreamChat
+from functions.chat_stream.dialects.ui import UIChat
 
 NATIVE = ChatStream()
-UI: Dialect = NATIVE  # until it is there
-OPENAI: Dialect = NATIVE  # until it is there
-DIALECTS: tuple[Dialect, ...] = (NATIVE,)
+OPENAI = OpenAI()
+UI = UIChat()
+DIALECTS: tuple[Dialect, ...] = (
+    NATIVE,
+    StreamChat(),
+    Chat(),
+    Stream(),
+    OPENAI,
+    UI,
+)

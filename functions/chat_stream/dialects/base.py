@@ -28,8 +28,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     """What a client wants, whatever the format it said it in. None: not said.
 
     `messages` ends with the user's question. Of a turn that is stored (`place`) only the question is
-    taken from them, as the rest is known. `key` is the client's own name for this turn, where the
-    format has one. `chunk_words` gathers so many words into one event.
+    taken from them, as the rest is known. `system` None is the project's own prompt, "" is none.
+    `key` is the client's own name for this turn, where the format has one. `chunk_words` gathers so
+    many words into one event.
     """
 
     messages: tuple[ChatMessage, ...]

@@ -11,13 +11,15 @@ own end: `length`, `content_filter`, `cancelled` or `deadline`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from functions.chat_stream.dialects.base import Ask, Head, Place, WholeAnswer
+from functions.chat_stream.dialects.fields import Content, MaxTokens, ModelName, Temperature
+from functions.chat_stream.dialects.text import encode_text
 from shared import http
 from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
@@ -27,13 +29,11 @@ _json = msgspec.json.Encoder()
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
-    message: Annotated[str, Meta(max_length=32_000)]
+    message: Content
     conversation_id: UUID | None = None
-    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = msgspec.field(
-        default=None, name="maxTokens"
-    )
+    model: ModelName | None = None
+    temperature: Temperature | None = None
+    max_tokens: MaxTokens | None = None
 
 
 class ChatStreamEncoder:
@@ -49,8 +49,7 @@ class ChatStreamEncoder:
                 case TextDelta(text):
                     self._offset += len(text)
                     written.append(
-                        b'id: %d\ndata: {"type":"token","content":%b}\n\n'
-                        % (self._offset, _json.encode(text))
+                        b'id: %d\ndata: {"type":"token","content":%b}\n\n' % (self._offset, encode_text(text))
                     )
                 case Usage():
                     self._usage = event

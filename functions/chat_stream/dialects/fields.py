@@ -1,0 +1,28 @@
+"""The fields that formats have in common, with their bounds."""
+
+from typing import Annotated, TypeAlias
+from uuid import UUID
+
+from msgspec import Meta
+
+from functions.chat_stream.dialects.base import Place
+
+# Of a format whose clients send the conversation with every question.
+MAX_CONVERSATION_BYTES = 1024 * 1024
+MAX_CONTENT = 32_000  # characters
+
+Content: TypeAlias = Annotated[str, Meta(max_length=MAX_CONTENT)]
+ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Temperature: TypeAlias = Annotated[float, Meta(ge=0, le=2)]
+MaxTokens: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+# A client's own name for something: whatever it likes.
+Name: TypeAlias = Annotated[str, Meta(max_length=200)]
+
+
+def place_called(name: str, *, replaces: str | None = None) -> Place:
+    """The conversation of a name that the client gave it, or whose id it is."""
+    try:
+        conversation_id = UUID(name)
+    except ValueError:
+        conversation_id = None
+    return Place(conversation_id, name, replaces)

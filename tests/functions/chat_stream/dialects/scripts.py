@@ -1,0 +1,137 @@
+"""Turns as every dialect is shown them, and how the clients of each read what it writes."""
+
+import json
+from collections.abc import Sequence
+
+import httpx
+import httpx_sse
+from msgspec import Struct
+
+from functions.chat_stream.dialects.base import Ask, Dialect, Head
+from functions.chat_stream.dialects.chat import Chat
+from functions.chat_stream.dialects.chat_stream import ChatStream
+from functions.chat_stream.dialects.openai import OpenAI
+from functions.chat_stream.dialects.stream import Stream
+from functions.chat_stream.dialects.stream_chat import StreamChat
+from functions.chat_stream.dialects.ui import UIChat
+from shared.events import Event, Failed, Finished, Started, TextDelta, ThinkingDelta, Usage
+from shared.llm.base import ChatMessage
+
+MESSAGE_ID = "0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11"
+HEAD = Head(MESSAGE_ID, "anthropic/claude-sonnet-5-5", 1_700_000_000)
+_STARTED = Started(MESSAGE_ID)
+_USAGE = Usage(100, 50, cache_read=20, reasoning=10)
+_WORDS = [TextDelta("Good"), TextDelta(" morning"), TextDelta(", take"), TextDelta(" a deep breath.")]
+_THOUGHTS = [ThinkingDelta("They are"), ThinkingDelta(" tired.")]
+
+SCRIPTS: dict[str, list[Event]] = {
+    "plain": [_STARTED, *_WORDS, _USAGE, Finished("stop")],
+    "thinking": [_STARTED, *_THOUGHTS, *_WORDS, _USAGE, Finished("stop")],
+    "thinking again": [_STARTED, *_THOUGHTS, *_WORDS, *_THOUGHTS, TextDelta(" Sleep."), Finished("stop")],
+    "thinking only": [_STARTED, *_THOUGHTS, _USAGE, Finished("length")],
+    "odd characters": [
+        _STARTED,
+        TextDelta('a "quote"\n\ndata: [DONE]\r\n\r\n'),
+        TextDelta("日本\u2028🦉\u0085%s%b\u2029</script>"),
+        Finished("stop"),
+    ],
+    "error in mid-stream": [
+        _STARTED,
+        *_WORDS,
+        _USAGE,
+        Failed("upstream_timeout", "the model stopped sending", retryable=True),
+    ],
+    "error at once": [_STARTED, Failed("upstream_overloaded", "the model is busy", retryable=True)],
+    "truncated": [_STARTED, *_WORDS, _USAGE, Finished("length")],
+    "filtered": [_STARTED, _WORDS[0], _USAGE, Finished("content_filter")],
+    "cancelled": [_STARTED, *_WORDS, _USAGE, Finished("cancelled")],
+    "deadline": [_STARTED, *_WORDS, _USAGE, Finished("deadline")],
+    "empty": [_STARTED, _USAGE, Finished("stop")],
+}
+
+
+class Case(Struct, frozen=True):
+    """A dialect, and what it was asked with."""
+
+    dialect: Dialect
+    ask: Ask
+
+    def write(self, *groups: Sequence[Event]) -> list[bytes]:
+        encoder = self.dialect.encoder(self.ask, HEAD)
+        return [encoder.encode(events) for events in groups]
+
+
+_ASK = Ask(messages=(ChatMessage("user", "Hi"),))
+CASES: dict[str, Case] = {
+    "chat-stream": Case(ChatStream(), _ASK),
+    "stream-chat": Case(StreamChat(), _ASK),
+    "chat": Case(Chat(), _ASK),
+    "chat-in-words": Case(Chat(), Ask(messages=_ASK.messages, chunk_words=3)),
+    "stream": Case(Stream(), _ASK),
+    "openai": Case(OpenAI(), _ASK),
+    "openai-with-usage": Case(OpenAI(), Ask(messages=_ASK.messages, include_usage=True)),
+    "ui": Case(UIChat(), _ASK),
+}
+
+
+class Read(Struct, frozen=True):
+    """What a client has of a stream: the text, and how it ended, which is to be one thing."""
+
+    text: str
+    ends: list[str]
+
+
+def read(name: str, data: bytes) -> Read:
+    """As a client of the dialect does, by way of a real reader of event streams."""
+    response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=data)
+    # httpx-sse makes an event of a heartbeat, one without data, once it has seen an id.
+    events = [event for event in httpx_sse.EventSource(response).iter_sse() if event.data]
+    pieces, ends = zip(*map(_READERS[name.partition("-in-")[0]], events), strict=True)
+    return Read("".join(pieces), [end for end in ends if end])
+
+
+def _read_native(event):
+    said = event.json()
+    if said["type"] == "token":
+        return said["content"], None
+    return "", {"done": "good", "error": "error"}[said["type"]]
+
+
+def _read_content(event):
+    if event.data == "[DONE]":
+        return "", "good"
+    said = event.json()
+    return said.get("content", ""), "error" if "error" in said else None
+
+
+def _read_named(event):
+    text = event.json()["content"] if event.event == "message-chunk" else ""
+    return text, {"message-complete": "good", "error": "error"}.get(event.event)
+
+
+def _read_openai(event):
+    if event.data == "[DONE]":
+        return "", "good"
+    said = event.json()
+    deltas = [choice["delta"].get("content", "") for choice in said.get("choices", ())]
+    return "".join(deltas), "error" if "error" in said else None
+
+
+def _read_ui(event):
+    """Ends with its `finish`; what comes before and after it is for the tests of the real client."""
+    said = {"type": "[DONE]"} if event.data == "[DONE]" else json.loads(event.data)
+    text = said["delta"] if said["type"] == "text-delta" else ""
+    if said["type"] != "finish":
+        return text, None
+    return text, "error" if said["finishReason"] == "error" else "good"
+
+
+_READERS = {
+    "chat-stream": _read_native,
+    "stream-chat": _read_content,
+    "chat": _read_content,
+    "stream": _read_named,
+    "openai": _read_openai,
+    "openai-with-usage": _read_openai,
+    "ui": _read_ui,
+}

@@ -1,0 +1,312 @@
+"""What each format can ask for, and what of it is refused, with the field at fault."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from functions.chat_stream.dialects import DIALECTS, OPENAI, UI
+from functions.chat_stream.dialects.base import Ask, Dialect, Place
+from functions.chat_stream.dialects.chat import Chat
+from functions.chat_stream.dialects.openai import models
+from functions.chat_stream.dialects.stream import Stream
+from functions.chat_stream.dialects.stream_chat import StreamChat
+from shared.errors import InvalidRequest
+from shared.llm.base import ChatMessage
+
+SYSTEM = {"role": "system", "content": "Be kind."}
+ONE = {"role": "user", "content": "one"}
+TWO = {"role": "assistant", "content": "two"}
+THREE = {"role": "user", "content": "three"}
+SAID = (ChatMessage("user", "one"), ChatMessage("assistant", "two"), ChatMessage("user", "three"))
+CONVERSATION = UUID("00000000-0000-4000-8000-00000000000c")
+LONG = "x" * 32_000
+
+
+def parse(dialect, **body):
+    return dialect.parse(json.dumps(body).encode())
+
+
+def ui_message(text="three", **more):
+    return {"id": "m3", "role": "user", "parts": [{"type": "text", "text": text}], **more}
+
+
+def test_stream_chat_has_defaults_of_its_own():
+    ask = parse(StreamChat(), messages=[SYSTEM, ONE, TWO, THREE])
+    assert ask == Ask(messages=SAID, system="Be kind.", temperature=0.7, max_tokens=1000)
+    ask = parse(StreamChat(), messages=[THREE], model="openai/gpt-5", temperature=0, max_tokens=10)
+    assert ask == Ask(messages=SAID[2:], model="openai/gpt-5", temperature=0, max_tokens=10)
+
+
+def test_chat_is_stored_where_it_names_a_conversation():
+    ask = parse(Chat(), messages=[ONE, TWO, THREE], conversation_id=str(CONVERSATION))
+    assert ask == Ask(messages=SAID, place=Place(CONVERSATION))
+    assert parse(Chat(), messages=[THREE], conversation_id=None) == Ask(messages=SAID[2:])
+
+
+def test_chat_comes_whole_or_in_words():
+    ask = parse(Chat(), messages=[THREE], stream=False, chunk_words=3, temperature=1, model="gpt-5")
+    assert ask == Ask(messages=SAID[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5")
+
+
+def test_stream_takes_ids_and_timestamps_of_any_kind():
+    messages = [
+        {**ONE, "id": 1, "timestamp": 1_700_000_000},
+        {**TWO, "timestamp": "2026-11-21T00:00:00Z"},
+        {**THREE, "id": "m3", "timestamp": {"seconds": 1}},
+    ]
+    assert parse(Stream(), messages=messages, model="llama3.3") == Ask(messages=SAID, model="llama3.3")
+
+
+@pytest.mark.parametrize(
+    ("chat_id", "place"),
+    [
+        ("the chat", Place(None, "the chat")),
+        (str(CONVERSATION), Place(CONVERSATION, str(CONVERSATION))),
+        ("", None),
+    ],
+)
+def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
+    messages = [SYSTEM, {**THREE, "id": "m3"}]
+    ask = parse(Stream(), messages=messages, model="m", chatId=chat_id, systemPrompt="You are a coach.")
+    assert ask.place == place
+    assert ask.system == "You are a coach.\n\nBe kind."
+    assert (ask.key is None) == (place is None)
+
+
+def test_a_turn_is_named_by_its_place_its_message_and_its_question():
+    def key(chat_id="chat", **message):
+        return parse(Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id).key
+
+    keys = [key(), key(chat_id="other"), key(id="m4"), key(content="four")]
+    assert len(set(keys)) == 4
+    assert key() == keys[0]
+    assert key(id=None) is None
+
+
+def test_openai_clients_may_say_it_in_all_their_ways():
+    messages = [
+        {
+            "role": "developer",
+            "content": [{"type": "text", "text": "Be"}, {"type": "text", "text": " kind."}],
+        },
+        {"role": "user", "content": "one", "name": "Ann"},
+        {"role": "assistant", "content": "two", "refusal": None, "tool_calls": None},
+        {"role": "user", "content": [{"type": "text", "text": "three"}]},
+    ]
+    ask = parse(
+        OPENAI,
+        model="m",
+        messages=messages,
+        stream=True,
+        stream_options={"include_usage": True, "include_obfuscation": False},
+        temperature=1.5,
+        max_tokens=7,
+        max_completion_tokens=8,
+    )
+    assert ask == Ask(
+        messages=SAID, system="Be kind.", model="m", temperature=1.5, max_tokens=8, include_usage=True
+    )
+
+
+def test_openai_answers_are_whole_unless_a_stream_is_asked_for():
+    ask = parse(OPENAI, model="m", messages=[THREE], max_tokens=7)
+    assert ask == Ask(messages=SAID[2:], system="", model="m", max_tokens=7, stream=False)
+
+
+def test_where_nothing_is_said_for_the_system_only_openai_clients_go_without_a_prompt():
+    systems = {dialect.route: parse(dialect, **body).system for dialect, body in GOOD_BODIES.items()}
+    assert systems == {
+        "/stream-chat": None,
+        "/api/chat": None,
+        "/api/stream": None,
+        "/v1/chat/completions": "",
+        "/api/ui/chat": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
+        ("function_call", {"name": "f"}),
+        ("n", 2),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("logit_bias", {"50256": -100}),
+        ("audio", {"voice": "alloy", "format": "mp3"}),
+        ("modalities", ["text", "audio"]),
+        ("response_format", {"type": "json_object"}),
+        ("web_search_options", {}),
+        ("stop", "\n"),
+        ("top_p", 0.9),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", -0.5),
+    ],
+)
+def test_what_openai_has_and_this_has_not_is_refused_by_name(parameter, value):
+    with pytest.raises(InvalidRequest) as refused:
+        parse(OPENAI, model="m", messages=[THREE], **{parameter: value})
+    assert refused.value.field == parameter
+    assert parse(OPENAI, model="m", messages=[THREE], **{parameter: None})
+
+
+def test_what_changes_nothing_for_openai_is_left_unread():
+    unread = {
+        "tools": [], "tool_choice": "none", "n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {},
+        "modalities": ["text"], "response_format": {"type": "text"}, "stop": [], "top_p": 1.0,
+        "presence_penalty": 0, "frequency_penalty": 0.0, "seed": 7, "user": "u", "metadata": {"a": "b"},
+        "store": False, "service_tier": "auto", "parallel_tool_calls": True, "reasoning_effort": "low",
+    }  # fmt: skip
+    assert parse(OPENAI, model="m", messages=[THREE], **unread).messages == SAID[2:]
+
+
+def test_models_are_listed_as_openai_lists_them():
+    assert models(["openai/gpt-5", "ollama/llama3.3:1b"], 1_700_000_000) == {
+        "object": "list",
+        "data": [
+            {"id": "openai/gpt-5", "object": "model", "created": 1_700_000_000, "owned_by": "openai"},
+            {"id": "ollama/llama3.3:1b", "object": "model", "created": 1_700_000_000, "owned_by": "ollama"},
+        ],
+    }
+
+
+def test_ui_asks_the_last_message_whatever_came_before():
+    before = [
+        ui_message("x" * 100_000, id="m1"),
+        {"id": "a1", "role": "assistant", "metadata": {"a": 1}, "parts": [
+            {"type": "step-start"}, {"type": "reasoning", "text": "hm", "state": "done"},
+            {"type": "text", "text": "two"}, {"type": "file", "url": "data:", "mediaType": "image/png"},
+            {"type": "tool-x", "toolCallId": "t", "state": "output-available", "input": {}, "output": 1},
+        ]},
+    ]  # fmt: skip
+    last = {"id": "m3", "role": "user", "parts": [
+        {"type": "data-note", "data": {"a": 1}},
+        {"type": "text", "text": "th"}, {"type": "text", "text": "ree"},
+    ]}  # fmt: skip
+    ask = parse(UI, id="chat", messages=[*before, last], trigger="submit-message", model="m", temperature=1)
+    assert (ask.messages, ask.model, ask.temperature) == (SAID[2:], "m", 1)
+    assert ask.place == Place(None, "chat")
+
+
+@pytest.mark.parametrize("chat_id", ["chat", str(CONVERSATION)])
+def test_ui_conversations_have_any_name(chat_id):
+    ask = parse(UI, id=chat_id, messages=[ui_message()])
+    assert ask.place == Place(CONVERSATION if chat_id != "chat" else None, chat_id)
+
+
+def test_a_ui_message_that_is_sent_again_is_the_same_turn():
+    def key(chat_id="chat", **message):
+        return parse(UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message").key
+
+    assert len({key(), key(), key(chat_id="other"), key(id="m4"), key(text="four")}) == 4
+    assert key(id="") is None
+
+
+@pytest.mark.parametrize(
+    ("message_id", "replaces"),
+    [("a7", "a7"), (None, ""), ("m3", "")],
+    ids=["the answer is named", "nothing is named", "the question is named"],
+)
+def test_ui_asks_for_another_answer(message_id, replaces):
+    body = {"id": "chat", "messages": [ui_message()], "trigger": "regenerate-message"}
+    ask = parse(UI, **body, messageId=message_id)
+    assert ask.place == Place(None, "chat", replaces)
+    assert ask.key is None
+
+
+STREAM_CHAT, CHAT, STREAM = StreamChat(), Chat(), Stream()
+WITH_MESSAGES: list[Dialect] = [STREAM_CHAT, CHAT, STREAM, OPENAI]
+BAD_BODIES: list[tuple[list[Dialect], dict[str, Any], str]] = [
+    (WITH_MESSAGES, {"messages": []}, "messages"),
+    (WITH_MESSAGES, {"messages": None}, "messages"),
+    (WITH_MESSAGES, {"messages": "Hi"}, "messages"),
+    (WITH_MESSAGES, {"messages": [ONE] * 201}, "messages"),
+    (WITH_MESSAGES, {"messages": [TWO]}, "messages"),
+    (WITH_MESSAGES, {"messages": [ONE, TWO]}, "messages"),
+    (WITH_MESSAGES, {"messages": [SYSTEM]}, "messages"),
+    (WITH_MESSAGES, {"messages": ["Hi"]}, "messages[0]"),
+    (WITH_MESSAGES, {"messages": [ONE, {"role": "tool", "content": "x"}]}, "messages[1].role"),
+    (WITH_MESSAGES, {"messages": [{"content": "x"}]}, "messages[0].role"),
+    (WITH_MESSAGES, {"messages": [ONE, {"role": "user", "content": " \n"}]}, "messages[1].content"),
+    (WITH_MESSAGES, {"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+    (WITH_MESSAGES, {"messages": [{"role": "user", "content": LONG + "x"}]}, "messages[0].content"),
+    (WITH_MESSAGES, {"messages": [SYSTEM, {**SYSTEM, "content": LONG}, ONE]}, "messages"),
+    (WITH_MESSAGES, {"model": ""}, "model"),
+    (WITH_MESSAGES, {"model": 5}, "model"),
+    ([STREAM_CHAT, CHAT], {"temperature": 2.1}, "temperature"),
+    ([STREAM_CHAT, CHAT], {"temperature": "1"}, "temperature"),
+    ([STREAM_CHAT, CHAT], {"max_tokens": 0}, "max_tokens"),
+    ([CHAT], {"stream": "yes"}, "stream"),
+    ([CHAT], {"conversation_id": "chat"}, "conversation_id"),
+    ([CHAT], {"chunk_words": 0}, "chunk_words"),
+    ([CHAT], {"chunk_words": 101}, "chunk_words"),
+    ([STREAM], {"model": None}, "model"),
+    ([STREAM], {"chatId": "x" * 201}, "chatId"),
+    ([STREAM], {"chatId": 7}, "chatId"),
+    ([STREAM], {"systemPrompt": LONG + "x"}, "systemPrompt"),
+    ([STREAM], {"messages": [{**ONE, "id": [1]}]}, "messages[0].id"),
+    ([OPENAI], {"model": None}, "model"),
+    ([OPENAI], {"temperature": 3}, "temperature"),
+    ([OPENAI], {"max_tokens": 0}, "max_tokens"),
+    ([OPENAI], {"max_completion_tokens": 1.5}, "max_completion_tokens"),
+    ([OPENAI], {"stream_options": []}, "stream_options"),
+    ([OPENAI], {"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+    ([OPENAI], {"messages": [ONE, {**TWO, "tool_calls": [{}]}, THREE]}, "messages[1].tool_calls"),
+    (
+        [OPENAI],
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        "messages[0].content[0].type",
+    ),
+    (
+        [OPENAI],
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG}] * 2}]},
+        "messages[0].content",
+    ),
+    ([UI], {"id": None}, "id"),
+    ([UI], {"id": ""}, "id"),
+    ([UI], {"id": "x" * 201}, "id"),
+    ([UI], {"messages": []}, "messages"),
+    ([UI], {"messages": [ui_message(), {**ui_message(), "role": "assistant"}]}, "messages"),
+    ([UI], {"messages": [ui_message(role="tool")]}, "messages[0].role"),
+    ([UI], {"messages": [ui_message(parts="Hi")]}, "messages[0].parts"),
+    ([UI], {"messages": [ui_message(" ")]}, "messages[0].parts"),
+    ([UI], {"messages": [ui_message(LONG + "x")]}, "messages[0].parts"),
+    ([UI], {"messages": [ui_message(parts=[{"type": "file", "url": "data:"}])]}, "messages[0].parts"),
+    ([UI], {"trigger": "resume"}, "trigger"),
+    ([UI], {"messageId": 5}, "messageId"),
+]  # fmt: skip
+GOOD_BODIES: dict[Dialect, dict[str, Any]] = {
+    STREAM_CHAT: {"messages": [ONE]},
+    CHAT: {"messages": [ONE]},
+    STREAM: {"messages": [ONE], "model": "m"},
+    OPENAI: {"messages": [ONE], "model": "m"},
+    UI: {"id": "chat", "messages": [ui_message()], "trigger": "submit-message"},
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "wrong", "field"),
+    [
+        pytest.param(dialect, wrong, field, id=f"{dialect.route} {number} {field}")
+        for number, (dialects, wrong, field) in enumerate(BAD_BODIES)
+        for dialect in dialects
+    ],
+)
+def test_a_bad_body_is_refused_with_the_field_at_fault(dialect, wrong, field):
+    good = GOOD_BODIES[dialect]
+    assert parse(dialect, **good)
+    with pytest.raises(InvalidRequest) as refused:
+        parse(dialect, **{**good, **wrong})
+    assert refused.value.field == field
+    assert "x" * 100 not in refused.value.message
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"Hi"', b"null", b"\xff", b'{"messages": NaN}'])
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.route)
+def test_what_is_no_json_object_is_refused(dialect, body):
+    with pytest.raises(InvalidRequest):
+        dialect.parse(body)

@@ -1,0 +1,173 @@
+"""Turns of which nothing is stored but their cost, and one that goes on though it cannot be stored."""
+
+import json
+import threading
+import time
+from uuid import UUID, uuid4
+
+import httpx_sse
+import pytest
+
+from dev.mock_llm import answer_text
+from shared import config
+from tests.serving import Client, mocked, serve
+
+USER = uuid4()
+MESSAGES = [{"role": "user", "content": "Hi"}]
+STATELESS = {
+    "/stream-chat": {"messages": MESSAGES},
+    "/api/chat": {"messages": MESSAGES},
+    "/v1/chat/completions": {"model": "mock:tokens=5", "messages": MESSAGES, "stream": True},
+}
+
+
+def configured(database, mock, script="tokens=5", **environ):
+    return config.load(mocked(database.url, mock, f"openai/mock:{script}", **environ))
+
+
+@pytest.mark.parametrize("route", STATELESS)
+def test_nothing_is_stored_but_the_cost(database, mock, route):
+    with serve(configured(database, mock)) as url, Client(url, USER) as client:
+        response = client.post(route, json=STATELESS[route])
+    assert response.status_code == 200
+    assert response.text.endswith("data: [DONE]\n\n")
+    assert "x-conversation-id" not in response.headers
+    assert database.rows("select 1 from messages") == database.rows("select 1 from conversations") == []
+    [usage] = database.rows("select * from usage_logs")
+    assert usage["user_id"] == USER
+    assert usage["message_id"] == UUID(response.headers["x-message-id"])
+    assert (usage["conversation_id"], usage["status"]) == (None, "complete")
+
+
+@pytest.mark.parametrize("route", STATELESS)
+def test_without_a_token_only_where_that_is_allowed(database, mock, route):
+    with serve(configured(database, mock, ALLOW_ANONYMOUS="true")) as url, Client(url) as client:
+        assert client.post(route, json=STATELESS[route]).status_code == 200
+        assert (
+            client.post(route, json=STATELESS[route], headers={"authorization": "Bearer x"}).status_code
+            == 401
+        )
+    with serve(configured(database, mock)) as url, Client(url) as client:
+        assert client.post(route, json=STATELESS[route]).status_code == 401
+    [row] = database.rows("select user_id from usage_logs")
+    assert "127.0.0.1" not in str(row)
+
+
+def test_callers_without_a_token_are_limited_by_their_address(database, mock):
+    configuration = configured(database, mock, ALLOW_ANONYMOUS="true", RATE_LIMIT_CHAT="2/60")
+    with serve(configuration) as url, Client(url) as client:
+        said = STATELESS["/stream-chat"]
+        statuses = [
+            client.post(
+                "/stream-chat", json=said, headers={"x-forwarded-for": f"203.0.113.{number}"}
+            ).status_code
+            for number in range(3)
+        ]
+        with Client(url, USER) as known:
+            assert known.post("/stream-chat", json=said).status_code == 200
+    assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize("route", ["/chat-stream", "/api/ui/chat"])
+def test_what_is_stored_wants_a_user(database, mock, route):
+    with serve(configured(database, mock, ALLOW_ANONYMOUS="true")) as url, Client(url) as client:
+        assert client.post(route, json={"message": "Hi"}).status_code == 401
+
+
+def test_a_whole_answer_or_its_error_with_a_status(database, mock):
+    said = {"messages": MESSAGES, "stream": False}
+    with serve(configured(database, mock)) as url, Client(url, USER) as client:
+        answer = client.post("/api/chat", json=said)
+    assert (answer.status_code, answer.json()["content"]) == (200, answer_text("tokens=5"))
+    assert answer.json()["messageId"] == answer.headers["x-message-id"]
+    with (
+        serve(configured(database, mock, "tokens=5,after=2,fault=truncate")) as url,
+        Client(url, USER) as client,
+    ):
+        broken = client.post("/api/chat", json=said)
+    assert (broken.status_code, broken.json()["code"]) == (502, "upstream_truncated")
+
+
+def test_the_history_comes_from_the_client_and_the_system_prompt_only_where_nobody_gives_one(database, mock):
+    mock.reset()
+    talk = [
+        {"role": "system", "content": "Be a pirate."},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "1"},
+        {"role": "user", "content": "two"},
+    ]
+    with serve(configured(database, mock)) as url, Client(url, USER) as client:
+        client.post("/stream-chat", json={"messages": talk})
+        client.post("/stream-chat", json={"messages": talk[1:]})
+        client.post("/v1/chat/completions", json={"model": "mock:tokens=5", "messages": talk[1:]})
+    pirate, coach, bare = (json.loads(each["body"])["messages"] for each in mock.stats()["requests"])
+    assert pirate == talk
+    assert (coach[1:], coach[0]["role"], "Coach" in coach[0]["content"]) == (talk[1:], "system", True)
+    assert bare == talk[1:]
+
+
+def test_an_answer_goes_on_where_its_format_says_so_though_the_database_is_away(database, mock):
+    """Away when the turn begins, and back when it ends: what it cost is written down all the same."""
+    mock.reset()
+    said = {
+        "messages": [{"id": "a", "role": "user", "content": "Hi", "timestamp": 1}],
+        "model": "mock:tokens=10,gap=200ms",
+        "chatId": "a chat",
+    }
+    configuration = configured(database, mock, "tokens=10,gap=200ms")
+    with serve(configuration) as url, Client(url, USER) as client:
+        database.rows("alter role chat_app connection limit 0")
+        back = threading.Timer(3.5, database.rows, ["alter role chat_app connection limit -1"])
+        back.start()
+        try:
+            response = client.post("/api/stream", json=said)
+        finally:
+            back.join()
+    events = [json.loads(event.data) for event in httpx_sse.EventSource(response).iter_sse()]
+    assert events[-1]["fullContent"] == answer_text("tokens=10")
+    assert database.rows("select 1 from messages") == []
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["user_id"], usage["status"]) == (USER, "complete")
+
+
+def test_the_same_route_refuses_where_money_is_counted(database, mock):
+    mock.reset()
+    said = {
+        "messages": [{"id": "a", "role": "user", "content": "Hi", "timestamp": 1}],
+        "model": "mock:tokens=5",
+        "chatId": "a chat",
+    }
+    broken = {"DATABASE_URL": "postgresql://chat_app@127.0.0.1:1/chat", "BUDGET_USD_PER_DAY": "5"}
+    environ = mocked(database.url, mock, "openai/mock:tokens=5") | broken
+    with serve(config.load(environ)) as url, Client(url, USER) as client:
+        assert client.post("/api/stream", json=said).status_code == 503
+    assert mock.stats()["hits"] == 0
+
+
+def test_a_chat_of_the_ai_sdk_is_kept_resumed_and_asked_again(database, mock):
+    ask = {
+        "id": "a chat's name",
+        "messages": [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}],
+        "trigger": "submit-message",
+    }
+    with serve(configured(database, mock, "tokens=40,gap=40ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/api/ui/chat", json=ask) as first:
+            events = httpx_sse.EventSource(first).iter_sse()
+            start = json.loads(next(events).data)
+            time.sleep(0.3)
+            resumed = client.get(f"/api/ui/chat/{ask['id']}/stream")
+        assert resumed.status_code == 200
+        assert json.loads(resumed.text.split("\n")[0][6:]) == start
+        deltas = [json.loads(line[6:]) for line in resumed.text.split("\n") if '"text-delta"' in line]
+        assert "".join(delta["delta"] for delta in deltas) == answer_text("tokens=40")
+        assert client.get(f"/api/ui/chat/{ask['id']}/stream").status_code == 204
+        # Sent again, as after a lost reply, it is the same turn; asked again, another answer.
+        assert client.post("/api/ui/chat", json=ask).headers["x-message-id"] == start["messageId"]
+        anew = client.post(
+            "/api/ui/chat", json={**ask, "trigger": "regenerate-message", "messageId": start["messageId"]}
+        )
+    assert anew.headers["x-message-id"] != start["messageId"]
+    rows = database.rows("select id, role from messages order by created_at, id")
+    assert [row["role"] for row in rows] == ["user", "assistant"]
+    assert str(rows[1]["id"]) == anew.headers["x-message-id"]
+    assert len(database.rows("select 1 from usage_logs")) == 2
