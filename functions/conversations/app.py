@@ -14,6 +14,7 @@ from functions.conversations.archive_routes import ArchiveRoutes
 from functions.conversations.archive_store import ArchiveStore
 from functions.conversations.messages_routes import MessageRoutes
 from functions.conversations.messages_store import MessageStore
+from functions.conversations.openapi_routes import DescriptionRoutes
 from functions.conversations.routes import ConversationRoutes
 from functions.conversations.search_routes import SearchRoutes
 from functions.conversations.search_store import SearchStore
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> ASGIApp:
         *archive.routes(),
         *SearchRoutes(verifier=verifier, store=SearchStore(database)).routes(),
         *UsageRoutes(verifier=verifier, store=UsageStore(database, settings.budget_usd_per_day)).routes(),
+        *DescriptionRoutes().routes(),
     ]
 
     @asynccontextmanager

@@ -18,6 +18,7 @@ from functions.conversations.shapes import (
     Conversation,
     Message,
     ModelName,
+    Moment,
     Status,
     Tag,
     Title,
@@ -34,7 +35,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _LEEWAY = timedelta(minutes=1)
 
 Format = Literal["serverless-chat/1"]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class ArchivedConversation(Struct, frozen=True, kw_only=True):

@@ -5,14 +5,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from functions.conversations.messages_store import ORDERS, MessageStore
-from functions.conversations.requests import caller, check_own, choice, path_id, window
+from functions.conversations.requests import Range, caller, check_own, choice, path_id, window
 from functions.conversations.resource import resource
 from functions.conversations.shapes import Cancellation, NewMessage, check_metadata
 from shared import http, rate_limits
 from shared.auth import TokenVerifier
 
+LIMIT = Range(100, 1, 100)
 # 32,000 characters of four bytes, metadata, and room for what is written as escapes.
-_MAX_BODY_BYTES = 262_144
+MAX_BODY_BYTES = 262_144
 
 
 class MessageRoutes:
@@ -31,14 +32,14 @@ class MessageRoutes:
         and reads backwards wants it."""
         identity = await caller(request, self._verifier)
         conversation_id = path_id(request, "conversation")
-        asked = window(request, limit=100, at_most=100)
+        asked = window(request, LIMIT)
         order = choice(request, "order", ORDERS)
         return http.json_response(await self._store.page(identity.user_id, conversation_id, asked, order))
 
     async def add(self, request: Request) -> Response:
         identity = await caller(request, self._verifier)
         conversation_id = path_id(request, "conversation")
-        said = http.decode(await http.read_body(request, limit=_MAX_BODY_BYTES), NewMessage)
+        said = http.decode(await http.read_body(request, limit=MAX_BODY_BYTES), NewMessage)
         check_own(said.user_id, identity)
         check_metadata(said.metadata, "metadata")
         made, rate = await self._store.add(identity.user_id, conversation_id, said)

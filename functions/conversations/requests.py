@@ -4,6 +4,7 @@ import re
 from typing import TypeVar
 from uuid import UUID
 
+from msgspec import Struct
 from starlette.requests import Request
 
 from functions.conversations.paging import Cursor, Window
@@ -15,7 +16,17 @@ Choice = TypeVar("Choice", bound=str)
 
 # One spelling for one thing; `uuid.UUID` also reads braces, URNs and bare hex.
 _UUID = re.compile(r"(?i:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII)
-_MAX_OFFSET = 1_000_000_000
+
+
+class Range(Struct, frozen=True):
+    """A whole number in a query string: what it is where nothing is said, and what it may be."""
+
+    default: int
+    at_least: int
+    at_most: int
+
+
+OFFSET = Range(0, 0, 1_000_000_000)
 
 
 async def caller(request: Request, verifier: TokenVerifier) -> Identity:
@@ -53,12 +64,13 @@ def as_id(text: str, kind: str) -> UUID:
     return UUID(text)
 
 
-def number(request: Request, name: str, default: int, *, at_least: int, at_most: int) -> int:
+def number(request: Request, name: str, allowed: Range) -> int:
     text = parameter(request, name)
     if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not at_least <= int(text) <= at_most:
-        raise InvalidRequest(f"{name} must be a whole number from {at_least} to {at_most}", field=name)
+        return allowed.default
+    least, most = allowed.at_least, allowed.at_most
+    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not least <= int(text) <= most:
+        raise InvalidRequest(f"{name} must be a whole number from {least} to {most}", field=name)
     return int(text)
 
 
@@ -71,12 +83,12 @@ def choice(request: Request, name: str, choices: tuple[Choice, ...]) -> Choice:
     raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
 
 
-def window(request: Request, *, limit: int, at_most: int) -> Window:
+def window(request: Request, limit: Range) -> Window:
     cursor = parameter(request, "cursor")
     if cursor is not None and parameter(request, "offset") is not None:
         raise InvalidRequest("cursor and offset exclude each other", field="cursor")
     return Window(
-        limit=number(request, "limit", limit, at_least=1, at_most=at_most),
-        offset=number(request, "offset", 0, at_least=0, at_most=_MAX_OFFSET),
+        limit=number(request, "limit", limit),
+        offset=number(request, "offset", OFFSET),
         cursor=None if cursor is None else Cursor.parse(cursor),
     )

@@ -7,13 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.conversations.requests import as_id, caller, check_own, parameter, path_id, window
+from functions.conversations.requests import Range, as_id, caller, check_own, parameter, path_id, window
 from functions.conversations.resource import resource
 from functions.conversations.shapes import ConversationPatch, NewConversation
 from functions.conversations.store import ConversationStore
 from shared import http, rate_limits
 from shared.auth import TokenVerifier
 from shared.errors import InvalidRequest
+
+LIMIT = Range(50, 1, 100)
 
 
 class ConversationRoutes:
@@ -29,7 +31,7 @@ class ConversationRoutes:
 
     async def page(self, request: Request) -> Response:
         identity = await caller(request, self._verifier)
-        asked = window(request, limit=50, at_most=100)
+        asked = window(request, LIMIT)
         return http.json_response(await self._store.page(identity.user_id, asked))
 
     async def create(self, request: Request) -> Response:

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.conversations.requests import caller, number, parameter
+from functions.conversations.requests import Range, caller, number, parameter
 from functions.conversations.resource import resource
 from functions.conversations.search_store import SearchStore
 from functions.conversations.shapes import SearchResults
@@ -13,7 +13,7 @@ from shared.auth import TokenVerifier
 from shared.errors import InvalidRequest
 
 MAX_QUERY = 200  # characters
-LIMIT, MAX_LIMIT = 20, 50
+LIMIT = Range(20, 1, 50)
 
 
 class SearchRoutes:
@@ -29,5 +29,5 @@ class SearchRoutes:
         typed = parameter(request, "q") or ""
         if not typed.strip() or len(typed) > MAX_QUERY or "\0" in typed:
             raise InvalidRequest(f"q must be a text of 1 to {MAX_QUERY} characters", field="q")
-        limit = number(request, "limit", LIMIT, at_least=1, at_most=MAX_LIMIT)
+        limit = number(request, "limit", LIMIT)
         return http.json_response(SearchResults(await self._store.search(identity.user_id, typed, limit)))

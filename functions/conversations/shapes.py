@@ -23,6 +23,10 @@ _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"\S")]
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+# In words for the description alone: what is in them is ours.
+Day: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date"})]
+Money: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": r"^\d+(\.\d+)?$"})]
 Ending: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 Status: TypeAlias = Literal["streaming"] | Ending
 Grouping: TypeAlias = Literal["day", "model", "conversation"]
@@ -75,9 +79,9 @@ class Conversation(Struct, frozen=True, kw_only=True):
     context_window: int | None
     total_tokens: int
     message_count: int
-    last_message_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
+    last_message_at: Moment | None
+    created_at: Moment
+    updated_at: Moment
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -87,7 +91,7 @@ class Message(Struct, frozen=True, kw_only=True):
     status: Status
     token_count: int
     metadata: dict[str, Any]
-    created_at: datetime
+    created_at: Moment
 
 
 class ConversationPage(Struct, frozen=True):
@@ -116,7 +120,7 @@ class Cancellation(Struct, frozen=True):
 class AnonymousUser(Struct, frozen=True):
     token: str
     user_id: UUID
-    expires_at: datetime
+    expires_at: Moment
 
 
 class Claimed(Struct, frozen=True):
@@ -135,12 +139,12 @@ class Figures(Struct, frozen=True, kw_only=True):
     tokens_cache_read: int
     tokens_cache_write: int
     tokens_reasoning: int
-    cost_usd: str
+    cost_usd: Money
     estimated_share: float
 
 
 class DayFigures(Figures, frozen=True, kw_only=True):
-    day: str
+    day: Day
 
 
 class ModelFigures(Figures, frozen=True, kw_only=True):
@@ -157,11 +161,11 @@ class ConversationFigures(Figures, frozen=True, kw_only=True):
 class Budget(Struct, frozen=True, kw_only=True):
     """A day's, in UTC. `reserved_usd` is held back for answers that are being written."""
 
-    limit_usd: str
-    spent_usd: str
-    reserved_usd: str
-    left_usd: str
-    renews_at: datetime
+    limit_usd: Money
+    spent_usd: Money
+    reserved_usd: Money
+    left_usd: Money
+    renews_at: Moment
 
 
 class UsageReport(Struct, frozen=True, kw_only=True):
@@ -180,7 +184,7 @@ class SearchResult(Struct, frozen=True, kw_only=True):
     role: Literal["system", "user", "assistant"]
     snippet: str
     matches: list[tuple[int, int]]
-    created_at: datetime
+    created_at: Moment
 
 
 class SearchResults(Struct, frozen=True):

@@ -134,7 +134,7 @@ def test_a_refusal_says_what_is_wrong(name):
 @names
 def test_only_the_native_format_goes_on_at_an_offset(name):
     case = CASES[name]
-    events = [TextDelta("Good"), Finished("stop")]
+    events: list[Event] = [TextDelta("Good"), Finished("stop")]
     whole = case.dialect.encoder(case.ask, HEAD).encode(events)
     rest = case.dialect.encoder(case.ask, HEAD, 3).encode(events)
     assert rest == (whole.replace(b"id: 4\n", b"id: 7\n") if name == "chat-stream" else whole)

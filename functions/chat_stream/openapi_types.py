@@ -1,0 +1,186 @@
+"""What the streams of the dialects are made of, for their description: the encoders write it by hand."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class TokenCounts(Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class TokenEvent(Struct, frozen=True):
+    type: Literal["token"]
+    content: str
+
+
+class DoneEvent(Struct, frozen=True, rename="camel"):
+    """`finishReason` is there where the answer did not come to its own end."""
+
+    type: Literal["done"]
+    message_id: UUID
+    usage: TokenCounts
+    finish_reason: Literal["length", "content_filter", "cancelled", "deadline"] | UnsetType = UNSET
+
+
+class FailedEvent(Struct, frozen=True):
+    type: Literal["error"]
+    message: str
+
+
+class ContentEvent(Struct, frozen=True):
+    content: str
+
+
+class ContentErrorEvent(Struct, frozen=True):
+    error: str
+
+
+class WholeContent(Struct, frozen=True, rename="camel"):
+    content: str
+    model: str
+    usage: TokenCounts
+    message_id: UUID
+
+
+class MessageStart(Struct, frozen=True, rename="camel"):
+    message_id: UUID
+
+
+class MessageChunk(Struct, frozen=True, rename="camel"):
+    message_id: UUID
+    content: str
+    done: Literal[False]
+
+
+class MessageComplete(Struct, frozen=True, rename="camel"):
+    message_id: UUID
+    full_content: str
+
+
+class MessageError(Struct, frozen=True):
+    message: str
+
+
+class CachedTokens(Struct, frozen=True):
+    cached_tokens: int
+
+
+class ReasoningTokens(Struct, frozen=True):
+    reasoning_tokens: int
+
+
+class CompletionUsage(TokenCounts, frozen=True):
+    prompt_tokens_details: CachedTokens
+    completion_tokens_details: ReasoningTokens
+
+
+class ChunkDelta(Struct, frozen=True):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChunkChoice(Struct, frozen=True):
+    index: int
+    delta: ChunkDelta
+    finish_reason: Literal["stop", "length", "content_filter"] | None
+
+
+class ChatCompletionChunk(Struct, frozen=True):
+    """`usage` is there if it was asked for, and null but in the last chunk."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: CompletionUsage | UnsetType | None = UNSET
+
+
+class CompletionMessage(Struct, frozen=True):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class CompletionChoice(Struct, frozen=True):
+    index: int
+    message: CompletionMessage
+    logprobs: None
+    finish_reason: Literal["stop", "length", "content_filter"]
+
+
+class ChatCompletion(Struct, frozen=True):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: CompletionUsage
+
+
+class OpenAIErrorDetail(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(Struct, frozen=True):
+    error: OpenAIErrorDetail
+
+
+class Model(Struct, frozen=True):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(Struct, frozen=True):
+    object: Literal["list"]
+    data: list[Model]
+
+
+class UIStart(Struct, frozen=True, rename="camel"):
+    type: Literal["start"]
+    message_id: str
+
+
+class UIMark(Struct, frozen=True):
+    type: Literal["start-step", "finish-step", "abort"]
+
+
+class UIPart(Struct, frozen=True):
+    type: Literal["text-start", "text-end", "reasoning-start", "reasoning-end"]
+    id: str
+
+
+class UIDelta(Struct, frozen=True):
+    type: Literal["text-delta", "reasoning-delta"]
+    id: str
+    delta: str
+
+
+class UIError(Struct, frozen=True, rename="camel"):
+    type: Literal["error"]
+    error_text: str
+
+
+class UIFinish(Struct, frozen=True, rename="camel"):
+    type: Literal["finish"]
+    finish_reason: Literal["stop", "length", "content-filter", "error", "other"]
+
+
+class Health(Struct, frozen=True):
+    status: Literal["ok"]
+
+
+NATIVE: tuple[Any, ...] = (TokenEvent, DoneEvent, FailedEvent)
+CONTENT: tuple[Any, ...] = (ContentEvent, ContentErrorEvent)
+NAMED: tuple[Any, ...] = (MessageStart, MessageChunk, MessageComplete, MessageError)
+OPENAI: tuple[Any, ...] = (ChatCompletionChunk, OpenAIError)
+UI: tuple[Any, ...] = (UIStart, UIMark, UIPart, UIDelta, UIError, UIFinish)

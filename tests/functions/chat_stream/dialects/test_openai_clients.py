@@ -1,0 +1,225 @@
+"""Clients of OpenAI's API against `/v1`: the vendor's SDK, LangChain, and a command-line tool."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import langchain_openai
+import openai
+import pytest
+from pydantic import SecretStr
+
+from dev.mock_llm import answer_text, partial_text
+from shared import config
+from tests.serving import mocked, serve, token
+
+USER = uuid4()
+MODEL = "openai/mock:tokens=12"
+ASKED = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.fixture
+def environ(database, mock):
+    mock.reset()
+    return mocked(database.url, mock, MODEL, LLM_ALLOWED_MODELS="openai/mock:*,ollama/llama3.3")
+
+
+@pytest.fixture
+def url(environ):
+    with serve(config.load(environ)) as url:
+        yield f"{url}/v1"
+
+
+def sdk(url, key=None, client=openai.OpenAI):
+    return client(base_url=url, api_key=key or token(USER), max_retries=0)
+
+
+def test_the_sdk_lists_the_models(url):
+    with sdk(url) as client:
+        found = client.models.list()
+    assert [(model.id, model.owned_by) for model in found] == [
+        (MODEL, "openai"),
+        ("ollama/llama3.3", "ollama"),
+    ]
+
+
+def test_the_sdk_reads_a_stream_with_its_usage(url):
+    with sdk(url) as client:
+        stream = client.chat.completions.create(
+            **ASKED, stream=True, stream_options={"include_usage": True}, temperature=0.2, max_tokens=100
+        )
+        first, *chunks, finish, usage = list(stream)
+    assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", "")
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == answer_text("tokens=12")
+    assert (finish.choices[0].finish_reason, finish.choices[0].delta.content) == ("stop", None)
+    assert usage.choices == []
+    assert (usage.usage.prompt_tokens, usage.usage.completion_tokens, usage.usage.total_tokens) == (
+        12,
+        12,
+        24,
+    )
+    assert {chunk.id for chunk in chunks} == {first.id} == {usage.id}
+    assert {chunk.model for chunk in (first, *chunks, finish, usage)} == {MODEL}
+    assert all(chunk.usage is None for chunk in (first, *chunks, finish))
+
+
+def test_the_sdk_gathers_a_stream_by_its_own_helper(url):
+    with (
+        sdk(url) as client,
+        client.chat.completions.stream(**ASKED, stream_options={"include_usage": True}) as stream,
+    ):
+        events = list(stream)
+        answer = stream.get_final_completion()
+    whole = answer_text("tokens=12")
+    assert "".join(event.delta for event in events if event.type == "content.delta") == whole
+    assert [event.content for event in events if event.type == "content.done"] == [whole]
+    assert answer.choices[0].message.content == whole
+    assert answer.usage.total_tokens == 24
+
+
+def test_the_sdk_reads_a_whole_answer(url, database):
+    with sdk(url) as client:
+        answer = client.chat.completions.create(**ASKED)
+    assert answer.choices[0].message.content == answer_text("tokens=12")
+    assert answer.choices[0].finish_reason == "stop"
+    assert (answer.object, answer.model) == ("chat.completion", MODEL)
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (12, 12)
+    [row] = database.rows("select message_id, cost_usd from usage_logs")
+    assert answer.id == f"chatcmpl-{row['message_id']}"
+    assert row["cost_usd"] > Decimal(0)
+
+
+def test_the_asynchronous_sdk_does_all_of_it_too(url):
+    async def talk():
+        async with sdk(url, client=openai.AsyncOpenAI) as client:
+            whole, stream, models = await asyncio.gather(
+                client.chat.completions.create(**ASKED),
+                client.chat.completions.create(**ASKED, stream=True),
+                client.models.list(),
+            )
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            with pytest.raises(openai.BadRequestError):
+                await client.chat.completions.create(**ASKED, n=2)
+            return whole.choices[0].message.content, "".join(pieces), len(models.data)
+
+    text = answer_text("tokens=12")
+    assert asyncio.run(talk()) == (text, text, 2)
+
+
+def test_a_bad_key_is_an_authentication_error(url):
+    with sdk(url, key="nonsense") as client:
+        for ask in (lambda: client.chat.completions.create(**ASKED), client.models.list):
+            with pytest.raises(openai.AuthenticationError) as refused:
+                ask()
+            assert refused.value.type == "authentication_error"
+            assert refused.value.code == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"model": "gpt-9"}, "model"),
+        ({"temperature": 3}, "temperature"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "t"}]}, "messages[0].role"),
+    ],
+)
+def test_what_cannot_be_done_is_a_bad_request_that_names_it(url, wrong, param):
+    with sdk(url) as client, pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(**{**ASKED, **wrong})
+    assert refused.value.param == param
+    assert refused.value.type == "invalid_request_error"
+
+
+def test_too_many_turns_are_a_rate_limit_error_that_says_when(environ):
+    with serve(config.load({**environ, "RATE_LIMIT_CHAT": "1/60"})) as url, sdk(f"{url}/v1") as client:
+        client.chat.completions.create(**ASKED)
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.chat.completions.create(**ASKED)
+    assert (refused.value.type, refused.value.code) == ("rate_limit_error", "rate_limited")
+    assert 0 < int(refused.value.response.headers["retry-after"]) <= 60
+
+
+def test_a_model_that_refuses_is_a_server_error(environ):
+    with serve(config.load({**environ, "LLM_MODEL": "openai/mock:401"})) as url, sdk(f"{url}/v1") as client:
+        with pytest.raises(openai.InternalServerError) as refused:
+            client.chat.completions.create(**{**ASKED, "model": "openai/mock:401"})
+    assert (refused.value.status_code, refused.value.type) == (502, "api_error")
+    assert refused.value.code == "upstream_auth"
+
+
+def test_an_answer_that_breaks_off_is_raised_in_the_stream(url):
+    broken_off = {**ASKED, "model": "openai/mock:tokens=9&after=4&fault=truncate"}
+    with sdk(url) as client:
+        stream = client.chat.completions.create(**broken_off, stream=True)
+        heard = [next(stream).choices[0].delta.content for _ in range(5)]
+        with pytest.raises(openai.APIError) as broken:
+            next(stream)
+    assert "".join(heard) == partial_text("tokens=9&after=4")
+    assert broken.value.message == "Coach is taking a moment. Let's try again."
+    assert (broken.value.type, broken.value.code) == ("api_error", "upstream_truncated")
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_an_answer_that_was_cut_short_says_why(url, finish):
+    with sdk(url) as client:
+        asked = {**ASKED, "model": f"openai/mock:tokens=3&finish={finish}"}
+        whole = client.chat.completions.create(**asked)
+        *_, last = client.chat.completions.create(**asked, stream=True)
+    assert whole.choices[0].finish_reason == last.choices[0].finish_reason == finish
+
+
+def langchain(url, key):
+    return langchain_openai.ChatOpenAI(base_url=url, api_key=SecretStr(key), model=MODEL, max_retries=0)
+
+
+def test_langchain_asks_and_streams(url):
+    model = langchain(url, token(USER))
+    asked = [("system", "Be kind."), ("human", "Hi")]
+    answer = model.invoke(asked)
+    chunks = list(model.stream(asked))
+    gathered = asyncio.run(model.ainvoke(asked))
+    whole = answer_text("tokens=12")
+    assert answer.content == gathered.content == "".join(chunk.text for chunk in chunks) == whole
+    assert answer.response_metadata["finish_reason"] == "stop"
+    assert answer.usage_metadata is not None
+    assert (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]) == (12, 12)
+
+
+def test_langchain_raises_what_the_sdk_raises(url):
+    with pytest.raises(openai.AuthenticationError):
+        langchain(url, "nonsense").invoke("Hi")
+
+
+def test_the_command_line_tool_llm_asks_and_goes_on(url, tmp_path, database):
+    (tmp_path / "extra-openai-models.yaml").write_text(
+        f"- model_id: coach\n  model_name: {MODEL}\n  api_base: {url}\n  api_key_name: coach\n"
+    )
+
+    def llm(*arguments):
+        command = [str(Path(sys.executable).parent / "llm"), *arguments]
+        environ = {**os.environ, "LLM_USER_PATH": str(tmp_path)}
+        done = subprocess.run(
+            command,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    llm("keys", "set", "coach", "--value", token(USER))
+    assert llm("-m", "coach", "-s", "Be kind.", "Hi") == answer_text("tokens=12")
+    assert llm("-m", "coach", "--continue", "And now?") == answer_text("tokens=12")
+    assert llm("-m", "coach", "--no-stream", "Hi") == answer_text("tokens=12")
+    rows = database.rows("select tokens_in from usage_logs")
+    assert len(rows) == 3
