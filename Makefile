@@ -41,6 +41,9 @@ check: setup ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+bench: setup ## measure the encoders
+	@$(BIN)/python -m bench.encoders
+
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi
 
@@ -62,4 +65,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: help setup run lambda invoke token mock-llm migrate check openapi format test lock
+.PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi format test lock

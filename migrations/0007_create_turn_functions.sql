@@ -239,6 +239,22 @@ as $$
     )
 $$;
 
+create function app.is_newest_question(p_conversation_id uuid, p_question text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select content = p_question
+            from public.messages
+            where conversation_id = p_conversation_id and role = 'user'
+            order by created_at desc, id desc
+            limit 1
+        ),
+        false
+    )
+$$;
+
 create function app.is_empty_and_last(p_answer_id uuid) returns boolean
 language sql stable
 set search_path = ''
@@ -357,6 +373,10 @@ begin
         end if;
         if exists (select from public.turns where conversation_id = conversation and status = 'running') then
             return jsonb_build_object('outcome', 'conflict', 'rate', rate);
+        end if;
+        if p_replaces = '' and not app.is_newest_question(conversation, p_question) then
+            -- The question to be answered anew was refused and never stored: it is asked now.
+            p_replaces := null;
         end if;
         if earlier.id is null and not app.can_replace(conversation, p_replaces) then
             return jsonb_build_object('outcome', 'not_found', 'rate', rate);

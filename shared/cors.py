@@ -15,7 +15,8 @@ Header: TypeAlias = tuple[bytes, bytes]
 _VARY: Header = (b"vary", b"Origin")
 _EXPOSE: Header = (
     b"access-control-expose-headers",
-    b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy",
+    b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy,"
+    b" Content-Disposition",
 )
 _PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE, OPTIONS"),

@@ -3,6 +3,7 @@ commands with their output, and programs in Python and JavaScript. Its React is 
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def at(url, text):
     return text.replace("http://127.0.0.1:8787", url)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 @examples("console")
 def test_a_command_prints_what_the_page_says(run, text):
     for entry in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:

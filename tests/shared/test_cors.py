@@ -9,7 +9,10 @@ from shared.cors import Cors, CorsMiddleware
 
 PAGE = "https://chat.example.com"
 ALLOW = b"access-control-allow-origin"
-EXPOSED = b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy"
+EXPOSED = (
+    b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy,"
+    b" Content-Disposition"
+)
 
 Sent = list[Message]
 

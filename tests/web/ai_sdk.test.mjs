@@ -281,7 +281,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
       assert.deepEqual(now.filter(({ role }) => role === "user").map(({ content }) => content), questions);
       assert.equal(now.length, 2 * questions.length);
     }
-  }, { todo: "app.begin_turn takes it for the question before" });
+  });
 
   on("the parts of a stream are what the transport and the reader make of them", async () => {
     const one = page();

@@ -170,7 +170,8 @@ def wait_until(true, seconds=10):
 
 
 def test_an_answer_longer_than_can_be_kept_ends_there_and_is_kept(database, mock):
-    events = ask(configured(database, mock, "tokens=400000,coalesce=2000"))
+    # The mock takes a while to make up so long a text.
+    events = ask(configured(database, mock, "tokens=400000,coalesce=2000", LLM_START_TIMEOUT="30"))
     assert (events[-1]["type"], events[-1]["finishReason"]) == ("done", "length")
     stored = answer(database)
     assert stored["status"] == "complete"

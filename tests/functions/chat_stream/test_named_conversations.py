@@ -76,7 +76,7 @@ def talk(database):
 
 def test_the_last_answer_is_written_anew(database, talk):
     conversation, _, _ = talk
-    begun = database.begin_turn(USER, conversation_id=conversation, replaces="")
+    begun = database.begin_turn(USER, conversation_id=conversation, replaces="", question="two")
     assert [message["content"] for message in begun["history"]] == ["one", "1", "two"]
     finish(database, begun, "another 2")
     assert contents(database) == ["one", "1", "two", "another 2"]
@@ -102,7 +102,9 @@ def test_an_answer_that_is_not_there_cannot_be_written_anew(database, talk, repl
 
 def test_without_money_for_another_answer_the_old_one_stays(database, talk):
     conversation, _, _ = talk
-    begun = database.begin_turn(USER, conversation_id=conversation, replaces="", budget=Decimal("0.000001"))
+    begun = database.begin_turn(
+        USER, conversation_id=conversation, replaces="", question="two", budget=Decimal("0.000001")
+    )
     assert begun["outcome"] == "budget_exceeded"
     assert contents(database) == ["one", "1", "two", "2"]
 
@@ -116,5 +118,20 @@ def test_a_question_without_an_answer_gets_one_without_being_asked_twice(databas
         " values (%s, %s, %s, 'user', 'one')",
         (uuid4(), conversation, USER),
     )
-    finish(database, database.begin_turn(USER, conversation_id=conversation, replaces=""), "1")
+    finish(
+        database, database.begin_turn(USER, conversation_id=conversation, replaces="", question="one"), "1"
+    )
+    assert contents(database) == ["one", "1"]
+
+
+def test_a_question_that_was_refused_and_is_asked_again_is_no_other_answer_to_the_one_before(database, talk):
+    conversation, _, _ = talk
+    finish(
+        database, database.begin_turn(USER, conversation_id=conversation, replaces="", question="three"), "3"
+    )
+    assert contents(database) == ["one", "1", "two", "2", "three", "3"]
+
+
+def test_a_question_that_was_refused_in_a_new_chat_begins_it_when_asked_again(database):
+    finish(database, say(database, uuid4(), "one", replaces=""), "1")
     assert contents(database) == ["one", "1"]
