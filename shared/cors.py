@@ -13,11 +13,11 @@ from shared.config import ConfigError
 Header: TypeAlias = tuple[bytes, bytes]
 
 _VARY: Header = (b"vary", b"Origin")
-_EXPOSE: Header = (
-    b"access-control-expose-headers",
+_EXPOSED = (
     b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy,"
-    b" Content-Disposition",
+    b" Content-Disposition"
 )
+_EXPOSE: Header = (b"access-control-expose-headers", _EXPOSED)
 _PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE, OPTIONS"),
     (
