@@ -152,10 +152,34 @@ def _explain(problem: str) -> InvalidRequest:
     if missing:
         field = f"{field}.{missing[1]}" if field else missing[1]
         return InvalidRequest(f"{field} is missing", field=field)
-    expected = re.match(r"Expected `([^`]*)`", problem)
     if not field:
         return InvalidRequest("the body must be a JSON object")
-    return InvalidRequest(f"{field} must be {expected[1] if expected else 'valid'}", field=field)
+    return InvalidRequest(f"{field} {_wanted(problem)}", field=field)
+
+
+# JSON's words for what msgspec names as Python does.
+_KINDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+}
+
+
+def _wanted(problem: str) -> str:
+    """What would have been right, with its bounds. Only a type's own words are taken from the finding."""
+    expected = re.match(
+        r"Expected `([^`]*)`( of length)?(?: ([<>]=?) (\S+)| matching regex (.+?) - at)?", problem
+    )
+    if not expected:
+        return "must be a UUID" if problem.startswith("Invalid UUID") else "has none of its possible values"
+    types, length, sign, bound, pattern = expected.groups()
+    kinds = " or ".join(_KINDS.get(kind, kind) for kind in types.split(" | "))
+    if pattern:
+        return f"must be {kinds} that matches {pattern}"
+    return f"must be {kinds}" + (f"{length or ''} {sign} {bound.removesuffix('.0')}" if bound else "")
 
 
 def _as_chat_error(error: Exception) -> ChatError:

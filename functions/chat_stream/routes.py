@@ -141,7 +141,7 @@ class ChatRoutes:
         turn = Turn(
             answer,
             begun=begun,
-            prompt_tokens=asking.prompt_tokens(chat),
+            prompt_tokens=chat.estimated_tokens(),
             spent=_rows(spent, clocks),
             clocks=clocks,
             store=store,

@@ -229,7 +229,7 @@ class Turn:
         said = self._usage
         if said is not None and not said.estimated:
             return said
-        came = costs.estimate_tokens(text) + costs.estimate_tokens("".join(self._thinking))
+        came = costs.estimate_tokens(text, "".join(self._thinking))
         said = said or Usage(0, 0, estimated=True)
         return structs.replace(said, input=said.input or self._prompt_tokens, output=max(said.output, came))
 

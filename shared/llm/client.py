@@ -128,7 +128,7 @@ class ModelClient:
         if events is None and not attempt.last:
             await answer.aclose()
             # It took the prompt, and will charge for it.
-            spent.append(Spent(attempt.target, Usage(_estimate(attempt.chat), 0, estimated=True)))
+            spent.append(Spent(attempt.target, Usage(attempt.chat.estimated_tokens(), 0, estimated=True)))
             raise errors.UpstreamTimeout(_SILENT)
         failed = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
         if not isinstance(failed, Failed):
@@ -214,11 +214,6 @@ def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target:
         capped = target.provider_name == "anthropic" and response.status_code == 429
         return _NEVER if capped else 0
     return float(retry_after)
-
-
-def _estimate(chat: ChatRequest) -> int:
-    texts = (chat.system or "", *(message.content for message in chat.messages))
-    return sum(costs.estimate_tokens(text) for text in texts)
 
 
 async def _beginning(response: httpx.Response) -> bytes:

@@ -92,7 +92,7 @@ class StreamOptions(Struct, frozen=True):
 
 class Body(Struct, frozen=True, kw_only=True):
     model: ModelName
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=200)]
+    messages: Annotated[list[Message], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = None

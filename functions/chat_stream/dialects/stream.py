@@ -42,7 +42,7 @@ class NamedMessage(Message, frozen=True, kw_only=True):
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
-    messages: Annotated[list[NamedMessage], Meta(min_length=1, max_length=200)]
+    messages: Annotated[list[NamedMessage], Meta(min_length=1)]
     model: ModelName
     chat_id: Name | None = None
     system_prompt: Content | None = None
@@ -80,7 +80,7 @@ class Stream:
 
     def parse(self, body: bytes) -> Ask:
         said = http.decode(body, Body)
-        system, conversation = messages.split(said.messages, said.system_prompt)
+        system, conversation = messages.split(said.messages, said.system_prompt, stored=bool(said.chat_id))
         ask = Ask(messages=conversation, system=system, model=said.model)
         if not said.chat_id:
             return ask
