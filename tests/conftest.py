@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -13,6 +14,10 @@ from dev.mock_llm import MockProcess, mock_llm_process
 from dev.postgres import LocalPostgres
 from migrations import migrate
 from tests.database import TestDatabase
+
+# How long an example takes says more about the machine's other work than about ours.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -67,18 +67,20 @@ class Turn:
         self._content_at = 0.0
         self._interrupt: asyncio.Timeout | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._save_alarm: asyncio.TimerHandle | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._saved_pieces = 0
 
     async def run(self) -> None:
         """Never raises: what goes wrong becomes the answer's end."""
         self.outbox.put([Started(str(self._begun.answer_id))])
-        over = asyncio.Event()
-        checkpoints = asyncio.create_task(self._save_now_and_then(over))
+        self._save_in_a_while()
         try:
             await self._read()
         except Exception:
             logger.exception("turn failed")
             self._end_with(Failed("internal", "the turn failed", retryable=True))
-        over.set()
+        self._stop_saving()
         # At once, as an answer that was broken off costs until its connection is closed; and not
         # waited for, as the client is waiting.
         closing = asyncio.create_task(self._answer.aclose())
@@ -88,7 +90,8 @@ class Turn:
             logger.exception("turn could not be settled")
             self.outbox.put([Failed("internal", "the turn failed", retryable=True)])
         self.outbox.close()
-        for failed in await asyncio.gather(closing, checkpoints, return_exceptions=True):
+        left = (closing, self._saving) if self._saving else (closing,)
+        for failed in await asyncio.gather(*left, return_exceptions=True):
             if isinstance(failed, Exception):
                 logger.error("turn left something behind", exc_info=failed)
 
@@ -137,15 +140,15 @@ class Turn:
         passed_on: list[Event] = []
         for event in events:
             match event:
-                case TextDelta(text):
+                case TextDelta():
                     room = _MAX_ANSWER_CHARACTERS - self._characters
-                    if len(text) > room:
-                        text, event = text[:room], TextDelta(text[:room])  # noqa: PLW2901
-                    self._text.append(text)
-                    self._characters += len(text)
+                    if len(event.text) > room:
+                        event = TextDelta(event.text[:room])  # noqa: PLW2901
+                    self._text.append(event.text)
+                    self._characters += len(event.text)
                     passed_on.append(event)
-                case ThinkingDelta(text):
-                    self._thinking.append(text)
+                case ThinkingDelta():
+                    self._thinking.append(event.text)
                     passed_on.append(event)
                 case Usage():
                     self._usage = event
@@ -164,27 +167,37 @@ class Turn:
         if self._end is None:
             self._end = end
 
-    async def _save_now_and_then(self, over: asyncio.Event) -> None:
-        """Beside the stream, never in its way. Each save renews the lease and brings the user's wish
-        to stop; a save that fails is made up for by the next."""
-        saved = 0
-        while not await _happens_within(over, _CHECKPOINT_SECONDS):
-            pieces = 0 if self._begun.conversation_id is None else len(self._text)
-            try:
-                state = await self._store.checkpoint(
-                    self._begun, "".join(self._text) if pieces > saved else None
-                )
-            except ChatError as error:
-                logger.warning("checkpoint failed", code=error.code)
-                continue
-            except Exception:
-                logger.exception("checkpoint failed")
-                continue
-            saved = pieces
+    def _save_in_a_while(self) -> None:
+        """Beside the stream, never in its way; a turn that is over before has nothing of it."""
+
+        def save() -> None:
+            self._saving = asyncio.create_task(self._save())
+
+        self._save_alarm = asyncio.get_running_loop().call_later(_CHECKPOINT_SECONDS, save)
+
+    def _stop_saving(self) -> None:
+        if self._save_alarm is not None:
+            self._save_alarm.cancel()
+        self._save_alarm = None
+
+    async def _save(self) -> None:
+        """Renews the lease, too, and brings the wish to stop. What fails is made up for by the next."""
+        pieces = 0 if self._begun.conversation_id is None else len(self._text)
+        text = "".join(self._text) if pieces > self._saved_pieces else None
+        try:
+            state = await self._store.checkpoint(self._begun, text)
+        except ChatError as error:
+            logger.warning("checkpoint failed", code=error.code)
+        except Exception:
+            logger.exception("checkpoint failed")
+        else:
+            self._saved_pieces = pieces
             if state == "cancel":
                 self.stop(Finished("cancelled"))
             elif state != "running":
                 self.stop(_SETTLED_BY_ANOTHER)
+        if self._save_alarm is not None:
+            self._save_in_a_while()
 
     async def _settle(self) -> list[Event]:
         """Saves, and says how the answer ended: its usage and its last event."""
@@ -243,11 +256,3 @@ def _status_of(end: Finished | Failed) -> Status:
     if end.reason == "cancelled":
         return "cancelled"
     return "interrupted" if end.reason == "deadline" else "complete"
-
-
-async def _happens_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import httptools
 import httpx
@@ -104,7 +105,6 @@ class _Connection(asyncio.Protocol):
 
     def begin(self) -> None:
         """Readies the connection for another response."""
-        self._parser = httptools.HttpResponseParser(self)
         self._head = _Head()
         self._head_size = 0
         self._has_head = False
@@ -113,8 +113,10 @@ class _Connection(asyncio.Protocol):
         self._keep = False
         self._error: httpx.TransportError | None = None
         self._pieces: list[bytes] = []
-        self._size = 0
         self._waiter: asyncio.Future[None] | None = None
+        # The parser calls it for every chunk, so there is nothing of ours in between.
+        self.on_body = self._pieces.append
+        self._parser = httptools.HttpResponseParser(self)
 
     @property
     def usable(self) -> bool:
@@ -140,9 +142,8 @@ class _Connection(asyncio.Protocol):
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        if self._size > _READ_AHEAD_BYTES and self._transport is not None:
+        if len(data) > _READ_AHEAD_BYTES and self._transport is not None:
             self._transport.resume_reading()
-        self._size = 0
         return data
 
     def abort(self) -> None:
@@ -150,8 +151,8 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not asserted: uvloop's transports are asyncio's in all but their class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
@@ -166,7 +167,7 @@ class _Connection(asyncio.Protocol):
             self._fail(httpx.RemoteProtocolError("the server does not speak HTTP"))
         if not self._has_head and self._head_size > _HEAD_BYTES:
             self._fail(httpx.RemoteProtocolError("the head of the answer is too long"))
-        if self._size > _READ_AHEAD_BYTES and self._transport is not None:
+        if sum(map(len, self._pieces)) > _READ_AHEAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
         self._wake()
 
@@ -193,10 +194,6 @@ class _Connection(asyncio.Protocol):
         names = {name.lower() for name, _ in self._head.headers}
         self._until_eof = not names & {b"content-length", b"transfer-encoding"}
         self._has_head = True
-
-    def on_body(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._size += len(data)
 
     def on_message_complete(self) -> None:
         if self._has_head:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.auth import Identity, TokenVerifier, sign, user_id_of
@@ -389,21 +389,18 @@ HEADERS = st.fixed_dictionaries(
 EVERYTHING = verifier(keys=key_set(rsa_key(), ec_key(), ed_key()))
 
 
-@settings(deadline=None)
 @given(st.text() | st.text().map("Bearer ".__add__) | st.from_regex(r"(?i)bearer [\w-]*\.[\w-]*\.[\w-]*"))
 def test_garbage_is_refused_and_nothing_else_happens(header):
     with pytest.raises(Unauthorized):
         verify(header, EVERYTHING)
 
 
-@settings(deadline=None)
 @given(HEADERS | JSON, JSON | st.binary(), st.binary() | st.binary(min_size=64, max_size=64))
 def test_a_token_with_an_invented_signature_is_refused_and_nothing_else_happens(header, claims, signature):
     with pytest.raises(Unauthorized):
         verify("Bearer " + compact(header, claims, lambda _: signature), EVERYTHING)
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.text(), JSON, max_size=3),
     st.fixed_dictionaries(

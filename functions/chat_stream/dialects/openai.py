@@ -123,8 +123,8 @@ class OpenAIEncoder:
         self._opening = b""
         for event in events:
             match event:
-                case TextDelta(text):
-                    written += self._before_text, encode_text(text), self._after_text
+                case TextDelta():
+                    written += self._before_text, encode_text(event.text), self._after_text
                 case Usage():
                     self._usage = event
                 case Finished(reason):

@@ -61,9 +61,9 @@ class StreamEncoder:
         self._opening = b""
         for event in events:
             match event:
-                case TextDelta(text):
-                    self._texts.append(text)
-                    written += self._before_text, encode_text(text), b',"done":false}\n\n'
+                case TextDelta():
+                    self._texts.append(event.text)
+                    written += self._before_text, encode_text(event.text), b',"done":false}\n\n'
                 case Finished():
                     written += self._before_all, encode_text("".join(self._texts)), b"}\n\n"
                 case Failed():
