@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import dict_row, scalar_row
 
 from shared.errors import Unavailable
+from shared.logins import Login
 from shared.logs import logger
 
 Row: TypeAlias = dict[str, Any]
@@ -25,6 +26,9 @@ T = TypeVar("T")
 # Idle for longer than this, a connection is not trusted: a function may have been frozen meanwhile,
 # and network gear forgets silent connections (NAT gateways after 350 s) without telling either end.
 _TRUSTED_IDLE_SECONDS = 60.0
+# A connection that was begun ahead of its use and is not there by then is begun again: the process may
+# have been frozen in the middle of it.
+_WARMING_SECONDS = 2.0
 # How long Postgres is given to confirm a cancel before the connection is closed under it.
 _CANCEL_SECONDS = 0.2
 _ATTEMPTS = 3
@@ -42,17 +46,25 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        login: Login,
         *,
         max_connections: int = 10,
         timeout: float = 2.5,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
+        self._login = login
         self._timeout = timeout
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
         self._free = asyncio.Semaphore(max_connections)
+        self._warming: asyncio.Task[None] | None = None
+        self._warming_since = 0.0
+
+    def warm(self) -> asyncio.Task[None]:
+        """Opens a connection ahead of the first call, which will wait for it. A failure is that call's."""
+        self._warming_since = self._now()
+        self._warming = asyncio.create_task(self._open_ahead())
+        return self._warming
 
     async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:
         """The first column of the first row, or None. For functions that act as a user by themselves.
@@ -82,6 +94,8 @@ class Database:
         return await self._run(work, self._timeout)
 
     async def close(self) -> None:
+        if self._warming is not None:
+            await _abandon(self._warming)
         while self._idle:
             await self._idle.pop()[0].close()
 
@@ -124,18 +138,56 @@ class Database:
         raise AssertionError
 
     async def _acquire(self) -> Connection:
+        await self._opened_ahead()
         while self._idle:
             connection, since = self._idle.pop()
             if self._now() - since <= _TRUSTED_IDLE_SECONDS and _is_alive(connection):
                 return connection
             connection.pgconn.finish()
+        return await self._connect()
+
+    async def _connect(self) -> Connection:
+        key = await self._login.key()
+        try:
+            return await self._open(key)
+        except psycopg.OperationalError as error:
+            # Nothing says why a connection was not made, not even a state: only whether it came as far
+            # as to show a password. A reading for nothing is what that costs when it was not refused.
+            if error.pgconn is None or not error.pgconn.used_password:
+                raise
+            other = await self._login.instead_of(key)
+            if other is None:
+                logger.exception("database login refused")
+                raise Unavailable("the database cannot be reached") from error
+            logger.warning("database login refused, another is tried")
+        return await self._open(other)
+
+    async def _open(self, key: str | None) -> Connection:
         return await psycopg.AsyncConnection.connect(
-            self._url,
+            **self._login.complete(key),
             autocommit=True,
             prepare_threshold=None,  # RDS Proxy pins a connection that prepares
             row_factory=dict_row,
             application_name="serverless-chat",
         )
+
+    async def _open_ahead(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await self._connect()
+        except (psycopg.OperationalError, Unavailable, TimeoutError):
+            logger.warning("no database connection could be opened ahead", exc_info=True)
+        else:
+            await self._release(connection)
+
+    async def _opened_ahead(self) -> None:
+        warming, self._warming = self._warming, None
+        if warming is None:
+            return
+        left = _WARMING_SECONDS - (self._now() - self._warming_since)
+        if not warming.done() and left > 0:
+            await asyncio.wait({warming}, timeout=left)
+        warming.cancel()
 
     def _forget_idle(self) -> None:
         """Where one connection is lost, the others are no better."""

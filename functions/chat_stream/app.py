@@ -22,7 +22,7 @@ from shared.llm.client import ModelClient
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    database = Database(settings.database_url, max_connections=settings.database_connections)
+    database = Database(settings.database, max_connections=settings.database_connections)
     models = ModelClient(settings)
     running = Running()
     verifier = TokenVerifier(

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from shared import costs, errors
 from shared.config import Settings
-from shared.errors import UpstreamError
+from shared.errors import ChatError, Unavailable, UpstreamError
 from shared.events import Failed, Usage
 from shared.llm import catalogue
 from shared.llm.answer import CONTENT_OR_END, ModelAnswer
@@ -77,10 +77,11 @@ class ModelClient:
 
         `deadline`, in the loop's time, is for all of them together; each gets an equal share of what
         is left when its turn comes. `chat.model` and what a model cannot take are set for each. What
-        attempts cost that came to nothing is added to `spent`. Raises the UpstreamError of the last.
+        attempts cost that came to nothing is added to `spent`. Raises the UpstreamError of the last, or
+        Unavailable if its key cannot be read.
         """
         spent = [] if spent is None else spent
-        error = UpstreamError("no model is configured")
+        error: ChatError = UpstreamError("no model is configured")
         names = self._circuits.choose(models)
         for position, name in enumerate(names):
             left = len(names) - position
@@ -91,7 +92,7 @@ class ModelClient:
             attempt = _Attempt(target, _fit(chat, target), now + (deadline - now) / left, last=left == 1)
             try:
                 answer = await self._ask(attempt, spent)
-            except UpstreamError as refusal:
+            except (UpstreamError, Unavailable) as refusal:
                 logger.warning("model gave no answer", model=name, code=refusal.code)
                 error = refusal
                 if refusal.retryable or isinstance(refusal, errors.UpstreamAuth):
@@ -138,7 +139,22 @@ class ModelClient:
         raise _Refused(_error_of(failed), 0 if failed.retryable else _NEVER)
 
     async def _send(self, target: Target, chat: ChatRequest) -> ModelAnswer:
-        request = target.provider.request(chat, target.endpoint)
+        if target.secret is None:
+            return await self._post(target, chat, None)
+        key = await target.secret.value()
+        try:
+            return await self._post(target, chat, key)
+        except _Refused as refused:
+            if not isinstance(refused.error, errors.UpstreamAuth):
+                raise
+            other = await target.secret.instead_of(key)
+            if other is None:
+                raise
+        logger.warning("model provider refused a key, another is tried", provider=target.provider_name)
+        return await self._post(target, chat, other)
+
+    async def _post(self, target: Target, chat: ChatRequest, key: str | None) -> ModelAnswer:
+        request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
         http = self._connections()
         try:
             response = await http.send(
