@@ -4,6 +4,7 @@ PyJWT parses and checks signatures; the rules about keys, headers and claims are
 own are laxer. Key sets belong to `shared.jwks`; whether a route wants a caller at all, to the routes.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -16,6 +17,7 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
+from shared.ahead import Ahead
 from shared.config import ConfigError
 from shared.errors import Unauthorized, Unavailable
 from shared.jwks import ALGORITHMS, JwksCache
@@ -60,6 +62,10 @@ class TokenVerifier:
         self._audience = audience
         self._now = now
 
+    def open_ahead(self) -> Ahead:
+        """Begins to read the secret and to fetch the key set, which the first token will wait for."""
+        return Ahead("keys of tokens", self._open(), now=self._now)
+
     async def verify(self, authorization: str | None) -> Identity:
         """The caller named by an `Authorization` header, which may be anything that a client can send.
 
@@ -82,6 +88,13 @@ class TokenVerifier:
             issuer=claims.iss,
             is_anonymous=claims.is_anonymous is True,
         )
+
+    async def _open(self) -> None:
+        readings = [
+            self._secret.versions() if self._secret else None,
+            self._jwks.ready() if self._jwks else None,
+        ]
+        await asyncio.gather(*filter(None, readings))
 
     async def _payload(self, token: str, header: dict[str, Any]) -> bytes | None:
         """What is signed with the key that the header asks for; None if it is not. A key brings its one

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from shared import costs, errors
+from shared.ahead import Ahead
 from shared.config import Settings
 from shared.errors import ChatError, Unavailable, UpstreamError
 from shared.events import Failed, Usage
@@ -69,6 +70,7 @@ class ModelClient:
         self._scripted = scripted or ScriptedTransport()
         self._circuits = Circuits(now)
         self._http: httpx.AsyncClient | None = None
+        self._ahead: Ahead | None = None
 
     async def start(
         self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
@@ -102,9 +104,19 @@ class ModelClient:
                 return answer
         raise error
 
+    def open_ahead(self) -> Ahead:
+        """Begins a connection to the first model's provider, and the reading of its key, for the first
+        turn, which will wait for both."""
+        self._ahead = Ahead("model provider", self._open_first(), now=self._now)
+        return self._ahead
+
     async def aclose(self) -> None:
+        if self._ahead is not None:
+            await self._ahead.close()
         if self._http is not None:
             await self._http.aclose()
+            self._http = None
+            self._http = None
 
     async def _ask(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
         loop = asyncio.get_running_loop()
@@ -154,6 +166,9 @@ class ModelClient:
         return await self._post(target, chat, other)
 
     async def _post(self, target: Target, chat: ChatRequest, key: str | None) -> ModelAnswer:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead.wait()
         request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
         http = self._connections()
         try:
@@ -175,18 +190,35 @@ class ModelClient:
         refusal = target.provider.error(response.status_code, body)
         raise _Refused(refusal, _wait_before_retry(refusal, response, target))
 
+    async def _open_first(self) -> None:
+        target = catalogue.find(self._settings.model, self._settings)
+        if target.provider_name == "scripted":
+            return
+        key = asyncio.create_task(target.secret.value()) if target.secret else None
+        # Certificates are read without the interpreter's lock: the loop has other things to open.
+        transport = self._transport(await asyncio.to_thread(_tls, self._settings))
+        if self._http is None:
+            self._http = self._client(transport)
+            await transport.open_ahead(httpx.URL(target.endpoint.base_url))
+        if key is not None:
+            await key
+
     def _connections(self) -> httpx.AsyncClient:
         if self._http is None:
-            self._http = httpx.AsyncClient(
-                transport=StreamingTransport(
-                    _tls(self._settings), keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now
-                ),
-                timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-                trust_env=False,
-                headers={"user-agent": "serverless-chat", "accept-encoding": "identity"},
-                mounts={SCRIPTED_URL: self._scripted},
-            )
+            self._http = self._client(self._transport(_tls(self._settings)))
         return self._http
+
+    def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
+        return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
+
+    def _client(self, transport: StreamingTransport) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=transport,
+            timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
+            trust_env=False,
+            headers={"user-agent": "serverless-chat", "accept-encoding": "identity"},
+            mounts={SCRIPTED_URL: self._scripted},
+        )
 
 
 class _Attempt(Struct, frozen=True):
