@@ -19,6 +19,7 @@ from functions.conversations.store import ConversationStore
 from migrations import migrate
 from shared.config import RateLimit
 from shared.db import Database, Row
+from shared.logins import Login
 
 USER = UUID("00000000-0000-4000-8000-000000000001")
 CONVERSATION = UUID("00000000-0000-4000-8000-000000000002")
@@ -63,7 +64,7 @@ def fill(url: str, rows: int) -> None:
 
 async def plans(url: str, rows: int) -> dict[str, str]:
     """By what is asked for: a first page, one in the middle by cursor, and the same one by offset."""
-    database = ExplainingDatabase(url, timeout=60)
+    database = ExplainingDatabase(Login.at(url), timeout=60)
     conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
     found = {}
 

@@ -4,6 +4,7 @@ PyJWT parses and checks signatures; the rules about keys, headers and claims are
 own are laxer. Key sets belong to `shared.jwks`; whether a route wants a caller at all, to the routes.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -16,9 +17,12 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
+from shared.ahead import Ahead
 from shared.config import ConfigError
-from shared.errors import Unauthorized
+from shared.errors import Unauthorized, Unavailable
 from shared.jwks import ALGORITHMS, JwksCache
+from shared.logs import logger
+from shared.secrets import Given, Secret
 
 # Importing PyJWT imports cryptography too, wherever that is installed, also when only HS256 is used.
 
@@ -35,6 +39,9 @@ class Identity(Struct, frozen=True):
 class TokenVerifier:
     """Verifies tokens signed with our secret (HS256), with a key of the key set, or either.
 
+    Where the secret is kept and rotated, tokens signed with the version before are good as well: they
+    were given out in good faith.
+
     `issuer` and `audience` are demanded when given, and not looked at when None. `now` is in seconds
     since the epoch. Raises ConfigError when `secret` cannot serve as one.
     """
@@ -42,22 +49,27 @@ class TokenVerifier:
     def __init__(
         self,
         *,
-        secret: str | None,
+        secret: Secret | None,
         jwks: JwksCache | None,
         issuer: str | None,
         audience: str | None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._secret = None if secret is None else _secret_key(secret)
+        self._secret = secret
+        self._own_keys = {secret.text: _secret_key(secret.text)} if isinstance(secret, Given) else {}
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
         self._now = now
 
+    def open_ahead(self) -> Ahead:
+        """Begins to read the secret and to fetch the key set, which the first token will wait for."""
+        return Ahead("keys of tokens", self._open(), now=self._now)
+
     async def verify(self, authorization: str | None) -> Identity:
         """The caller named by an `Authorization` header, which may be anything that a client can send.
 
-        Raises Unauthorized, or Unavailable when the key set has never been reached.
+        Raises Unauthorized, or Unavailable when the key set or the secret has never been reached.
         """
         token = _bearer_token(authorization)
         try:
@@ -65,11 +77,9 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise Unauthorized("the token is malformed") from None
         _check_header(header)
-        key = await self._key(header)
-        try:
-            payload = _JWS.decode(token, key)
-        except jwt.PyJWTError:
-            raise Unauthorized("the token's signature is not valid") from None
+        payload = await self._payload(token, header)
+        if payload is None:
+            raise Unauthorized("the token's signature is not valid")
         claims = _parse_claims(payload)
         self._check(claims)
         return Identity(
@@ -79,17 +89,37 @@ class TokenVerifier:
             is_anonymous=claims.is_anonymous is True,
         )
 
-    async def _key(self, header: dict[str, Any]) -> jwt.PyJWK:
-        """The key that the header asks for. A key brings its one algorithm with it: the token's `alg`
-        chooses among the keys, never how a key is used."""
+    async def _open(self) -> None:
+        readings = [
+            self._secret.versions() if self._secret else None,
+            self._jwks.ready() if self._jwks else None,
+        ]
+        await asyncio.gather(*filter(None, readings))
+
+    async def _payload(self, token: str, header: dict[str, Any]) -> bytes | None:
+        """What is signed with the key that the header asks for; None if it is not. A key brings its one
+        algorithm with it: the token's `alg` chooses among the keys, never how a key is used."""
         algorithm, key = header.get("alg"), None
-        if algorithm == "HS256":
-            key = self._secret
-        elif self._jwks is not None and algorithm in ALGORITHMS:
+        if algorithm == "HS256" and self._secret is not None:
+            return await self._signed_by_us(token, self._secret)
+        if self._jwks is not None and algorithm in ALGORITHMS:
             key = await self._jwks.key(header.get("kid"), algorithm)
         if key is None:
             raise Unauthorized("the token is not signed with a key that is accepted here")
-        return key
+        return _signed(token, key)
+
+    async def _signed_by_us(self, token: str, secret: Secret) -> bytes | None:
+        versions = await secret.versions()
+        payload = self._signed_with(versions, token)
+        if payload is None and (renewed := await secret.renewed()) != versions:
+            payload = self._signed_with(renewed, token)
+        return payload
+
+    def _signed_with(self, versions: tuple[str, ...], token: str) -> bytes | None:
+        if versions != tuple(self._own_keys):
+            self._own_keys = _secret_keys(versions)
+        found = (_signed(token, key) for key in self._own_keys.values())
+        return next((payload for payload in found if payload is not None), None)
 
     def _check(self, claims: "_Claims") -> None:
         now = self._now()
@@ -204,6 +234,22 @@ def _parse_claims(payload: bytes) -> _Claims:
         return _CLAIMS.decode(payload)
     except (ValueError, RecursionError):
         raise Unauthorized("a claim of the token is missing or malformed") from None
+
+
+def _signed(token: str, key: jwt.PyJWK) -> bytes | None:
+    try:
+        payload: bytes = _JWS.decode(token, key)
+    except jwt.PyJWTError:
+        return None
+    return payload
+
+
+def _secret_keys(versions: tuple[str, ...]) -> dict[str, jwt.PyJWK]:
+    try:
+        return {version: _secret_key(version) for version in versions}
+    except ConfigError:
+        logger.exception("the secret of JWT_SECRET_ARN cannot serve as one")
+        raise Unavailable("the secret that verifies tokens is malformed") from None
 
 
 def _secret_key(secret: str) -> jwt.PyJWK:

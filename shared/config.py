@@ -1,19 +1,22 @@
 """The settings, read once from the environment, and the sentence for each that is wrong.
 
-Nothing is opened or fetched here. Secrets given as an ARN are resolved by whoever needs them.
+Nothing is opened or fetched here. A secret is read by whoever needs it, each time it is needed.
 """
 
-import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
-from urllib.parse import urlsplit
+from functools import partial
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
 
+from shared import aws
+from shared.environment import ConfigError, Environment, RateLimit
+from shared.logins import Login
+from shared.secrets import Given, Made, Secret
 
-class ConfigError(Exception):
-    """A setting is missing or malformed; the sentence names it and never shows its value."""
+__all__ = ["PROVIDERS", "ConfigError", "ProviderSettings", "RateLimit", "Settings", "load", "login"]
 
 
 class ProviderSettings(Struct, frozen=True, kw_only=True):
@@ -23,22 +26,15 @@ class ProviderSettings(Struct, frozen=True, kw_only=True):
     """
 
     base_url: str
-    api_key: str | None = None
+    api_key: Secret | None = None
     stream_options: bool = True
-
-
-class RateLimit(Struct, frozen=True):
-    """At most `requests` in any `seconds`."""
-
-    requests: int
-    seconds: int
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Everything that can be set. Times are in seconds."""
 
-    database_url: str
-    jwt_secret: str | None
+    database: Login
+    jwt_secret: Secret | None
     jwt_jwks_url: str | None
     jwt_issuer: str | None
     jwt_audience: str | None
@@ -62,6 +58,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     database_connections: int
     log_level: str
 
+    async def own_secret(self) -> str:
+        """Something that lasts and others do not know. Raises Unavailable."""
+        if self.jwt_secret is not None:
+            return await self.jwt_secret.value()
+        return await self.database.own_secret()
+
 
 # Where each provider is, unless its setting says otherwise. A key or a base URL configures one:
 # servers of one's own often want no key.
@@ -82,9 +84,12 @@ _SCRIPTED = "scripted/echo"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-def load(environ: Mapping[str, str]) -> Settings:
-    """The settings of this process. Raises ConfigError with one sentence about the first fault."""
-    env = _Environment(environ)
+def load(environ: Mapping[str, str], *, now: Callable[[], float] = time.time) -> Settings:
+    """The settings of this process. Raises ConfigError with one sentence about the first fault.
+
+    `now` is the clock by which secrets grow old.
+    """
+    env = Environment(environ, now=now)
     providers = _providers(env)
     model = env.text("LLM_MODEL") or next(
         (_DEFAULT_MODELS[name] for name in _DEFAULT_MODELS if name in providers), _SCRIPTED
@@ -92,13 +97,13 @@ def load(environ: Mapping[str, str]) -> Settings:
     models = (model, *env.words("LLM_FALLBACK_MODELS"))
     for name in models:
         _check_model(name, providers)
-    secret, jwks_url = env.text("JWT_SECRET"), env.url("JWT_JWKS_URL")
+    secret, jwks_url = env.secret("JWT_SECRET", "JWT_SECRET_ARN"), env.url("JWT_JWKS_URL")
     if jwks_url and not jwks_url.startswith("https:") and urlsplit(jwks_url).hostname not in _LOOPBACK:
         raise ConfigError("JWT_JWKS_URL must be an https URL, as whoever answers it can sign tokens.")
     if not secret and not jwks_url:
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
     return Settings(
-        database_url=env.required("DATABASE_URL", "the connection to Postgres as chat_app"),
+        database=login(env, "DATABASE", now=now),
         jwt_secret=secret,
         jwt_jwks_url=jwks_url,
         jwt_issuer=env.text("JWT_ISSUER"),
@@ -125,12 +130,59 @@ def load(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def _providers(env: "_Environment") -> dict[str, ProviderSettings]:
+def login(env: Environment, prefix: str, *, now: Callable[[], float] = time.time) -> Login:
+    """The login that `prefix` names: DATABASE or MIGRATION_DATABASE. Raises ConfigError."""
+    stored = env.stored(f"{prefix}_SECRET_ARN")
+    by_token = env.boolean(f"{prefix}_IAM_AUTH", default=False)
+    if stored is None:
+        url = env.required(f"{prefix}_URL", "the connection to Postgres")
+    else:
+        url = env.text(f"{prefix}_URL") or "postgresql://"
+    authorities = env.text("DATABASE_CA_FILE")
+    verified = {"sslmode": "verify-full", "sslrootcert": authorities} if authorities else {}
+    if stored is None and not by_token:
+        return Login.at(url) if "sslmode=" in url else Login(parameters={**verified, "conninfo": url})
+    if stored is not None and by_token:
+        raise ConfigError(f"{prefix}_SECRET_ARN and {prefix}_IAM_AUTH must not both be set.")
+    parameters = _parameters(url)
+    if parameters is None or "password" in parameters:
+        raise ConfigError(f"{prefix}_URL must be postgresql://user@host:port/database, without a password.")
+    parameters = parameters if "sslmode" in parameters else {**verified, **parameters}
+    if stored is not None:
+        return Login(parameters=parameters, secret=stored)
+    region = env.required("AWS_REGION", f"{prefix}_IAM_AUTH signs for a region")
+    if not {"host", "user"} <= parameters.keys():
+        raise ConfigError(f"{prefix}_URL must name a user and a host for {prefix}_IAM_AUTH.")
+    port = int(parameters.get("port", "5432"))
+    token = partial(aws.database_token, parameters["host"], port, parameters["user"], region)
+    return Login(parameters=parameters, secret=Made(token, now=now), is_password=True)
+
+
+def _parameters(url: str) -> dict[str, str] | None:
+    """libpq's parameters in a URL; None for what is none."""
+    try:
+        parts = urlsplit(url)
+        named = {
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+            "host": parts.hostname or "",
+            "port": str(parts.port or ""),
+            "dbname": unquote(parts.path.removeprefix("/")),
+            **dict(parse_qsl(parts.query)),
+        }
+    except ValueError:
+        return None
+    if parts.scheme not in {"postgresql", "postgres"}:
+        return None
+    return {name: value for name, value in named.items() if value}
+
+
+def _providers(env: Environment) -> dict[str, ProviderSettings]:
     found = {}
     for name, base_url in _BASE_URLS.items():
         prefix = name.upper()
-        key = env.text(f"{prefix}_API_KEY")
-        if key and not (key.isascii() and key.isprintable()):
+        key = env.secret(f"{prefix}_API_KEY", f"{prefix}_API_KEY_SECRET_ARN")
+        if isinstance(key, Given) and not (key.text.isascii() and key.text.isprintable()):
             raise ConfigError(f"{prefix}_API_KEY must be printable ASCII, as it goes into a header.")
         url = env.url(f"{prefix}_BASE_URL")
         if key or url:
@@ -152,92 +204,3 @@ def _check_model(name: str, providers: Mapping[str, ProviderSettings]) -> None:
         raise ConfigError(f"LLM_MODEL names a provider that is none of {', '.join(PROVIDERS)}.")
     missing = "BASE_URL" if provider == "ollama" else "API_KEY"
     raise ConfigError(f"{provider.upper()}_{missing} must be set, because LLM_MODEL asks for {provider}.")
-
-
-class _Environment:
-    """Typed reading of an environment; an empty value counts as not set."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str) -> str | None:
-        return self._environ.get(name, "").strip() or None
-
-    def required(self, name: str, meaning: str) -> str:
-        value = self.text(name)
-        if value is None:
-            raise ConfigError(f"{name} must be set: {meaning}.")
-        return value
-
-    def words(self, name: str) -> tuple[str, ...]:
-        return tuple(word.strip() for word in (self.text(name) or "").split(",") if word.strip())
-
-    def url(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is not None and not re.fullmatch(r"https?://[^\s/]+.*", value):
-            raise ConfigError(f"{name} must be an http or https URL.")
-        return value
-
-    def origins(self, name: str) -> tuple[str, ...]:
-        origins = self.words(name)
-        for origin in origins:
-            # As browsers send it: lower case, no user, no path, not even a slash.
-            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", origin):
-                raise ConfigError(
-                    f"{name} must list origins such as https://chat.example.com, without a path."
-                )
-        return origins
-
-    def boolean(self, name: str, *, default: bool) -> bool:
-        value = self.text(name)
-        if value is None:
-            return default
-        if value.lower() not in {"true", "false", "1", "0"}:
-            raise ConfigError(f"{name} must be true or false.")
-        return value.lower() in {"true", "1"}
-
-    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
-        value = (self.text(name) or default).upper()
-        if value not in choices:
-            raise ConfigError(f"{name} must be one of {', '.join(choices)}.")
-        return value
-
-    def seconds(self, name: str, default: float) -> float:
-        value = self.text(name)
-        if value is None:
-            return default
-        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or float(value) <= 0:
-            raise ConfigError(f"{name} must be a number of seconds greater than 0.")
-        return float(value)
-
-    def integer(self, name: str, default: int, *, at_least: int, at_most: int) -> int:
-        value = self.text(name)
-        if value is None:
-            return default
-        if not re.fullmatch(r"[0-9]{1,9}", value) or not at_least <= int(value) <= at_most:
-            raise ConfigError(f"{name} must be a whole number from {at_least} to {at_most}.")
-        return int(value)
-
-    def money(self, name: str) -> Decimal:
-        value = self.text(name) or "0"
-        if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,10})?", value):
-            raise ConfigError(f"{name} must be an amount in USD, or 0 for none.")
-        return Decimal(value)
-
-    def rate(self, name: str, default: RateLimit) -> RateLimit:
-        value = self.text(name)
-        if value is None:
-            return default
-        match = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", value)
-        if not match:
-            raise ConfigError(f"{name} must be requests/seconds, for instance 5/60.")
-        return RateLimit(int(match[1]), int(match[2]))
-
-    def file(self, name: str) -> str | None:
-        path = self.text(name)
-        if path is None:
-            return None
-        try:
-            return Path(path).read_text("utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
-            raise ConfigError(f"{name} must name a readable UTF-8 text file.") from None

@@ -15,7 +15,9 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row, scalar_row
 
+from shared.ahead import Ahead
 from shared.errors import Unavailable
+from shared.logins import Login
 from shared.logs import logger
 
 Row: TypeAlias = dict[str, Any]
@@ -42,17 +44,23 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        login: Login,
         *,
         max_connections: int = 10,
         timeout: float = 2.5,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
+        self._login = login
         self._timeout = timeout
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
         self._free = asyncio.Semaphore(max_connections)
+        self._ahead: Ahead | None = None
+
+    def open_ahead(self) -> Ahead:
+        """Begins a connection for the first call, which will wait for it."""
+        self._ahead = Ahead("database", self._open_one(), now=self._now)
+        return self._ahead
 
     async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:
         """The first column of the first row, or None. For functions that act as a user by themselves.
@@ -82,6 +90,8 @@ class Database:
         return await self._run(work, self._timeout)
 
     async def close(self) -> None:
+        if self._ahead is not None:
+            await self._ahead.close()
         while self._idle:
             await self._idle.pop()[0].close()
 
@@ -124,18 +134,43 @@ class Database:
         raise AssertionError
 
     async def _acquire(self) -> Connection:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead.wait()
         while self._idle:
             connection, since = self._idle.pop()
             if self._now() - since <= _TRUSTED_IDLE_SECONDS and _is_alive(connection):
                 return connection
             connection.pgconn.finish()
+        return await self._connect()
+
+    async def _connect(self) -> Connection:
+        key = await self._login.key()
+        try:
+            return await self._open(key)
+        except psycopg.OperationalError as error:
+            # Nothing says why a connection was not made, not even a state: only whether it came as far
+            # as to show a password. A reading for nothing is what that costs when it was not refused.
+            if error.pgconn is None or not error.pgconn.used_password:
+                raise
+            other = await self._login.instead_of(key)
+            if other is None:
+                logger.exception("database login refused")
+                raise Unavailable("the database cannot be reached") from error
+            logger.warning("database login refused, another is tried")
+        return await self._open(other)
+
+    async def _open(self, key: str | None) -> Connection:
         return await psycopg.AsyncConnection.connect(
-            self._url,
+            **self._login.complete(key),
             autocommit=True,
             prepare_threshold=None,  # RDS Proxy pins a connection that prepares
             row_factory=dict_row,
             application_name="serverless-chat",
         )
+
+    async def _open_one(self) -> None:
+        await self._release(await self._connect())
 
     def _forget_idle(self) -> None:
         """Where one connection is lost, the others are no better."""

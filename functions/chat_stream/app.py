@@ -1,5 +1,5 @@
 """Wires the chat function. `app` is what servers and the Lambda runtime load, made from the
-environment; it opens nothing until it is asked something."""
+environment. Starting it begins what its first request will need."""
 
 import os
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from functions.chat_stream.asking import Asking
 from functions.chat_stream.routes import ChatRoutes
 from functions.chat_stream.running import Running
 from functions.chat_stream.store import ForgivingStore, TurnStore
-from shared import config, http
+from shared import ahead, config, http
 from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
 from shared.config import Settings
@@ -22,7 +22,7 @@ from shared.llm.client import ModelClient
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    database = Database(settings.database_url, max_connections=settings.database_connections)
+    database = Database(settings.database, max_connections=settings.database_connections)
     models = ModelClient(settings)
     running = Running()
     verifier = TokenVerifier(
@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
+        await ahead.begun(verifier.open_ahead(), database.open_ahead(), models.open_ahead())
         yield
         await running.finish()
         await models.aclose()

@@ -36,8 +36,8 @@ class Asking:
         """Raises Unauthorized. A stateless route may be called without a token, where that is allowed."""
         authorization = request.headers.get("authorization")
         if authorization is None and stateless and self._settings.allow_anonymous and request.client:
-            secret = self._settings.jwt_secret or self._settings.database_url
-            user_id = uuid5(_ADDRESSES, addresses.pseudonym(request.client.host, secret))
+            pseudonym = addresses.pseudonym(request.client.host, await self._settings.own_secret())
+            user_id = uuid5(_ADDRESSES, pseudonym)
         else:
             user_id = (await self._verifier.verify(authorization)).user_id
         logger.thread_safe_append_keys(user_id=str(user_id))

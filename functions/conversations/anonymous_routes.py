@@ -45,9 +45,9 @@ class AnonymousRoutes:
 
     async def sign_in(self, request: Request) -> Response:
         """A new user. Forbidden where that is not allowed, or there is no secret of ours to sign with."""
-        secret = self._settings.jwt_secret
-        if not self._settings.allow_anonymous or secret is None:
+        if not self._settings.allow_anonymous or self._settings.jwt_secret is None:
             raise Forbidden("anonymous users are not allowed here")
+        secret = await self._settings.jwt_secret.value()
         # The front door's word for who called; no header is looked at.
         host = request.client.host if request.client else ""
         rate = await self._store.count_sign_in(addresses.pseudonym(host, secret))

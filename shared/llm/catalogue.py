@@ -11,6 +11,7 @@ from shared.llm.base import Endpoint, Provider
 from shared.llm.ollama import Ollama
 from shared.llm.openai import OpenAI
 from shared.llm.scripted import SCRIPTED_URL
+from shared.secrets import Secret
 
 _OPENAI = OpenAI(max_tokens_field="max_completion_tokens")
 _COMPATIBLE = OpenAI(max_tokens_field="max_tokens")
@@ -27,23 +28,28 @@ _OPENAI_MODELS = ("gpt-", "chatgpt-", "chat-latest", "o1", "o3", "o4")
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One model at one provider. `name` is the setting's `provider/model`."""
+    """One model at one provider. `name` is the setting's `provider/model`.
+
+    The endpoint's key is `secret`'s, to be asked for at each request.
+    """
 
     name: str
     provider_name: str
     model: str
     provider: Provider
     endpoint: Endpoint
+    secret: Secret | None = None
 
 
 def find(name: str, settings: Settings) -> Target:
     """The target of a `provider/model`. Raises UpstreamRejected for a provider that is not configured."""
     provider_name, _, model = name.partition("/")
+    secret = None
     if provider_name == "scripted":
         endpoint = Endpoint(base_url=SCRIPTED_URL)
     elif provider_name in settings.providers:
         configured = settings.providers[provider_name]
-        endpoint = Endpoint(base_url=configured.base_url, api_key=configured.api_key)
+        endpoint, secret = Endpoint(base_url=configured.base_url), configured.api_key
     else:
         raise UpstreamRejected("the model's provider is not configured")
     return Target(
@@ -52,6 +58,7 @@ def find(name: str, settings: Settings) -> Target:
         model=model,
         provider=_dialect_of(provider_name, model, settings, endpoint),
         endpoint=endpoint,
+        secret=secret,
     )
 
 

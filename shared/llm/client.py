@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from shared import costs, errors
+from shared.ahead import Ahead
 from shared.config import Settings
-from shared.errors import UpstreamError
+from shared.errors import ChatError, Unavailable, UpstreamError
 from shared.events import Failed, Usage
 from shared.llm import catalogue
 from shared.llm.answer import CONTENT_OR_END, ModelAnswer
@@ -71,6 +72,7 @@ class ModelClient:
         self._scripted = scripted or ScriptedTransport()
         self._circuits = Circuits(now)
         self._http: httpx.AsyncClient | None = None
+        self._ahead: Ahead | None = None
 
     async def start(
         self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
@@ -79,10 +81,11 @@ class ModelClient:
 
         `deadline`, in the loop's time, is for all of them together; each gets an equal share of what
         is left when its turn comes. `chat.model` and what a model cannot take are set for each. What
-        attempts cost that came to nothing is added to `spent`. Raises the UpstreamError of the last.
+        attempts cost that came to nothing is added to `spent`. Raises the UpstreamError of the last, or
+        Unavailable if its key cannot be read.
         """
         spent = [] if spent is None else spent
-        error = UpstreamError("no model is configured")
+        error: ChatError = UpstreamError("no model is configured")
         names = self._circuits.choose(models)
         for position, name in enumerate(names):
             left = len(names) - position
@@ -93,7 +96,7 @@ class ModelClient:
             attempt = _Attempt(target, _fit(chat, target), now + (deadline - now) / left, last=left == 1)
             try:
                 answer = await self._ask(attempt, spent)
-            except UpstreamError as refusal:
+            except (UpstreamError, Unavailable) as refusal:
                 logger.warning("model gave no answer", model=name, code=refusal.code)
                 error = refusal
                 if refusal.retryable or isinstance(refusal, errors.UpstreamAuth):
@@ -103,9 +106,18 @@ class ModelClient:
                 return answer
         raise error
 
+    def open_ahead(self) -> Ahead:
+        """Begins a connection to the first model's provider, and the reading of its key, for the first
+        turn, which will wait for both."""
+        self._ahead = Ahead("model provider", self._open_first(), now=self._now)
+        return self._ahead
+
     async def aclose(self) -> None:
+        if self._ahead is not None:
+            await self._ahead.close()
         if self._http is not None:
             await self._http.aclose()
+            self._http = None
 
     async def _ask(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
         loop = asyncio.get_running_loop()
@@ -140,7 +152,25 @@ class ModelClient:
         raise _Refused(_error_of(failed), 0 if failed.retryable else _NEVER)
 
     async def _send(self, target: Target, chat: ChatRequest) -> ModelAnswer:
-        request = target.provider.request(chat, target.endpoint)
+        if target.secret is None:
+            return await self._post(target, chat, None)
+        key = await target.secret.value()
+        try:
+            return await self._post(target, chat, key)
+        except _Refused as refused:
+            if not isinstance(refused.error, errors.UpstreamAuth):
+                raise
+            other = await target.secret.instead_of(key)
+            if other is None:
+                raise
+        logger.warning("model provider refused a key, another is tried", provider=target.provider_name)
+        return await self._post(target, chat, other)
+
+    async def _post(self, target: Target, chat: ChatRequest, key: str | None) -> ModelAnswer:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead.wait()
+        request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
         http = self._connections()
         try:
             response = await http.send(
@@ -166,17 +196,34 @@ class ModelClient:
         refusal = target.provider.error(response.status_code, body)
         raise _Refused(refusal, _wait_before_retry(refusal, response, target))
 
+    async def _open_first(self) -> None:
+        target = catalogue.find(self._settings.model, self._settings)
+        if target.provider_name == "scripted":
+            return
+        key = asyncio.create_task(target.secret.value()) if target.secret else None
+        # Certificates are read without the interpreter's lock: the loop has other things to open.
+        transport = self._transport(await asyncio.to_thread(_tls, self._settings))
+        if self._http is None:
+            self._http = self._client(transport)
+            await transport.open_ahead(httpx.URL(target.endpoint.base_url))
+        if key is not None:
+            await key
+
     def _connections(self) -> httpx.AsyncClient:
         if self._http is None:
-            self._http = httpx.AsyncClient(
-                transport=StreamingTransport(
-                    _tls(self._settings), keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now
-                ),
-                timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-                trust_env=False,
-                mounts={SCRIPTED_URL: self._scripted},
-            )
+            self._http = self._client(self._transport(_tls(self._settings)))
         return self._http
+
+    def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
+        return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
+
+    def _client(self, transport: StreamingTransport) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=transport,
+            timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
+            trust_env=False,
+            mounts={SCRIPTED_URL: self._scripted},
+        )
 
 
 class _Attempt(Struct, frozen=True):

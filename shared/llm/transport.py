@@ -35,6 +35,13 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         self._now = now
         self._idle: defaultdict[_Origin, list[tuple[_Connection, float]]] = defaultdict(list)
 
+    async def open_ahead(self, url: httpx.URL) -> None:
+        """Opens a connection for the next request to the URL's origin. Raises httpx's ConnectError."""
+        origin = _origin_of(url)
+        connection = await self._open(origin)
+        connection.rest()
+        self._release(origin, connection)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises httpx's ConnectError, ReadError and RemoteProtocolError; all timeouts are the caller's."""
         body = await request.aread()
@@ -66,6 +73,11 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 connection.begin()
                 return connection
             connection.abort()
+        connection = await self._open(origin)
+        connection.begin()
+        return connection
+
+    async def _open(self, origin: _Origin) -> "_Connection":
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
         try:
@@ -78,7 +90,6 @@ class StreamingTransport(httpx.AsyncBaseTransport):
             )
         except OSError as error:  # no name, no route, refused, or TLS said no
             raise httpx.ConnectError("connection failed") from error
-        connection.begin()
         return connection
 
     def _release(self, origin: _Origin, connection: "_Connection") -> None:
@@ -117,6 +128,10 @@ class _Connection(asyncio.Protocol):
         # The parser calls it for every chunk, so there is nothing of ours in between.
         self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
+
+    def rest(self) -> None:
+        """As after a response, while nothing has been asked yet."""
+        self._complete = self._keep = True
 
     @property
     def usable(self) -> bool:

@@ -16,6 +16,7 @@ from shared.auth import Identity, TokenVerifier, sign, user_id_of
 from shared.config import ConfigError
 from shared.errors import Unauthorized
 from shared.jwks import JwksCache
+from shared.secrets import Given
 from tests.shared.identity_provider import (
     NOW,
     SECRET,
@@ -46,7 +47,8 @@ def verifier(
         return keys
 
     jwks = None if keys is None else JwksCache("https://id.example/jwks", fetch=fetch)
-    return TokenVerifier(secret=secret, jwks=jwks, issuer=issuer, audience=audience, now=Clock(now))
+    given = None if secret is None else Given(secret)
+    return TokenVerifier(secret=given, jwks=jwks, issuer=issuer, audience=audience, now=Clock(now))
 
 
 def verify(authorization: str | None, verify_with: TokenVerifier | None = None) -> Identity:
@@ -365,8 +367,9 @@ def test_an_hs256_token_is_verified_without_importing_the_http_client():
     script = (
         "import asyncio, sys, time, uuid\n"
         "from shared.auth import TokenVerifier, sign\n"
+        "from shared.secrets import Given\n"
         "token = sign(uuid.uuid4(), secret='x' * 32, now=time.time(), lifetime=60)\n"
-        "verifier = TokenVerifier(secret='x' * 32, jwks=None, issuer=None, audience=None)\n"
+        "verifier = TokenVerifier(secret=Given('x' * 32), jwks=None, issuer=None, audience=None)\n"
         "asyncio.run(verifier.verify('Bearer ' + token))\n"
         "print('httpx' in sys.modules)\n"
     )

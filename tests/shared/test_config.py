@@ -2,6 +2,7 @@ import pytest
 
 from shared import config
 from shared.config import ConfigError, ProviderSettings, RateLimit
+from shared.secrets import Given
 
 NEEDED = {"DATABASE_URL": "postgresql://chat_app@db/chat", "JWT_SECRET": "a secret"}
 
@@ -24,7 +25,7 @@ def test_a_key_alone_chooses_its_providers_model():
     settings = config.load(NEEDED | {"ANTHROPIC_API_KEY": "key"})
     assert settings.model == "anthropic/claude-sonnet-5-5"
     assert settings.providers == {
-        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key="key")
+        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key=Given("key"))
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from shared.db import Database
 from shared.errors import Unavailable
+from shared.logins import Login
 
 ALICE = uuid4()
 
@@ -23,7 +24,7 @@ class Clock:
 
 def run(scenario, url, **options):
     async def main():
-        database = Database(url, **options)
+        database = Database(Login.at(url), **options)
         try:
             return await scenario(database)
         finally:
