@@ -1,4 +1,4 @@
-"""The model client: connections, the start of an answer with its retries and fallbacks, and the read.
+"""The model client: the start of an answer, with its retries and fallbacks.
 
 It gives what arrives, as events, one list for each read. How long to wait between them, and what to
 do with them, is the turn's business.
@@ -6,10 +6,8 @@ do with them, is the turn's business.
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
 
 import httpx
 import msgspec
@@ -25,17 +23,12 @@ from shared.llm.answer import CONTENT_OR_END, ModelAnswer
 from shared.llm.base import ChatRequest
 from shared.llm.catalogue import Target
 from shared.llm.circuits import Circuits
-from shared.llm.scripted import SCRIPTED_URL, ScriptedTransport
-from shared.llm.transport import StreamingTransport
+from shared.llm.connections import Connections
 from shared.logs import logger
 
-# Idle for longer than this, a connection is given up: the process may have been frozen, and what lies
-# between forgets silent connections without telling.
-_TRUSTED_IDLE_SECONDS = 55.0
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
 _ERROR_BODY_BYTES = 65_536
-_HEADERS = {"user-agent": "serverless-chat", "accept": "*/*", "accept-encoding": "identity"}
 
 _SILENT = "the model provider did not answer in time"
 
@@ -67,12 +60,9 @@ class ModelClient:
         scripted: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
-        self._now = now
         self._sleep = sleep
-        self._scripted = scripted or ScriptedTransport()
         self._circuits = Circuits(now)
-        self._http: httpx.AsyncClient | None = None
-        self._ahead: Ahead | None = None
+        self._connections = Connections(settings, now=now, scripted=scripted)
 
     async def start(
         self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
@@ -107,17 +97,11 @@ class ModelClient:
         raise error
 
     def open_ahead(self) -> Ahead:
-        """Begins a connection to the first model's provider, and the reading of its key, for the first
-        turn, which will wait for both."""
-        self._ahead = Ahead("model provider", self._open_first(), now=self._now)
-        return self._ahead
+        """Begins what the first turn will need to ask the first model."""
+        return self._connections.open_ahead(catalogue.find(self._settings.model, self._settings))
 
     async def aclose(self) -> None:
-        if self._ahead is not None:
-            await self._ahead.close()
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        await self._connections.aclose()
 
     async def _ask(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
         loop = asyncio.get_running_loop()
@@ -167,63 +151,22 @@ class ModelClient:
         return await self._post(target, chat, other)
 
     async def _post(self, target: Target, chat: ChatRequest, key: str | None) -> ModelAnswer:
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            await ahead.wait()
         request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
-        http = self._connections()
         try:
-            response = await http.send(
-                httpx.Request(
-                    "POST",
-                    _url(request.url),
-                    headers={**_HEADERS, **request.headers},
-                    content=request.body,
-                ),
-                stream=True,
-            )
+            response = await self._connections.post(request)
             if response.status_code == 200:
                 return ModelAnswer(target, response, target.provider.decoder())
             try:
                 body = await _beginning(response)
             finally:
                 await response.aclose()
-        except OSError as error:  # httpx lets what breaks inside TLS through as it is
+        except OSError as error:
             raise _Refused(errors.UpstreamUnreachable("the model provider cannot be reached"), 0) from error
         except httpx.HTTPError as error:
             kind, sentence = next((k, s) for lower, k, s in _NO_ANSWER if isinstance(error, lower))
             raise _Refused(kind(sentence), 0) from error
         refusal = target.provider.error(response.status_code, body)
         raise _Refused(refusal, _wait_before_retry(refusal, response, target))
-
-    async def _open_first(self) -> None:
-        target = catalogue.find(self._settings.model, self._settings)
-        if target.provider_name == "scripted":
-            return
-        key = asyncio.create_task(target.secret.value()) if target.secret else None
-        # Certificates are read without the interpreter's lock: the loop has other things to open.
-        transport = self._transport(await asyncio.to_thread(_tls, self._settings))
-        if self._http is None:
-            self._http = self._client(transport)
-            await transport.open_ahead(httpx.URL(target.endpoint.base_url))
-        if key is not None:
-            await key
-
-    def _connections(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = self._client(self._transport(_tls(self._settings)))
-        return self._http
-
-    def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
-        return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
-
-    def _client(self, transport: StreamingTransport) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=transport,
-            timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-            trust_env=False,
-            mounts={SCRIPTED_URL: self._scripted},
-        )
 
 
 class _Attempt(Struct, frozen=True):
@@ -269,12 +212,6 @@ def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target:
     return float(retry_after)
 
 
-@lru_cache(maxsize=64)
-def _url(url: str) -> httpx.URL:
-    """Taking a URL apart takes longer than sending the request."""
-    return httpx.URL(url)
-
-
 async def _beginning(response: httpx.Response) -> bytes:
     body = b""
     async for data in response.aiter_raw():
@@ -287,13 +224,3 @@ async def _beginning(response: httpx.Response) -> bytes:
 def _error_of(failed: Failed) -> UpstreamError:
     kind = errors.by_code(failed.code)
     return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Loading the certificates takes longer than all the rest of a client, so only where one is met.
-    if any(provider.base_url.startswith("https:") for provider in settings.providers.values()):
-        import certifi  # noqa: PLC0415
-
-        context.load_verify_locations(settings.ca_file or certifi.where())
-    return context
