@@ -5,7 +5,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import httpx
 
@@ -41,7 +41,7 @@ class Connections:
     def open_ahead(self, target: Target) -> Ahead:
         """Begins a connection to a model's provider, and the reading of its key, for the first request,
         which will wait for both."""
-        self._ahead = Ahead("model provider", self._open(target), now=self._now)
+        self._ahead = Ahead("model provider", partial(self._open, target), now=self._now)
         return self._ahead
 
     async def post(self, request: HttpRequest) -> httpx.Response:
