@@ -3,8 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from shared.logs import logger
 
@@ -26,7 +25,7 @@ class Ahead:
     """
 
     def __init__(
-        self, what: str, opening: Coroutine[Any, Any, None], *, now: Callable[[], float] = time.time
+        self, what: str, opening: Callable[[], Awaitable[None]], *, now: Callable[[], float] = time.time
     ) -> None:
         self._what = what
         self._now = now
@@ -44,8 +43,8 @@ class Ahead:
         self.task.cancel()
         await asyncio.wait({self.task})
 
-    async def _run(self, opening: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, opening: Callable[[], Awaitable[None]]) -> None:
         try:
-            await opening
+            await opening()
         except Exception:
             logger.warning("what was opened ahead did not open", what=self._what, exc_info=True)

@@ -68,7 +68,7 @@ class TokenVerifier:
 
     def open_ahead(self) -> Ahead:
         """Begins to read the secret and to fetch the key set, which the first token will wait for."""
-        return Ahead("keys of tokens", self._open(), now=self._now)
+        return Ahead("keys of tokens", self._open, now=self._now)
 
     async def verify(self, authorization: str | None) -> Identity:
         """The caller named by an `Authorization` header, which may be anything that a client can send.

@@ -59,7 +59,7 @@ class Database:
 
     def open_ahead(self) -> Ahead:
         """Begins a connection for the first call, which will wait for it."""
-        self._ahead = Ahead("database", self._open_one(), now=self._now)
+        self._ahead = Ahead("database", self._open_one, now=self._now)
         return self._ahead
 
     async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:

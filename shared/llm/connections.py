@@ -5,7 +5,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import httpx
 
@@ -41,7 +41,7 @@ class Connections:
     def open_ahead(self, target: Target) -> Ahead:
         """Begins a connection to a model's provider, and the reading of its key, for the first request,
         which will wait for both."""
-        self._ahead = Ahead("model provider", self._open(target), now=self._now)
+        self._ahead = Ahead("model provider", partial(self._open, target), now=self._now)
         return self._ahead
 
     async def post(self, request: HttpRequest) -> httpx.Response:
@@ -66,14 +66,15 @@ class Connections:
     async def _open(self, target: Target) -> None:
         if target.provider_name == "scripted":
             return
-        key = asyncio.create_task(target.secret.value()) if target.secret else None
+        key = target.secret.value() if target.secret else asyncio.sleep(0)
+        await asyncio.gather(key, self._connect(target))
+
+    async def _connect(self, target: Target) -> None:
         # Certificates are read without the interpreter's lock: the loop has other things to open.
         transport = self._transport(await asyncio.to_thread(_tls, self._settings))
         if self._http is None:
             self._http = self._client(transport)
             await transport.open_ahead(_url(target.endpoint.base_url))
-        if key is not None:
-            await key
 
     def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
         return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
