@@ -53,6 +53,6 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     """What of a laptop's environment a function is given; all the rest it would not find on Lambda."""
     prefixes = (
         "ALLOW_", "ANTHROPIC_", "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL",
-        "NVIDIA_", "OLLAMA_", "OPENAI_", "RATE_", "STREAM_", "SYSTEM_",
+        "NVIDIA_", "OLLAMA_", "OPENAI_", "POWERTOOLS_", "RATE_", "STREAM_", "SYSTEM_", "TRACING",
     )  # fmt: skip
     return {name: value for name, value in environ.items() if name.startswith(prefixes)}

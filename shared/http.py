@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared import metrics
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
 from shared.cors import Cors, CorsMiddleware
 from shared.errors import (
@@ -89,9 +90,11 @@ def error_response(error: ChatError) -> Response:
 
 
 def log_refusal(error: ChatError) -> None:
-    """What is the client's fault is the client's to know; what is ours or a provider's is logged."""
-    if error.status >= 500:
-        logger.warning("request refused", code=error.code)
+    """What is the client's fault is the client's to know; what is ours or a provider's is logged, and
+    who asks too often is counted."""
+    counted = metrics.fault(error.code)
+    if counted or error.status >= 500:
+        logger.warning("request refused", **metrics.measured(code=error.code, **counted))
 
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -190,5 +193,5 @@ def _as_chat_error(error: Exception) -> ChatError:
         return NotFound("no such route")
     if isinstance(error, HTTPException) and error.status_code == 405:
         return MethodNotAllowed("this route has no such method", headers=error.headers)
-    logger.exception("request failed")
+    logger.exception("request failed", **metrics.measured(faults=1))
     return ChatError("something went wrong here")
