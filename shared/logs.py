@@ -36,6 +36,11 @@ class _FramesOnly(LambdaPowertoolsFormatter):
 
 
 def _json(line: Mapping[str, Any]) -> str:
+    """`fields` are laid out beside the logger's own keys. One key with many fields costs the logger a
+    third of what many keys do, which counts for the line that every turn has."""
+    if "fields" in line:
+        line = {**line, **line["fields"]}
+        del line["fields"]
     return msgspec.json.encode(line, enc_hook=str).decode()
 
 

@@ -50,9 +50,9 @@ METRICS: Mapping[str, Metric] = {
 def measured(*, together: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
     """The fields of a line, for the logger, with what makes metrics of those that are. `together` are
     fields by which this line's values are not to be told apart."""
-    if not NAMESPACE:
-        return fields
     names = tuple(name for name in fields if name in METRICS and fields[name] is not None)
+    if not (NAMESPACE and names):
+        return fields
     return fields | {
         "_aws": {
             "Timestamp": int(time.time() * 1000),

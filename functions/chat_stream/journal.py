@@ -79,18 +79,18 @@ class Journal:
         self._ended = True
         now = asyncio.get_running_loop().time()
         database = [self._waits[what] for what in ("begin", "finish") if what in self._waits]
-        line = {
-            **self._known,
+        line = self._known | {
             "status": status,
-            **fields,
-            **metrics.fault(fields.get("code", "")),
-            "cancels": 1 if status == "cancelled" else None,
+            "turns": 1,
             "duration_ms": _ms(now - self._arrived_at),
             "database_ms": _ms(sum(end - began for began, end in database)) if database else None,
-            "turns": 1,
+            "cancels": 1 if status == "cancelled" else None,
+            **fields,
+            **metrics.fault(fields.get("code", "")),
         }
+        line = {name: value for name, value in line.items() if value is not None}
         listed = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
-        logger.info("turn", **metrics.measured(together=() if listed else ("model",), **line))
+        logger.info("turn", fields=metrics.measured(together=() if listed else ("model",), **line))
         if self._trace is not None:
             self._trace.send(line, self._arrived_at, self._waits)
 
