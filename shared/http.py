@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from shared import metrics
@@ -110,10 +110,14 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
     if media_type != "application/json":
         raise UnsupportedMediaType("the body must be application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body must be at most {limit} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body must be at most {limit} bytes")
+    except ClientDisconnect:
+        # Nobody hears this; it keeps who left from looking like a fault of ours.
+        raise InvalidRequest("the body broke off") from None
     return bytes(body)
 
 
