@@ -22,7 +22,7 @@ KEY = "the-providers-key"
 
 
 class Log:
-    """What the functions print, as lines of JSON."""
+    """What the functions print, as lines of JSON; the emulator has words of its own between them."""
 
     def __init__(self):
         self.text = ""
@@ -31,8 +31,12 @@ class Log:
         self.text += line + "\n"
 
     @property
+    def printed(self):
+        return [line for line in self.text.splitlines() if line.startswith("{")]
+
+    @property
     def lines(self):
-        return [json.loads(line) for line in self.text.splitlines()]
+        return [json.loads(line) for line in self.printed]
 
     def turns(self, **fields):
         """The turns' lines of which these fields are so."""
@@ -45,7 +49,7 @@ class Log:
     def recorded(self, name):
         """What CloudWatch records of a metric, as values by their dimensions."""
         found: dict[tuple[tuple[str, str], ...], list[float]] = {}
-        for text in self.text.splitlines():
+        for text in self.printed:
             for metric in embedded_metrics.recorded(text):
                 if metric.name == name:
                     found.setdefault(metric.dimensions, []).append(metric.value)
