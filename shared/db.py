@@ -19,6 +19,7 @@ from shared.ahead import Ahead
 from shared.errors import Unavailable
 from shared.logins import Login
 from shared.logs import logger
+from shared.metrics import measured
 
 Row: TypeAlias = dict[str, Any]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
@@ -104,7 +105,7 @@ class Database:
             raise
         if not done:
             await _abandon(task)
-            logger.error("database did not answer in time", seconds=within)
+            logger.error("database did not answer in time", **measured(seconds=within, database_errors=1))
             raise Unavailable("the database did not answer in time")
         return task.result()
 
@@ -119,7 +120,7 @@ class Database:
                         await self._release(connection)
                 except _CONTENTION:
                     if attempt == _ATTEMPTS:
-                        logger.exception("database transaction kept colliding")
+                        logger.exception("database transaction kept colliding", **measured(database_errors=1))
                         raise Unavailable("the database is too busy") from None
                 except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
                     # A query that was refused has an SQLSTATE of its own and will be refused again;
@@ -127,7 +128,10 @@ class Database:
                     # that takes no writes (25006) was ours before a failover.
                     lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "25"}
                     self._forget_idle()
-                    logger.warning("database connection lost", attempt=attempt, sqlstate=error.sqlstate)
+                    logger.warning(
+                        "database connection lost",
+                        **measured(attempt=attempt, sqlstate=error.sqlstate, database_errors=1),
+                    )
                     if attempt == _ATTEMPTS or not lost:
                         raise Unavailable("the database cannot be reached") from error
                     await asyncio.sleep(0.05 * attempt)

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from shared import metrics
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
 from shared.cors import Cors, CorsMiddleware
 from shared.errors import (
@@ -89,9 +90,11 @@ def error_response(error: ChatError) -> Response:
 
 
 def log_refusal(error: ChatError) -> None:
-    """What is the client's fault is the client's to know; what is ours or a provider's is logged."""
-    if error.status >= 500:
-        logger.warning("request refused", code=error.code)
+    """What is the client's fault is the client's to know; what is ours or a provider's is logged, and
+    who asks too often is counted."""
+    counted = metrics.fault(error.code)
+    if counted or error.status >= 500:
+        logger.warning("request refused", **metrics.measured(code=error.code, **counted))
 
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -107,10 +110,14 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
     if media_type != "application/json":
         raise UnsupportedMediaType("the body must be application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body must be at most {limit} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body must be at most {limit} bytes")
+    except ClientDisconnect:
+        # Nobody hears this; it keeps who left from looking like a fault of ours.
+        raise InvalidRequest("the body broke off") from None
     return bytes(body)
 
 
@@ -190,5 +197,5 @@ def _as_chat_error(error: Exception) -> ChatError:
         return NotFound("no such route")
     if isinstance(error, HTTPException) and error.status_code == 405:
         return MethodNotAllowed("this route has no such method", headers=error.headers)
-    logger.exception("request failed")
+    logger.exception("request failed", **metrics.measured(faults=1))
     return ChatError("something went wrong here")

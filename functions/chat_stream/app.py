@@ -4,6 +4,7 @@ environment. Starting it begins what its first request will need."""
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
@@ -20,11 +21,15 @@ from shared.db import Database
 from shared.jwks import JwksCache
 from shared.llm.client import ModelClient
 
+if TYPE_CHECKING:
+    from shared.tracing import Tracer
+
 
 def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.database, max_connections=settings.database_connections)
     models = ModelClient(settings)
     running = Running()
+    tracer = _tracer(settings)
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
@@ -38,6 +43,7 @@ def create_app(settings: Settings) -> ASGIApp:
         forgiving=ForgivingStore(database, settings),
         models=models,
         running=running,
+        tracer=tracer,
     )
 
     @asynccontextmanager
@@ -47,9 +53,19 @@ def create_app(settings: Settings) -> ASGIApp:
         await running.finish()
         await models.aclose()
         await database.close()
+        if tracer is not None:
+            tracer.close()
 
     router = Router(chat.routes(), lifespan=lifespan)
     return http.edge(router, Cors(settings.cors_allow_origins))
+
+
+def _tracer(settings: Settings) -> "Tracer | None":
+    if settings.xray_daemon is None:
+        return None
+    from shared.tracing import Tracer  # noqa: PLC0415 (nothing of it where tracing is off)
+
+    return Tracer(settings.xray_daemon)
 
 
 def __getattr__(name: str) -> ASGIApp:

@@ -11,13 +11,12 @@ from functions.chat_stream.choice import ModelChoice
 from functions.chat_stream.dialects.base import Ask, Dialect
 from functions.chat_stream.records import Begun, Question
 from functions.chat_stream.turn import Clocks
-from shared import addresses, costs
+from shared import addresses, costs, logs
 from shared.asgi import Scope
 from shared.auth import TokenVerifier
 from shared.config import Settings
 from shared.errors import InvalidRequest
 from shared.llm.base import ChatRequest
-from shared.logs import logger
 
 _DEFAULT_TEMPERATURE = 0.7
 _DEFAULT_MAX_TOKENS = 4096
@@ -40,7 +39,7 @@ class Asking:
             user_id = uuid5(_ADDRESSES, pseudonym)
         else:
             user_id = (await self._verifier.verify(authorization)).user_id
-        logger.thread_safe_append_keys(user_id=str(user_id))
+        logs.mark_user(user_id)
         return user_id
 
     def question(

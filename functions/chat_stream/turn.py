@@ -9,6 +9,7 @@ import asyncio
 
 from msgspec import Struct, structs
 
+from functions.chat_stream.journal import Journal
 from functions.chat_stream.outbox import Outbox
 from functions.chat_stream.records import Begun, Settlement, Status
 from functions.chat_stream.store import TurnStore
@@ -50,6 +51,7 @@ class Turn:
         spent: list[UsageRow],
         clocks: Clocks,
         store: TurnStore,
+        journal: Journal,
     ) -> None:
         self.outbox = Outbox()
         self._answer = answer
@@ -58,6 +60,7 @@ class Turn:
         self._spent = spent
         self._clocks = clocks
         self._store = store
+        self._journal = journal
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._characters = 0
@@ -88,6 +91,7 @@ class Turn:
             self.outbox.put(await self._settle())
         except Exception:
             logger.exception("turn could not be settled")
+            self._journal.lost()
             self.outbox.put([Failed("internal", "the turn failed", retryable=True)])
         self.outbox.close()
         left = (closing, self._saving) if self._saving else (closing,)
@@ -227,14 +231,16 @@ class Turn:
             usage=[*self._spent, row],
         )
         try:
-            if await self._store.finish(settlement, self._clocks.deadline) != status:
+            with self._journal.waiting("finish"):
+                stands = await self._store.finish(settlement, self._clocks.deadline)
+            if stands != status:
                 end = _SETTLED_BY_ANOTHER
         except ChatError as error:
             end = Failed(error.code, error.message, retryable=True)
         except Exception:
             logger.exception("answer could not be saved")
             end = Failed("internal", "the answer could not be saved", retryable=True)
-        logger.info("turn", end=end.code if isinstance(end, Failed) else end.reason, **row.for_log())
+        self._journal.settled(end, row, self._spent)
         return [usage, end]
 
     def _usage_of(self, text: str) -> Usage:

@@ -25,6 +25,7 @@ from shared.llm.catalogue import Target
 from shared.llm.circuits import Circuits
 from shared.llm.connections import Connections
 from shared.logs import logger
+from shared.metrics import measured
 
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
@@ -87,7 +88,15 @@ class ModelClient:
             try:
                 answer = await self._ask(attempt, spent)
             except (UpstreamError, Unavailable) as refusal:
-                logger.warning("model gave no answer", model=name, code=refusal.code)
+                logger.warning(
+                    "model gave no answer",
+                    **measured(
+                        provider=target.provider_name,
+                        model=target.model,
+                        code=refusal.code,
+                        upstream_errors=1 if isinstance(refusal, UpstreamError) else None,
+                    ),
+                )
                 error = refusal
                 if refusal.retryable or isinstance(refusal, errors.UpstreamAuth):
                     self._circuits.failed(name)

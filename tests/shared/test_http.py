@@ -1,8 +1,10 @@
+import asyncio
 from typing import Annotated, Literal
 from uuid import UUID
 
 import pytest
 from msgspec import Meta, Struct
+from starlette.requests import Request
 
 from shared import http
 from shared.errors import InvalidRequest
@@ -70,3 +72,14 @@ def test_nothing_of_the_body_is_in_what_is_said():
     message, field = problem(b'{"name": "a", "<script>\\n": 1, "<script>\\n": 2}')
     assert "<" not in message
     assert "<" not in (field or "")
+
+
+def test_a_client_that_leaves_in_its_body_is_no_fault_of_ours():
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    with pytest.raises(InvalidRequest, match="broke off"):
+        asyncio.run(http.read_body(Request(scope, receive)))
