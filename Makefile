@@ -41,8 +41,14 @@ check: setup ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## measure the encoders
-	@$(BIN)/python -m bench.encoders
+bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: roughly, and only print)
+	@$(if $(QUICK),,$(MAKE) --silent .venv-litellm/ready || echo 'LiteLLM could not be installed: measured without it')
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+.venv-litellm/ready: requirements/litellm.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
+	@touch $@
 
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi
