@@ -66,7 +66,7 @@ tests/web/node_modules/.ready: tests/web/package-lock.json
 	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
-	@for group in chat-stream conversations dev; do \
+	@for group in chat-stream conversations dev litellm; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done

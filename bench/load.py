@@ -4,10 +4,8 @@ It knows HTTP only as far as to see the beginning and the end of an answer and t
 waits on plain sockets, so that it takes little of the machine that it measures on.
 """
 
-import re
 import resource
 import select
-import socket
 import subprocess
 import sys
 import time
@@ -16,14 +14,8 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from bench.provider import STAMP, WORD
-
-_WORD = WORD.encode()
-_STAMP = re.compile(rb"~(\d{16})")
-_STAMP_BYTES = len(STAMP % 0)
-_LAST_CHUNK = b"\r\n0\r\n\r\n"
-_READ_BYTES = 256 * 1024
-_PATIENCE = 60.0  # seconds without a byte
+from bench.answers import PATIENCE, READ_BYTES, NotAnswered, Stamps, Words, ask, connect
+from dev.local import ROOT
 
 
 class Target(Struct, frozen=True):
@@ -76,10 +68,6 @@ Job: TypeAlias = InTurn | AtOnce
 Outcome: TypeAlias = FirstTokens | Delivered
 
 
-class NotAnswered(Exception):
-    """A turn that is measured must be a good one."""
-
-
 def in_turn(job: InTurn) -> FirstTokens:
     """Runs such a job in a process of its own."""
     return msgspec.json.decode(_run(job), type=FirstTokens)
@@ -92,32 +80,10 @@ def at_once(job: AtOnce) -> Delivered:
 
 def _run(job: Job) -> bytes:
     command = [sys.executable, "-m", "bench.load"]
-    done = subprocess.run(command, input=msgspec.json.encode(job), capture_output=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, input=msgspec.json.encode(job), capture_output=True, check=False)
     if done.returncode:
         raise NotAnswered(done.stderr.decode().strip().rpartition("\n")[2])
     return done.stdout
-
-
-def ask(connection: socket.socket, request: bytes) -> tuple[float, float, bytes]:
-    """Seconds to the first word and to the end, and the whole response."""
-    began = time.perf_counter()
-    first = 0.0
-    response = b""
-    connection.sendall(request)
-    while not response.endswith(_LAST_CHUNK):
-        data = connection.recv(_READ_BYTES)
-        response += data
-        if not first and _WORD in response:
-            first = time.perf_counter() - began
-        if not data or not response.startswith(b"HTTP/1.1 200"[: len(response)]):
-            raise NotAnswered(f"refused: {response[-400:]!r}")
-    return first, time.perf_counter() - began, response
-
-
-def connect(port: int) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
 
 
 def _measure_in_turn(job: InTurn) -> FirstTokens:
@@ -134,18 +100,17 @@ def _measure_in_turn(job: InTurn) -> FirstTokens:
 
 
 class _Stream:
-    def __init__(self, port: int, request: bytes, turns: int) -> None:
+    def __init__(self, port: int, request: bytes, turns: int, counter: Words | Stamps) -> None:
+        self.counter = counter
         self.port = port
         self.connection = connect(port)
         self.request = request
         self.turns = turns
         self.answered = False
         self.speaking = False
-        self.tail = b""
 
     def ask(self) -> None:
         self.answered = self.speaking = False
-        self.tail = b""
         self.connection.sendall(self.request)
 
 
@@ -154,8 +119,11 @@ class _Crowd:
 
     def __init__(self, job: AtOnce) -> None:
         self._job = job
-        self._count = self._count_stamps if job.stamped else self._count_words
-        self._streams = [_Stream(job.target.port, request, job.turns) for request in job.target.requests]
+        self._delays: list[float] = []
+        self._streams = [
+            _Stream(job.target.port, request, job.turns, Stamps(self._delays) if job.stamped else Words())
+            for request in job.target.requests
+        ]
         self._by_descriptor: dict[int, _Stream] = {}
         self._poll = select.epoll()
         for stream in self._streams:
@@ -165,7 +133,6 @@ class _Crowd:
         self._running = len(self._streams)
         self._tokens = 0
         self._failed = 0
-        self._delays: list[float] = []
         # From when all streams spoke until the first of them had said all: the time, and tokens by then.
         self._steady_from: tuple[float, int] | None = None
         self._steady_to: tuple[float, int] | None = None
@@ -175,7 +142,7 @@ class _Crowd:
         while self._running:
             patience = self._start_those_due(time.perf_counter() - began)
             ready = self._poll.poll(patience)
-            if not ready and patience == _PATIENCE:
+            if not ready and patience == PATIENCE:
                 raise NotAnswered(f"{self._running} streams went silent")
             for descriptor, _ in ready:
                 self._read(self._by_descriptor[descriptor])
@@ -201,25 +168,25 @@ class _Crowd:
                 return due - elapsed
             self._streams[self._started].ask()
             self._started += 1
-        return _PATIENCE
+        return PATIENCE
 
     def _read(self, stream: _Stream) -> None:
         try:
-            data = stream.connection.recv(_READ_BYTES)
+            data = stream.connection.recv(READ_BYTES)
         except OSError:
             data = b""
         if not data or not (stream.answered or data.startswith(b"HTTP/1.1 200")):
             self._fail(stream, data)
             return
         stream.answered = True
-        tokens = self._count(stream, data)
+        tokens = stream.counter.take(data)
         self._tokens += tokens
         if tokens and not stream.speaking:
             stream.speaking = True
             self._speaking += stream.turns == self._job.turns
             if self._speaking == len(self._streams) and not (self._steady_from or self._steady_to):
                 self._steady_from = time.perf_counter(), self._tokens
-        if stream.tail.endswith(_LAST_CHUNK):
+        if stream.counter.ended:
             self._end(stream)
 
     def _listen_to(self, stream: _Stream) -> None:
@@ -245,23 +212,6 @@ class _Crowd:
         self._running -= 1
         if self._steady_from and not self._steady_to:
             self._steady_to = time.perf_counter(), self._tokens
-
-    def _count_words(self, stream: _Stream, data: bytes) -> int:
-        # The end of the last read, too short for a whole word, may hold the beginning of one.
-        tokens = (stream.tail[1 - len(_WORD) :] + data).count(_WORD)
-        stream.tail = (stream.tail + data)[-len(_LAST_CHUNK) :]
-        return tokens
-
-    def _count_stamps(self, stream: _Stream, data: bytes) -> int:
-        now = time.monotonic_ns() // 1000
-        data = stream.tail + data
-        tokens = end = 0
-        for stamp in _STAMP.finditer(data):
-            tokens += 1
-            end = stamp.end()
-            self._delays.append((now - int(stamp[1])) / 1_000_000)
-        stream.tail = data[max(end, len(data) - _STAMP_BYTES + 1) :]
-        return tokens
 
 
 def main() -> None:

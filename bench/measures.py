@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from bench import load, subjects
+from bench import answers, load, subjects
 from bench.load import AtOnce, Delivered, InTurn, Target
 from bench.processes import Served, Usage, cpu_seconds, usage
 from bench.results import FullSpeed, Paced, Spread
@@ -98,8 +98,8 @@ def cold_starts(emulator: Served, users: Users, times: int) -> tuple[float, floa
     target = users.stored(AS_FAST_AS_CAN_BE, 1)
     for _ in range(times):
         _kill(subjects.function_pid(emulator))
-        with load.connect(target.port) as connection:
-            first, _, _ = load.ask(connection, target.requests[0])
+        with answers.connect(target.port) as connection:
+            first, _, _ = answers.ask(connection, target.requests[0])
         seconds.append(first)
         pid = subjects.function_pid(emulator)
         assert pid is not None

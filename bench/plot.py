@@ -13,7 +13,8 @@ from dev.local import ROOT
 
 PATH = ROOT / "docs/images/bench.svg"
 
-_NAMES, _PANEL, _GAP = 300, 200, 36
+# A scale ends before its panel does: there is a label behind the last dot.
+_NAMES, _PANEL, _SCALE = 290, 270, 185
 _ROW, _TOP, _BOTTOM = 30, 58, 34
 _STYLE = """
     text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -51,7 +52,7 @@ def _on_its_way(row: Row) -> tuple[float, ...] | None:
 PANELS = (
     Panel("Added time to first token", "ms, p50 to p99", _first_token),
     Panel("CPU per million tokens", "seconds, 32 streams at full speed", _cpu),
-    Panel("A token's way, 200 paced streams", "ms, p50 to p99", _on_its_way),
+    Panel("A token's way through", "ms, p50 to p99, 200 paced streams", _on_its_way),
 )
 
 
@@ -62,7 +63,7 @@ def save(results: Results) -> None:
 
 def svg(results: Results) -> str:
     rows = {name: row for name, row in results.rows.items() if name != DIRECT}
-    width = _NAMES + len(PANELS) * (_PANEL + _GAP)
+    width = _NAMES + len(PANELS) * _PANEL
     height = _TOP + len(rows) * _ROW + _BOTTOM
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
@@ -74,7 +75,7 @@ def svg(results: Results) -> str:
             f'<text x="{_NAMES - 20}" y="{_middle(number) + 4}" text-anchor="end">{escape(name)}</text>'
         )
     for number, panel in enumerate(PANELS):
-        parts += _panel(panel, rows, _NAMES + number * (_PANEL + _GAP))
+        parts += _panel(panel, rows, _NAMES + number * _PANEL)
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -85,19 +86,22 @@ def _panel(panel: Panel, rows: dict[str, Row], left: float) -> Iterator[str]:
     bottom = _TOP + len(rows) * _ROW
 
     def across(value: float) -> float:
-        return left + (math.log10(max(value, 0.01)) - low) / max(1, high - low) * _PANEL
+        return left + (math.log10(max(value, 0.01)) - low) / max(1, high - low) * _SCALE
 
     yield f'<text class="title" x="{left}" y="18">{escape(panel.title)}</text>'
     yield f'<text class="small" x="{left}" y="36">{escape(panel.unit)}</text>'
     for power in range(low, high + 1):
         x = across(10.0**power)
         yield f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 8}" y2="{bottom}"/>'
-        yield (
-            f'<text class="small" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{10.0**power:,g}</text>'
-        )
+        if (power - low) % (1 if high - low < 5 else 2) == 0:
+            label = f"{10.0**power:,g}"
+            yield f'<text class="small" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
     for number, name in enumerate(rows):
         if name in found:
-            yield from _dots(name, [across(value) for value in found[name]], _middle(number))
+            at = [across(value) for value in found[name]]
+            yield from _dots(name, at, _middle(number))
+            label = " / ".join(f"{value:,.{1 if value < 100 else 0}f}" for value in found[name])
+            yield f'<text class="small" x="{at[-1] + 9:.1f}" y="{_middle(number) + 4}">{label}</text>'
 
 
 def _dots(name: str, at: list[float], y: float) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """The results as Markdown, and their place in `docs/performance.md`."""
 
+from pathlib import Path
+
 from bench.results import FullSpeed, Paced, Results, Row, Spread
 from bench.run import DIRECT, RELAY, STORED
 from dev.local import ROOT
 
 PAGE = ROOT / "docs/performance.md"
-_BEGIN, _END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 _NONE = ""
 
 
@@ -22,12 +24,12 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def update(results: Results) -> None:
+def update(results: Results, page: Path = PAGE) -> None:
     """Replaces what the last run wrote."""
-    text = PAGE.read_text("utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    PAGE.write_text(f"{before}{_BEGIN}\n{markdown(results)}\n{_END}{after}", "utf-8")
+    text = page.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", "utf-8")
 
 
 def _heading(results: Results) -> str:
@@ -71,7 +73,8 @@ def _full_speed(found: FullSpeed | None, base: FullSpeed | None) -> str:
     if found is None:
         return _NONE
     times = "" if base is None else f" ({found.cpu_seconds / base.cpu_seconds:.1f} x)"
-    return f"{found.cpu_seconds:,.1f}{times}{_failed(found.failed)}"
+    digits = 1 if found.cpu_seconds < 100 else 0
+    return f"{found.cpu_seconds:,.{digits}f}{times}{_failed(found.failed)}"
 
 
 def _paced(found: Paced | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench import encoders, load, measures, statements, subjects
+from bench import answers, encoders, measures, statements, subjects
 from bench.measures import AS_FAST_AS_CAN_BE, Subject
 from bench.processes import Served, usage
 from bench.results import Results, Row
@@ -23,10 +23,10 @@ from dev.postgres import LocalPostgres
 from functions.chat_stream.dialects import DIALECTS
 
 DIRECT = "the provider, called directly"
-RELAY = "a bare relay: httpx, bytes in, bytes out"
+RELAY = "a bare relay of httpx's bytes"
 LITELLM = "LiteLLM's proxy"
 STATELESS, STORED = "this project, stateless", "this project, stored"
-ON_LAMBDA = ", on Lambda's emulator"
+ON_LAMBDA = ", Lambda emulator"
 _USERS = 200
 # A turn in which before and after the first token are well apart, and too short for a checkpoint.
 _SLOW_TURN = "words-20-5000"
@@ -162,8 +162,8 @@ def _relay_start(environ: Mapping[str, str]) -> float:
 
 def _first_token(served: Served) -> float:
     """Seconds to the first that the server ever brings."""
-    with load.connect(served.port) as connection:
-        first, _, _ = load.ask(connection, completions(served, AS_FAST_AS_CAN_BE, 1).requests[0])
+    with answers.connect(served.port) as connection:
+        first, _, _ = answers.ask(connection, completions(served, AS_FAST_AS_CAN_BE, 1).requests[0])
     return first
 
 

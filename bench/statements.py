@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from bench import load
+from bench import answers
 from bench.load import Target
 from dev import postgres
 from dev.postgres import LocalPostgres
@@ -31,12 +31,12 @@ class CountingProxy:
     """Forwards to the server's Unix socket. `seen` are the messages that are a statement or wait for a
     reply, with the time they came at."""
 
-    def __init__(self, server: LocalPostgres) -> None:
+    def __init__(self, server: LocalPostgres, database: str = postgres.DATABASE) -> None:
         self.seen: list[tuple[float, int]] = []
         self._path = f"{server.socket_folder}/.s.PGSQL.5432"
         self._listener = socket.create_server(("127.0.0.1", 0))
         user = urlsplit(server.url(postgres.APP)).username
-        self.url = f"postgresql://{user}@127.0.0.1:{self._listener.getsockname()[1]}/{postgres.DATABASE}"
+        self.url = f"postgresql://{user}@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
 
     def __enter__(self) -> "CountingProxy":
         threading.Thread(target=self._accept, daemon=True).start()
@@ -80,12 +80,12 @@ class CountingProxy:
 def counts(proxy: CountingProxy, target: Target, turns: int) -> Counts:
     """The answers must pause between their words: so it is known on which side of the first something was."""
     sides: list[tuple[list[int], list[int]]] = []
-    with load.connect(target.port) as connection:
-        load.ask(connection, target.requests[0])  # opens what a first turn opens
+    with answers.connect(target.port) as connection:
+        answers.ask(connection, target.requests[0])  # opens what a first turn opens
         for _ in range(turns):
             proxy.seen.clear()
             began = time.perf_counter()
-            first, _, _ = load.ask(connection, target.requests[0])
+            first, _, _ = answers.ask(connection, target.requests[0])
             seen, split = list(proxy.seen), began + first
             sides.append(
                 ([kind for at, kind in seen if at < split], [kind for at, kind in seen if at > split])

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct
 
-from bench import load
+from bench import answers
 from bench import provider as bench_provider
 from bench.load import Target
 from bench.processes import Served, children, serving
@@ -120,8 +120,8 @@ class Users(Struct, frozen=True):
         users = cls(served.port, [_token(uuid4()) for _ in range(count)], [])
         body = {"message": bench_provider.question("words-20-0")}
         for token in users.tokens:
-            with load.connect(served.port) as connection:
-                _, _, response = load.ask(connection, _request("/chat-stream", body, token))
+            with answers.connect(served.port) as connection:
+                _, _, response = answers.ask(connection, _request("/chat-stream", body, token))
             head = response.partition(b"\r\n\r\n")[0].lower()
             found = head.partition(b"x-conversation-id:")[2].partition(b"\r\n")[0].strip()
             users.conversations.append(found.decode())
