@@ -42,10 +42,13 @@ check: setup ## format, lint and types
 	$(BIN)/mypy
 
 bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: roughly, and only print)
+	@$(MAKE) --silent .venv-function/ready || echo 'The function has the packages of .venv: its own could not be installed'
 	@$(if $(QUICK),,$(MAKE) --silent .venv-litellm/ready || echo 'LiteLLM could not be installed: measured without it')
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
+.venv-function/ready: requirements/chat_stream.txt
 .venv-litellm/ready: requirements/litellm.txt
+.venv-function/ready .venv-litellm/ready:
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
 	@touch $@

@@ -83,6 +83,7 @@ def _run(job: Job) -> bytes:
     done = subprocess.run(command, cwd=ROOT, input=msgspec.json.encode(job), capture_output=True, check=False)
     if done.returncode:
         raise NotAnswered(done.stderr.decode().strip().rpartition("\n")[2])
+    sys.stderr.write(done.stderr.decode())  # turns that failed, and how
     return done.stdout
 
 
@@ -198,6 +199,9 @@ class _Crowd:
         if not self._tokens:
             raise NotAnswered(f"refused: {data[-400:]!r}")
         self._failed += 1
+        how = b" ".join(data.splitlines()[:1] + data.splitlines()[-1:]).decode(errors="replace")
+        how = how[:200] or ("broken off" if stream.answered else "hung up on")
+        print(f"a turn of {stream.request.split(maxsplit=2)[1].decode()} failed: {how}", file=sys.stderr)
         self._poll.unregister(stream.connection)
         stream.connection.close()
         stream.connection = connect(stream.port)

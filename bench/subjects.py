@@ -71,8 +71,8 @@ def uvicorn(environ: Mapping[str, str]) -> Iterator[Served]:
 
 @contextmanager
 def emulator(environ: Mapping[str, str]) -> Iterator[Served]:
-    """As `make lambda` serves. The function's own process starts with its first request."""
-    with serving(["-m", "dev.lambda_server"], environ) as served:
+    """The emulator of `make lambda`. The function's own process starts with its first request."""
+    with serving(["-m", "bench.lambda_server"], environ) as served:
         yield served
 
 
