@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import TypeAlias
 
 import msgspec
@@ -53,11 +54,11 @@ class FirstTokens(Struct, frozen=True, tag=True):
 
 
 class Delivered(Struct, frozen=True, tag=True):
-    """Tokens in all; turns that were refused or broken off; tokens a second, while all streams ran; seconds
+    """Tokens in all; how many turns failed, by how they did; tokens a second, while all streams ran; seconds
     that each was on its way; the load's own CPU seconds."""
 
     tokens: int
-    failed: int
+    failures: dict[str, int]
     seconds: float
     steady_per_second: float
     delays: list[float]
@@ -83,7 +84,6 @@ def _run(job: Job) -> bytes:
     done = subprocess.run(command, cwd=ROOT, input=msgspec.json.encode(job), capture_output=True, check=False)
     if done.returncode:
         raise NotAnswered(done.stderr.decode().strip().rpartition("\n")[2])
-    sys.stderr.write(done.stderr.decode())  # turns that failed, and how
     return done.stdout
 
 
@@ -133,7 +133,7 @@ class _Crowd:
         self._speaking = 0
         self._running = len(self._streams)
         self._tokens = 0
-        self._failed = 0
+        self._failures: Counter[str] = Counter()
         # From when all streams spoke until the first of them had said all: the time, and tokens by then.
         self._steady_from: tuple[float, int] | None = None
         self._steady_to: tuple[float, int] | None = None
@@ -153,7 +153,7 @@ class _Crowd:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return Delivered(
             tokens=self._tokens,
-            failed=self._failed,
+            failures=self._failures,
             seconds=ended - began,
             steady_per_second=(after - before) / (end - start),
             delays=self._delays[before:after],
@@ -198,10 +198,9 @@ class _Crowd:
         """Counts it, and goes on with the next turn on another connection. The first must not fail."""
         if not self._tokens:
             raise NotAnswered(f"refused: {data[-400:]!r}")
-        self._failed += 1
         how = b" ".join(data.splitlines()[:1] + data.splitlines()[-1:]).decode(errors="replace")
         how = how[:200] or ("broken off" if stream.answered else "hung up on")
-        print(f"a turn of {stream.request.split(maxsplit=2)[1].decode()} failed: {how}", file=sys.stderr)
+        self._failures[how] += 1
         self._poll.unregister(stream.connection)
         stream.connection.close()
         stream.connection = connect(stream.port)

@@ -4,6 +4,7 @@ that a change of the machine's mood does not favour one."""
 import os
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -46,8 +47,10 @@ def full_speed(asked: Sequence[Subject], rounds: int, turns: int) -> dict[str, F
     for _ in range(rounds):
         for subject in asked:
             target = subject.target(AS_FAST_AS_CAN_BE, _STREAMS_AT_FULL_SPEED)
-            cpu, done = _cpu_per_million(subject.pid, AtOnce(target, turns))
-            found[subject.name].append(FullSpeed(cpu, done.tokens / done.seconds, done.failed))
+            cpu, done = _cpu_per_million(subject, AtOnce(target, turns))
+            found[subject.name].append(
+                FullSpeed(cpu, done.tokens / done.seconds, sum(done.failures.values()))
+            )
     return {
         name: FullSpeed(
             statistics.median(each.cpu_seconds for each in several),
@@ -65,9 +68,11 @@ def paced(asked: Sequence[Subject], rounds: int, turns: int) -> dict[str, Paced]
         for subject in asked:
             target = subject.target(_PACED, _PACED_STREAMS)
             job = AtOnce(target, turns, spread=_PAUSE * _TOKENS, stamped=True)
-            cpu, done = _cpu_per_million(subject.pid, job)
+            cpu, done = _cpu_per_million(subject, job)
             way, resident = Spread.of(done.delays), usage(subject.pid).resident
-            found[subject.name].append(Paced(cpu, done.steady_per_second, done.failed, way, resident))
+            found[subject.name].append(
+                Paced(cpu, done.steady_per_second, sum(done.failures.values()), way, resident)
+            )
     return {
         name: Paced(
             statistics.median(each.cpu_seconds for each in several),
@@ -118,10 +123,12 @@ def endurance(subject: Subject, turns: int, samples: int = 10) -> dict[int, Usag
     return found
 
 
-def _cpu_per_million(pid: int, job: AtOnce) -> tuple[float, Delivered]:
-    before = cpu_seconds(pid)
+def _cpu_per_million(subject: Subject, job: AtOnce) -> tuple[float, Delivered]:
+    before = cpu_seconds(subject.pid)
     done = load.at_once(job)
-    return (cpu_seconds(pid) - before) / done.tokens * 1_000_000, done
+    for how, turns in done.failures.items():
+        print(f"{subject.name}: {turns} turns failed: {how}", file=sys.stderr)
+    return (cpu_seconds(subject.pid) - before) / done.tokens * 1_000_000, done
 
 
 def _kill(pid: int | None) -> None:

@@ -45,13 +45,13 @@ def written(script):
 
 def test_every_word_of_every_turn_is_counted(provider):
     done = load.at_once(AtOnce(completions(provider, "words-50-0", 3), turns=4))
-    assert (done.tokens, done.failed, done.delays) == (600, 0, [])
+    assert (done.tokens, done.failures, done.delays) == (600, {}, [])
 
 
 def test_every_stamp_is_counted_and_tells_how_long_it_was_on_its_way(provider):
     job = AtOnce(completions(provider, "stamps-40-2000", 3), turns=2, spread=0.01, stamped=True)
     done = load.at_once(job)
-    assert (done.tokens, done.failed) == (240, 0)
+    assert (done.tokens, done.failures) == (240, {})
     assert done.seconds >= 2 * 39 * 0.002
     assert 0 < len(done.delays) <= 240
     assert all(0 <= delay < done.seconds for delay in done.delays)
@@ -89,7 +89,7 @@ def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_goes_on():
 
     with scripted(one_and_a_half, one) as port:
         done = load.at_once(AtOnce(Target(port, [_HEAD]), turns=3))
-    assert done.failed == 1
+    assert done.failures == {"broken off": 1}
     assert done.tokens >= 20
 
 
