@@ -20,8 +20,9 @@ def markdown(results: Results) -> str:
         _endurance(results),
         _overhead(results),
         _encoders(results),
+        _page(results),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def update(results: Results, page: Path = PAGE) -> None:
@@ -126,3 +127,12 @@ def _encoders(results: Results) -> str:
     for route, speed in results.encoders.items():
         lines.append(f"| `{route}` | {speed:,.0f} | {1_000_000 / speed:.2f} |")
     return "\n".join(lines)
+
+
+def _page(results: Results) -> str:
+    lines = [
+        "| the chat page | |",
+        "| --- | ---: |",
+        *(f"| {name} | {value} |" for name, value in results.page),
+    ]
+    return "\n".join(lines) if results.page else ""

@@ -66,7 +66,8 @@ class Row(Struct, kw_only=True):
 
 class Results(Struct, kw_only=True):
     """`overhead` is the share of one core that provider and load took while the paced streams ran directly;
-    `endurance` the stored function's process as the turns went by."""
+    `endurance` the stored function's process as the turns went by; `encoders` events a second; `page` what
+    the chat page weighs and how soon it is there, in words."""
 
     date: str
     machine: str
@@ -76,6 +77,7 @@ class Results(Struct, kw_only=True):
     overhead: dict[str, float]
     endurance: dict[int, Usage]
     encoders: dict[str, float]
+    page: list[tuple[str, str]]
 
     def save(self) -> None:
         kept = _rounded(msgspec.to_builtins(self, str_keys=True))

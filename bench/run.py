@@ -1,5 +1,6 @@
 """One run: what is started, and what is measured on it, in which order."""
 
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -109,6 +110,7 @@ def run(size: Size, *, with_litellm: bool) -> Results:
         overhead=overhead,
         endurance=endurance,
         encoders={dialect.route: encoders.events_per_second(dialect) for dialect in DIALECTS},
+        page=_page(),
     )
 
 
@@ -183,6 +185,14 @@ def _function(emulator: Served) -> int:
     pid = subjects.function_pid(emulator)
     assert pid is not None
     return pid
+
+
+def _page() -> list[tuple[str, str]]:
+    """Where there is a page to measure."""
+    if importlib.util.find_spec("bench.page") is None:
+        return []
+    measured: list[tuple[str, str]] = importlib.import_module("bench.page").measure()
+    return measured
 
 
 def _machine() -> str:

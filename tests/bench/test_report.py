@@ -37,6 +37,7 @@ def results():
         overhead={"provider": 0.1, "load": 0.2},
         endurance={2_000: Usage(60.1, 61, 20), 20_000: Usage(60.2, 61, 20)},
         encoders={"/chat-stream": 1_000_000},
+        page=[("first paint", "100 ms")],
     )
 
 
@@ -45,6 +46,8 @@ def test_the_table_has_each_subject_with_its_figures_and_how_they_compare(result
     assert f"| {STORED} | 2.50 / 5.00 ms (2.5 x) | 8.0 (0.5 x) | 15.1k; 1.00 / 9.00 ms; 40 |  |  |" in table
     assert f"| {RELAY} | 1.00 / 2.00 ms | 16.0 |  |  | 60 MiB |" in table
     assert "559 (34.9 x); 3 turns failed" in table
+    assert "| `/chat-stream` | 1,000,000 | 1.00 |" in table
+    assert "| first paint | 100 ms |" in table
     assert "after 2,000 turns with 32 streams: 60.1 MiB" in table
 
 
