@@ -41,8 +41,17 @@ check: setup ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## measure the encoders
-	@$(BIN)/python -m bench.encoders
+bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: roughly, and only print)
+	@$(MAKE) --silent .venv-function/ready || echo 'The function has the packages of .venv: its own could not be installed'
+	@$(if $(QUICK),,$(MAKE) --silent .venv-litellm/ready || echo 'LiteLLM could not be installed: measured without it')
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+.venv-function/ready: requirements/chat_stream.txt
+.venv-litellm/ready: requirements/litellm.txt
+.venv-function/ready .venv-litellm/ready:
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
+	@touch $@
 
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi
@@ -60,7 +69,7 @@ tests/web/node_modules/.ready: tests/web/package-lock.json
 	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
-	@for group in chat-stream conversations dev; do \
+	@for group in chat-stream conversations dev litellm; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
