@@ -18,6 +18,12 @@ $(READY): requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	@touch $@
 
+# The tools that build, validate and deploy: what needs them names .venv-deploy/ready or .venv-policy/ready.
+.venv-%/ready: requirements/%.txt $(READY)
+	@test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+	@touch $@
+
 run: setup ## start Postgres and both functions on one port (PORT=8787)
 	@exec $(BIN)/python -m dev.server
 
@@ -60,7 +66,7 @@ tests/web/node_modules/.ready: tests/web/package-lock.json
 	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
-	@for group in chat-stream conversations dev; do \
+	@for group in chat-stream conversations dev deploy policy; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
