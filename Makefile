@@ -4,6 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# What the functions run on: arm64 or x86_64.
+ARCH ?= arm64
+export ARCH
+BUILD_DIR ?= .aws-sam/build
 NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
@@ -39,6 +43,17 @@ token: setup ## print a signed token for the local server (USER_ID=uuid)
 mock-llm: setup ## start the mock providers (PORT=8788)
 	@exec $(BIN)/python -m dev.mock_llm --port $${PORT:-8788}
 
+build: .venv-deploy/ready ## the functions as on Lambda, in .aws-sam/build (ARCH=arm64; BOTO3=1 for a boto3 of its own)
+	@SAM_CLI_TELEMETRY=0 .venv-deploy/bin/sam build --build-in-source --template-file infra/template.yaml \
+	  --build-dir $(BUILD_DIR) --parameter-overrides Architecture=$(ARCH)
+
+# What sam calls for each function.
+build-ChatStreamFunction: BUNDLE := chat_stream
+build-ConversationsFunction: BUNDLE := conversations
+build-MigrateFunction: BUNDLE := migrate
+build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction: setup
+	@$(BIN)/python -m infra.build $(BUNDLE) "$(ARTIFACTS_DIR)"
+
 migrate: setup ## apply the migrations to MIGRATION_DATABASE_URL
 	@$(BIN)/python -m migrations.migrate
 
@@ -66,9 +81,10 @@ tests/web/node_modules/.ready: tests/web/package-lock.json
 	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
-	@for group in chat-stream conversations dev deploy policy; do \
+	@for group in chat-stream conversations migrate boto3 runtime dev deploy policy; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
+.PHONY: build build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
 .PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi format test lock
