@@ -88,8 +88,8 @@ def build(
 ) -> int:
     """Makes the bundle in `folder`, which is emptied first, and returns its size in bytes.
 
-    Raises subprocess.CalledProcessError, with the reason printed, where a package has no wheel for the
-    platform or not the hash that the lock file names.
+    Raises subprocess.CalledProcessError, the reason in its `stderr`, where a package cannot be had, has
+    no wheel for the platform, or not the hash that the lock file names.
     """
     if folder.exists():
         shutil.rmtree(folder)
@@ -107,7 +107,7 @@ def build(
             raise FileNotFoundError(pattern)
         for path in found:
             _copy(path, folder)
-    _compile(folder, version)
+    compile_bytecode(folder, version)
     return _settle(folder)
 
 
@@ -124,6 +124,30 @@ def install(
             "--only-binary", ":all:", "--require-hashes", *requirements,
         ],
         check=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def compile_bytecode(folder: Path, version: interpreters.Version) -> None:
+    """Writes bytecode that is taken without a look at the sources, whose times a zip changes."""
+    python = interpreters.find(version)
+    if python is None:
+        wanted = interpreters.name(version)
+        print(
+            f"warning: there is no Python {wanted} here, and so no bytecode in the bundle: each cold start"
+            f" will compile what it imports. `{BIN}/uv python install {wanted}` gets one.",
+            file=sys.stderr,
+        )
+        return
+    subprocess.run(
+        [python, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
+         "-s", str(folder), "-p", "/var/task", str(folder)],
+        check=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        # One process and no random hashes: the order of a set's elements is in the bytecode.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
 
 
@@ -149,26 +173,6 @@ def _copy(path: Path, folder: Path) -> None:
     shutil.copy(path, target)
 
 
-def _compile(folder: Path, version: interpreters.Version) -> None:
-    """Writes bytecode that is taken without a look at the sources, whose times a zip changes."""
-    python = interpreters.find(version)
-    if python is None:
-        wanted = interpreters.name(version)
-        print(
-            f"warning: there is no Python {wanted} here, and so no bytecode in the bundle: each cold start"
-            f" will compile what it imports. `{BIN}/uv python install {wanted}` gets one.",
-            file=sys.stderr,
-        )
-        return
-    subprocess.run(
-        [python, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
-         "-s", str(folder), "-p", "/var/task", str(folder)],
-        check=True,
-        # One process and no random hashes: the order of a set's elements is in the bytecode.
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-    )  # fmt: skip
-
-
 def _settle(folder: Path) -> int:
     """Gives everything one time and plain permissions. Returns the size in bytes."""
     size = 0
@@ -180,26 +184,27 @@ def _settle(folder: Path) -> int:
     return size
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("function", choices=BUNDLES)
     parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
+    asked = parser.parse_args(arguments)
     architecture = os.environ.get("ARCH") or "arm64"
     if architecture not in PLATFORMS:
         print(f"ARCH must be one of {', '.join(PLATFORMS)}.", file=sys.stderr)
         return 2
     with_boto3 = bool(os.environ.get("BOTO3"))
     try:
-        size = build(arguments.function, arguments.folder, architecture=architecture, with_boto3=with_boto3)
+        size = build(asked.function, asked.folder, architecture=architecture, with_boto3=with_boto3)
     except subprocess.CalledProcessError as error:
-        return error.returncode
-    print(f"{arguments.function}: {size / 1e6:.1f} MB for {architecture}")
+        print(error.stderr, file=sys.stderr)
+        return 1
+    print(f"{asked.function}: {size / 1e6:.1f} MB for {architecture}")
     if size > LARGEST and not with_boto3:
-        print(f"{arguments.function} is over {LARGEST / 1e6:.0f} MB.", file=sys.stderr)
+        print(f"{asked.function} is over {LARGEST / 1e6:.0f} MB.", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

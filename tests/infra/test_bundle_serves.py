@@ -1,0 +1,119 @@
+"""The bundles under the emulator with nothing else on the path, on Python as deployed where this machine
+has it: the version is in each test's name."""
+
+import asyncio
+import json
+import platform
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import httpx_sse
+import psycopg
+import pytest
+
+from dev import postgres
+from dev.lambda_emulator import Emulator, in_thread
+from dev.mock_llm import answer_text
+from infra.interpreters import name
+from migrations import migrate
+from tests import imported
+from tests.infra.bundles import ARCHITECTURES, RUNNING, LambdaImage
+from tests.serving import Client, environment, mocked
+
+pytestmark = pytest.mark.skipif(
+    platform.system() != "Linux" or platform.machine() not in ARCHITECTURES,
+    reason="the bundles are for Linux on arm64 or x86_64",
+)
+USER = uuid4()
+# What AWS's own loop is made of.
+LAMBDA_LOOP = {"awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"}
+
+
+@pytest.fixture(scope="module", params=[RUNNING], ids=[f"python{name(RUNNING)}"])
+def image(request):
+    with tempfile.TemporaryDirectory() as folder:
+        yield LambdaImage(Path(folder), request.param)
+
+
+class Saying:
+    """An emulator whose functions say what they import."""
+
+    def __init__(self, *functions):
+        self.lines: list[str] = []
+        self.emulator = Emulator(
+            [replace(function, env={**function.env, **imported.VERBOSE}) for function in functions],
+            log=lambda _, line: self.lines.append(line),
+        )
+
+    def origins(self, image, bundle):
+        """Where code was taken from: the bundle, the standard library, packages beside the function."""
+        origins = set()
+        for file in imported.files(self.lines):
+            if file.is_relative_to(image.bundle(bundle)):
+                origins.add("bundle")
+                assert file.suffix in {".pyc", ".so"}, f"{file} had to be compiled"
+            elif file.is_relative_to(image.runtime):
+                origins.add(file.relative_to(image.runtime).parts[0].split(".")[0])
+            elif file.is_relative_to(image.standard_library) and "site-packages" not in file.parts:
+                origins.add("standard library")
+            else:
+                origins.add(str(file))
+        return origins
+
+
+def test_a_turn_is_streamed_stored_and_read_on(image, database, mock):
+    env = mocked(database.url, mock, "openai/mock:tokens=40")
+    saying = Saying(image.chat_stream(env))
+    with in_thread(saying.emulator) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "How are you?"}) as response:
+            events = [event.json() for event in httpx_sse.EventSource(response).iter_sse()]
+        again = client.get(f"/api/chat/messages/{response.headers['x-message-id']}/stream")
+    assert "".join(event.get("content", "") for event in events) == answer_text("tokens=40")
+    assert events[-1]["type"] == "done"
+    assert again.status_code == 200
+    assert database.rows("select status, content from messages where role = 'assistant'") == [
+        {"status": "complete", "content": answer_text("tokens=40")}
+    ]
+    assert saying.origins(image, "chat_stream") == {"bundle", "standard library"}
+
+
+def test_conversations_are_kept_and_described(image, database):
+    saying = Saying(image.conversations(environment(database.url, ALLOW_ANONYMOUS="true")))
+    with in_thread(saying.emulator) as url, Client(url, USER) as client:
+        made = client.post("/api/chat/conversations", json={"title": "Sleep"}).json()
+        path = f"/api/chat/conversations/{made['id']}"
+        client.post(f"{path}/messages", json={"role": "user", "content": "How do I sleep better?"})
+        listed = client.get("/api/chat/conversations").json()
+        messages = client.get(f"{path}/messages").json()
+        found = client.get("/api/chat/search", params={"q": "sleep"}).json()
+        exported = client.get(f"{path}/export", params={"format": "markdown"})
+        used = client.get("/api/chat/usage")
+        described = client.get("/openapi.json").json()
+        signed_in = client.post("/auth/anonymous")
+        deleted = client.delete(path)
+    assert [conversation["id"] for conversation in listed["conversations"]] == [made["id"]]
+    assert [message["content"] for message in messages["messages"]] == ["How do I sleep better?"]
+    assert len(found["results"]) == 1
+    assert "How do I sleep better?" in exported.text
+    assert "/api/chat/conversations" in described["paths"]
+    assert {answer.status_code for answer in (exported, used)} == {200}
+    assert (signed_in.status_code, deleted.status_code) == (200, 204)
+    assert saying.origins(image, "conversations") - LAMBDA_LOOP == {"bundle", "standard library"}
+
+
+def test_migrations_are_applied_to_an_empty_database(image, server):
+    database = f"empty_{uuid4().hex}"
+    with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+        connection.execute(f"create database {database} owner {postgres.OWNER}".encode())
+    env = {"MIGRATION_DATABASE_URL": server.url(postgres.OWNER, database)}
+    saying = Saying(image.migrate(env))
+
+    async def twice():
+        async with saying.emulator as emulator:
+            return [json.loads((await emulator.invoke("migrate", {})).payload) for _ in range(2)]
+
+    names = [migration.name for migration in migrate.load()]
+    assert asyncio.run(twice()) == [{"applied": names}, {"applied": []}]
+    assert saying.origins(image, "migrate") - LAMBDA_LOOP == {"bundle", "standard library"}
