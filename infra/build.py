@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from infra import interpreters
@@ -53,28 +52,21 @@ _WITH_METADATA = ("psycopg-", "psycopg_binary-")
 _EPOCH = 315_532_800  # 1980-01-01, where the times of a zip begin
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """`entries` are the modules that Lambda loads, `data` the files that the code reads or Lambda runs."""
+# The modules that Lambda loads, for each function. What they import, the source says.
+ENTRIES = {
+    "chat_stream": ("shared.lambda_runtime", "functions.chat_stream.app"),
+    "conversations": ("functions.conversations.app",),
+    "migrate": ("functions.migrate.app",),
+}
 
-    entries: Sequence[str]
-    data: Sequence[str]
-
-
-BUNDLES = {
-    "chat_stream": Bundle(
-        entries=("shared.lambda_runtime", "functions.chat_stream.app"),
-        data=(
-            "functions/chat_stream/bootstrap",
-            "functions/chat_stream/system_prompt.md",
-            "shared/models.json",
-        ),
-    ),
-    "conversations": Bundle(
-        entries=("functions.conversations.app",),
-        data=("functions/conversations/openapi.json", "shared/models.json"),
-    ),
-    "migrate": Bundle(entries=("functions.migrate.app",), data=("migrations/*.sql",)),
+# The files that modules read, and that Lambda runs.
+DATA = {
+    "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
+    "functions/chat_stream/asking.py": "functions/chat_stream/system_prompt.md",
+    "functions/conversations/openapi_routes.py": "functions/conversations/openapi.json",
+    "migrations/migrate.py": "migrations/*.sql",
+    "shared/costs.py": "shared/models.json",
+    "shared/logins.py": "shared/rds_ca/*.pem",
 }
 
 
@@ -98,15 +90,11 @@ def build(
     paths = [ROOT / f"requirements/{lock}.txt" for lock in locks]
     install(folder, paths, architecture=architecture, version=version)
     _prune(folder)
-    bundle = BUNDLES[name]
-    for path in reachable(ROOT, bundle.entries):
+    for path in reachable(ROOT, ENTRIES[name]):
         _copy(path, folder)
-    for pattern in bundle.data:
-        found = sorted(ROOT.glob(pattern))
-        if not found:
-            raise FileNotFoundError(pattern)
-        for path in found:
-            _copy(path, folder)
+        data = DATA.get(path.relative_to(ROOT).as_posix())
+        for read in sorted(ROOT.glob(data)) if data else ():
+            _copy(read, folder)
     compile_bytecode(folder, version)
     return _settle(folder)
 
@@ -186,7 +174,7 @@ def _settle(folder: Path) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("function", choices=BUNDLES)
+    parser.add_argument("function", choices=ENTRIES)
     parser.add_argument("folder", type=Path)
     asked = parser.parse_args(arguments)
     architecture = os.environ.get("ARCH") or "arm64"

@@ -12,7 +12,7 @@ from tests.infra.bundles import downloading
 ARM_IN_ELF = 183  # e_machine, by the ELF supplement for AArch64
 
 
-@pytest.fixture(scope="module", params=build.BUNDLES)
+@pytest.fixture(scope="module", params=build.ENTRIES)
 def bundle(request):
     """One as deployed by default: for arm64, whatever this machine is."""
     with tempfile.TemporaryDirectory() as parent:
@@ -42,12 +42,24 @@ def test_a_bundle_has_nothing_that_is_not_run(bundle):
     }
     assert [path for path in bundle.rglob("*") if path.name in {"tests", "testing", "py.typed"}] == []
     assert {path.suffix for path in bundle.rglob("*.*") if path.is_file()}.isdisjoint({".c", ".h", ".pyi"})
-    others = set(build.BUNDLES) - {bundle.name}
+    others = set(build.ENTRIES) - {bundle.name}
     assert {path.name for path in (bundle / "functions").iterdir()}.isdisjoint(others)
     files = [path for path in bundle.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= build.LARGEST
     executable = [path.name for path in files if os.access(path, os.X_OK)]
     assert executable == (["bootstrap"] if bundle.name == "chat_stream" else [])
+
+
+def test_whatever_a_module_reads_beside_itself_comes_along():
+    reading = {
+        path.relative_to(build.ROOT).as_posix()
+        for folder in ("shared", "functions", "migrations")
+        for path in (build.ROOT / folder).rglob("*.py")
+        if "__file__" in path.read_text("utf-8")
+    }
+    bootstrap = "functions/chat_stream/app.py"
+    assert build.DATA.keys() == {bootstrap, *reading}
+    assert all(list(build.ROOT.glob(pattern)) for pattern in build.DATA.values())
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path):
