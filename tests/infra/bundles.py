@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from dev.functions import functions
+from dev.lambda_emulator import Emulator
 from dev.lambda_process import Function
 from infra import build, interpreters
+from tests import imported
 
+# AWS's own loop for handlers, and what it is made of.
+LAMBDA_LOOP = {"awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"}
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 
 # Python as deployed, or the one that runs the tests where this machine has no such version.
@@ -83,3 +87,38 @@ class LambdaImage:
         env = {**deployed.env, "PYTHONPATH": str(self.runtime)}
         command = [self.python, "-u", "-m", "awslambdaric", deployed.handler]
         return replace(deployed, root=self.bundle(name), command=command, env=env)
+
+
+class Saying:
+    """An emulator whose functions say what they import."""
+
+    def __init__(self, *functions: Function) -> None:
+        self._lines: list[str] = []
+        self.emulator = Emulator(
+            [replace(function, env={**function.env, **imported.VERBOSE}) for function in functions],
+            log=lambda _, line: self._lines.append(line),
+        )
+
+    @property
+    def imported(self) -> set[str]:
+        """The modules so far."""
+        return imported.modules(self._lines)
+
+    def packages(self, image: LambdaImage, bundle: str) -> tuple[set[str], set[str]]:
+        """The packages that were imported from the bundle, and from the runtime's folder. All else was the
+        standard library's."""
+        own, runtime = set(), set()
+        for file in imported.files(self._lines):
+            if file.is_relative_to(image.bundle(bundle)):
+                own.add(_package(file.relative_to(image.bundle(bundle))))
+                assert file.suffix in {".pyc", ".so"}, f"{file} had to be compiled"
+            elif file.is_relative_to(image.runtime):
+                runtime.add(_package(file.relative_to(image.runtime)))
+            else:
+                assert file.is_relative_to(image.standard_library), file
+                assert "site-packages" not in file.parts, file
+        return own, runtime
+
+
+def _package(file: Path) -> str:
+    return (file.name if file.parts[0] == "__pycache__" else file.parts[0]).partition(".")[0]

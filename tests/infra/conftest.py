@@ -1,0 +1,19 @@
+"""What is on Lambda beside a function, made once a worker."""
+
+import platform
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.interpreters import name
+from tests.infra.bundles import ARCHITECTURES, RUNNING, LambdaImage
+
+
+@pytest.fixture(scope="session", params=[RUNNING], ids=[f"python{name(RUNNING)}"])
+def image(request: pytest.FixtureRequest) -> Iterator[LambdaImage]:
+    if platform.system() != "Linux" or platform.machine() not in ARCHITECTURES:
+        pytest.skip("the bundles are for Linux on arm64 or x86_64")
+    with tempfile.TemporaryDirectory() as folder:
+        yield LambdaImage(Path(folder), request.param)
