@@ -47,6 +47,21 @@ build: .venv-deploy/ready ## the functions as on Lambda, in .aws-sam/build (ARCH
 	@SAM_CLI_TELEMETRY=0 .venv-deploy/bin/sam build --build-in-source --template-file infra/template.yaml \
 	  --build-dir $(BUILD_DIR) --parameter-overrides Architecture=$(ARCH)
 
+EXPANDED := .aws-sam/expanded
+validate: .venv-deploy/ready .venv-policy/ready ## the templates: SAM's own check, cfn-lint, and a policy check
+	@SAM_CLI_TELEMETRY=0 .venv-deploy/bin/sam validate --lint --template-file infra/template.yaml --region eu-central-1
+	@.venv-deploy/bin/cfn-lint infra/database.yaml infra/page.yaml infra/watch.yaml
+	@rm -rf $(EXPANDED)
+	@AWS_DEFAULT_REGION=eu-central-1 .venv-deploy/bin/python infra/expand.py $(EXPANDED)
+	@.venv-policy/bin/checkov --directory $(EXPANDED) --framework cloudformation --config-file .checkov.yaml \
+	  --skip-download --compact --quiet
+
+deploy: .venv-deploy/ready ## build, deploy, migrate, put the page up (ENV=dev; PARAMETERS="Name=value …")
+	@$(BIN)/python -m infra.release $(or $(ENV),dev) $(PARAMETERS)
+
+smoke: setup ## whether a deployment works: URL=https://… (TOKEN=…, else an anonymous user), or ENV=dev
+	@$(BIN)/python -m infra.smoke "$(or $(URL),$(ENV))"
+
 # What sam calls for each function.
 build-ChatStreamFunction: BUNDLE := chat_stream
 build-ConversationsFunction: BUNDLE := conversations
@@ -72,7 +87,7 @@ format: setup ## rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup $(NODE_READY) ## run every test
+test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
 	$(BIN)/python -m pytest -n 4
 
@@ -86,5 +101,5 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: build build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
+.PHONY: validate deploy smoke build build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
 .PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi format test lock

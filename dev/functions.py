@@ -19,7 +19,15 @@ CHAT_STREAM_ROUTES = (
     "/api/chat/messages/{id}/stream",
     "/health",
 )
-CONVERSATIONS_ROUTES = ("/", "/{proxy+}")
+# "/{proxy+}" alone would say it all, if API Gateway were known to go back up from a branch that has a
+# route of the other function in it.
+CONVERSATIONS_ROUTES = (
+    "/",
+    "/{proxy+}",
+    "/api/{proxy+}",
+    "/api/chat/{proxy+}",
+    "/api/chat/messages/{id}/{proxy+}",
+)
 
 
 def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
@@ -53,6 +61,6 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     """What of a laptop's environment a function is given; all the rest it would not find on Lambda."""
     prefixes = (
         "ALLOW_", "ANTHROPIC_", "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL",
-        "NVIDIA_", "OLLAMA_", "OPENAI_", "RATE_", "STREAM_", "SYSTEM_",
+        "NVIDIA_", "OLLAMA_", "OPENAI_", "PROXIES", "RATE_", "STREAM_", "SYSTEM_",
     )  # fmt: skip
     return {name: value for name, value in environ.items() if name.startswith(prefixes)}
