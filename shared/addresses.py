@@ -9,7 +9,7 @@ from shared.asgi import Scope
 def of(scope: Scope, proxies: int) -> str | None:
     """The client as the front door saw it or, where so many `proxies` of one's own are before the front
     door, as the first of these did: of X-Forwarded-For, whatever a client wrote itself comes earlier."""
-    seen = [
+    seen: list[str] = [
         address.strip()
         for name, value in scope["headers"]
         if name == b"x-forwarded-for"
