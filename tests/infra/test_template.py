@@ -291,3 +291,24 @@ def test_every_parameter_has_its_place_in_the_console_and_a_default():
         assert "Default" in parameter, name
         assert "Description" in parameter or "AllowedValues" in parameter, name
     assert all(TEMPLATE["Parameters"][name].get("NoEcho") for name in placed if name.endswith("ApiKey"))
+
+
+def test_the_pages_headers_are_those_that_it_was_made_with():
+    file = ROOT / "web/headers.json"
+    if not file.exists():
+        pytest.skip("there is no page yet")
+    wanted = json.loads(file.read_text("utf-8"))
+    # Each object brings this one with it.
+    del wanted["Cache-Control"]
+    policy = load("page.yaml")["Resources"]["Headers"]["Properties"]["ResponseHeadersPolicyConfig"]
+    security = policy["SecurityHeadersConfig"]
+    seconds = security["StrictTransportSecurity"]["AccessControlMaxAgeSec"]
+    assert all(header["Override"] for header in security.values())
+    assert {
+        "Content-Security-Policy": security["ContentSecurityPolicy"]["ContentSecurityPolicy"],
+        "X-Content-Type-Options": "nosniff" if "ContentTypeOptions" in security else None,
+        "X-Frame-Options": security["FrameOptions"]["FrameOption"],
+        "Referrer-Policy": security["ReferrerPolicy"]["ReferrerPolicy"],
+        "Strict-Transport-Security": f"max-age={seconds}",
+        **{item["Header"]: item["Value"] for item in policy["CustomHeadersConfig"]["Items"]},
+    } == wanted
