@@ -89,7 +89,7 @@ format: setup ## rewrite the code in the one format
 
 test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
 	@cd tests/web && npm ci --silent

@@ -134,8 +134,6 @@ def compile_bytecode(folder: Path, version: interpreters.Version) -> None:
         check=True,
         stderr=subprocess.PIPE,
         text=True,
-        # One process and no random hashes: the order of a set's elements is in the bytecode.
-        env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
 
 

@@ -38,6 +38,12 @@ def downloading() -> Iterator[None]:
         raise AssertionError(error.stderr) from error
 
 
+def make(*arguments: str) -> None:
+    """Runs a command of the Makefile. Skips the test where packages cannot be downloaded."""
+    with downloading():
+        subprocess.run(["make", *arguments], cwd=build.ROOT, check=True, capture_output=True, text=True)
+
+
 class LambdaImage:
     """What is on Lambda beside a function: an interpreter, and in a folder of its own the runtime, with
     AWS's loop for handlers and boto3."""

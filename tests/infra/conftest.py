@@ -1,4 +1,4 @@
-"""What is on Lambda beside a function, made once a worker."""
+"""What is deployed, and what is on Lambda beside it: made once a worker."""
 
 import platform
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.interpreters import name
-from tests.infra.bundles import ARCHITECTURES, RUNNING, LambdaImage
+from tests.infra.bundles import ARCHITECTURES, RUNNING, LambdaImage, make
 
 
 @pytest.fixture(scope="session", params=[RUNNING], ids=[f"python{name(RUNNING)}"])
@@ -17,3 +17,11 @@ def image(request: pytest.FixtureRequest) -> Iterator[LambdaImage]:
         pytest.skip("the bundles are for Linux on arm64 or x86_64")
     with tempfile.TemporaryDirectory() as folder:
         yield LambdaImage(Path(folder), request.param)
+
+
+@pytest.fixture(scope="session")
+def deployed() -> Iterator[Path]:
+    """What `make build` has made: a folder for each function, for arm64, whatever this machine is."""
+    with tempfile.TemporaryDirectory() as folder:
+        make("build", "ARCH=arm64", f"BUILD_DIR={folder}")
+        yield Path(folder)

@@ -1,53 +1,69 @@
 """The folders that are deployed: what is in them, and that they are enough to serve from."""
 
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from infra import build, interpreters
-from tests.infra.bundles import downloading
+from tests.infra.bundles import downloading, make
 
-ARM_IN_ELF = 183  # e_machine, by the ELF supplement for AArch64
+pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
 
-
-@pytest.fixture(scope="module", params=build.ENTRIES)
-def bundle(request):
-    """One as deployed by default: for arm64, whatever this machine is."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / request.param
-        with downloading():
-            build.build(request.param, folder, architecture="arm64")
-        yield folder
+FUNCTIONS = {
+    "ChatStreamFunction": "chat_stream",
+    "ConversationsFunction": "conversations",
+    "MigrateFunction": "migrate",
+}
+# e_machine, by the ELF supplements for them.
+ARM64, X86_64 = 183, 62
 
 
-def test_a_bundle_has_bytecode_for_every_module_and_machine_code_for_its_platform(bundle):
+def files(bundle):
+    return [path for path in sorted(bundle.rglob("*")) if path.is_file()]
+
+
+def machines(bundle):
+    return {path.read_bytes()[18] for path in bundle.rglob("*.so*")}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_bundle_has_bytecode_for_every_module_and_machine_code_for_its_platform(deployed, function):
     if not interpreters.find(build.VERSION):
         pytest.skip(f"there is no Python {interpreters.name(build.VERSION)} here")
-    for path in bundle.rglob("*.py"):
+    assert machines(deployed / function) == {ARM64}
+    for path in (deployed / function).rglob("*.py"):
         tag = "cpython-{}{}".format(*build.VERSION)
         bytecode = (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").read_bytes()
         # PEP 552: a hash in place of the source's time, and nobody to compare it.
         assert bytecode[4:8] == b"\1\0\0\0", path
-    machines = {path: path.read_bytes()[18] for path in bundle.rglob("*.so*")}
-    assert set(machines.values()) == {ARM_IN_ELF}
 
 
-def test_a_bundle_has_nothing_that_is_not_run(bundle):
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_bundle_has_nothing_that_is_not_run(deployed, function):
+    bundle = deployed / function
     names = {path.name for path in bundle.iterdir()}
     assert not names & {"bin", "boto3", "botocore", "cffi", "dev", "infra", "pycparser", "tests", "web"}
     assert {name for name in names if name.endswith(".dist-info")} == {
         path.name for path in bundle.glob("psycopg*.dist-info")
     }
     assert [path for path in bundle.rglob("*") if path.name in {"tests", "testing", "py.typed"}] == []
-    assert {path.suffix for path in bundle.rglob("*.*") if path.is_file()}.isdisjoint({".c", ".h", ".pyi"})
-    others = set(build.ENTRIES) - {bundle.name}
-    assert {path.name for path in (bundle / "functions").iterdir()}.isdisjoint(others)
-    files = [path for path in bundle.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= build.LARGEST
-    executable = [path.name for path in files if os.access(path, os.X_OK)]
-    assert executable == (["bootstrap"] if bundle.name == "chat_stream" else [])
+    assert {path.suffix for path in files(bundle)}.isdisjoint({".c", ".h", ".pyi"})
+    functions = {path.name for path in (bundle / "functions").iterdir() if path.is_dir()}
+    assert functions - {"__pycache__"} == {FUNCTIONS[function]}
+    assert sum(path.stat().st_size for path in files(bundle)) <= build.LARGEST
+    executable = [path.name for path in files(bundle) if os.access(path, os.X_OK)]
+    assert executable == (["bootstrap"] if function == "ChatStreamFunction" else [])
+
+
+def test_the_template_names_the_folders(deployed):
+    template = (deployed / "template.yaml").read_text("utf-8")
+    for function in FUNCTIONS:
+        assert f"CodeUri: {function}\n" in template
+
+
+def test_a_function_is_built_for_the_architecture_asked_for(tmp_path):
+    make("build-MigrateFunction", "ARCH=x86_64", f"ARTIFACTS_DIR={tmp_path / 'made'}")
+    assert machines(tmp_path / "made") == {X86_64}
 
 
 def test_whatever_a_module_reads_beside_itself_comes_along():
@@ -62,22 +78,20 @@ def test_whatever_a_module_reads_beside_itself_comes_along():
     assert all(list(build.ROOT.glob(pattern)) for pattern in build.DATA.values())
 
 
-def test_the_same_inputs_give_the_same_bytes(tmp_path):
-    made = []
-    for folder in (tmp_path / "a", tmp_path / "another/folder"):
-        with downloading():
-            build.build("migrate", folder, architecture="x86_64")
-        made.append(
-            {
-                path.relative_to(folder): (path.stat().st_mtime, path.stat().st_mode, contents(path))
-                for path in sorted(folder.rglob("*"))
-            }
-        )
-    assert made[0] == made[1]
+def test_the_same_inputs_give_the_same_bytes(deployed, tmp_path):
+    with downloading():
+        build.build("migrate", tmp_path / "again", architecture="arm64")
+    first, second = (
+        {path.relative_to(folder): stated(path) for path in folder.rglob("*")}
+        for folder in (deployed / "MigrateFunction", tmp_path / "again")
+    )
+    assert first == second
 
 
-def contents(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def stated(path):
+    """All of a file that a zip would hold."""
+    status = path.stat()
+    return status.st_mtime, status.st_mode, path.read_bytes() if path.is_file() else None
 
 
 def test_a_package_whose_hash_is_another_is_refused(tmp_path):

@@ -3,10 +3,13 @@ has it: the version is in each test's name."""
 
 import asyncio
 import json
+import os
+import subprocess
 from uuid import uuid4
 
 import httpx_sse
 import psycopg
+import pytest
 
 from dev import postgres
 from dev.lambda_emulator import in_thread
@@ -14,6 +17,8 @@ from dev.mock_llm import answer_text
 from migrations import migrate
 from tests.infra.bundles import LAMBDA_LOOP, Saying
 from tests.serving import Client, environment, mocked
+
+pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
 
 USER = uuid4()
 
@@ -75,3 +80,10 @@ def test_migrations_are_applied_to_an_empty_database(image, server):
     assert asyncio.run(twice()) == [{"applied": names}, {"applied": []}]
     _, beside = saying.packages(image, "migrate")
     assert beside <= {"botocore", *LAMBDA_LOOP}
+
+
+def test_secrets_are_read_by_what_the_runtime_has_of_boto3(image):
+    command = "from aws_lambda_powertools.utilities.parameters import SecretsProvider as P; P(); import boto3"
+    paths = [str(image.bundle("chat_stream")), str(image.runtime)]
+    env = {"PYTHONPATH": os.pathsep.join(paths), "AWS_DEFAULT_REGION": "eu-central-1"}
+    subprocess.run([image.python, "-c", command], env=env, check=True)
