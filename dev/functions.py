@@ -58,9 +58,11 @@ def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of a laptop's environment a function is given; all the rest it would not find on Lambda."""
+    """What of a laptop's environment a function is given; all the rest it would not find on Lambda. What
+    is AWS's own is for secrets that are kept there."""
     prefixes = (
-        "ALLOW_", "ANTHROPIC_", "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL",
-        "NVIDIA_", "OLLAMA_", "OPENAI_", "PROXIES", "RATE_", "STREAM_", "SYSTEM_",
+        "ALLOW_", "ANTHROPIC_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE",
+        "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "NVIDIA_", "OLLAMA_",
+        "OPENAI_", "POWERTOOLS_", "PROXIES", "RATE_", "STREAM_", "SYSTEM_", "TRACING",
     )  # fmt: skip
     return {name: value for name, value in environ.items() if name.startswith(prefixes)}

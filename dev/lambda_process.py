@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dev.http1 import listening
-from dev.runtime_api import Failure, Invocation, RuntimeApi, Sink
+from dev.runtime_api import Failure, Invocation, RuntimeApi, Sink, trace_id
 
 # Seconds. Lambda's own figures: 10 for an init, 0.5 for a shutdown with an extension.
 _INIT_TIMEOUT = 10
@@ -121,7 +121,10 @@ class FunctionProcess:
     async def invoke(self, event: bytes, sink: Sink) -> None:
         """Returns when the process wants more work or is dead, which may be long after the response."""
         deadline = time.time() + self._function.timeout
-        self._invocation = Invocation(event, sink, self._function.arn, deadline)
+        traced = self._function.env.get("TRACING") == "true"
+        self._invocation = Invocation(
+            event, sink, self._function.arn, deadline, trace_id=trace_id(sampled=traced)
+        )
         self._signal(signal.SIGCONT)
         self._api.give(self._invocation)
         if failure := await self._until_idle(self._function.timeout):

@@ -52,7 +52,7 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
     env = {
         "ALLOW_ANONYMOUS": "true",
         "CORS_ALLOW_ORIGINS": url,
-        **({} if environ.get("JWT_JWKS_URL") else {"JWT_SECRET": jwt_secret()}),
+        **({} if _verifies_tokens(environ) else {"JWT_SECRET": jwt_secret()}),
         **{name: value for name, value in environ.items() if value},
     }
     if "DATABASE_URL" not in env and "DATABASE_SECRET_ARN" not in env:
@@ -62,3 +62,7 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
     if "MIGRATION_DATABASE_URL" in env:
         migrate.apply(env["MIGRATION_DATABASE_URL"])
     return env
+
+
+def _verifies_tokens(environ: Mapping[str, str]) -> bool:
+    return any(environ.get(name) for name in ("JWT_SECRET_ARN", "JWT_JWKS_URL"))

@@ -46,8 +46,9 @@ class Sink(Protocol):
         """The last call, and the only one that always comes."""
 
 
-def _trace_id() -> str:
-    return f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)};Parent={secrets.token_hex(8)};Sampled=0"
+def trace_id(*, sampled: bool = False) -> str:
+    root = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+    return f"{root};Parent={secrets.token_hex(8)};Sampled={sampled:d}"
 
 
 @dataclass(eq=False)
@@ -60,7 +61,7 @@ class Invocation:
     deadline: float
     request_id: str = field(default_factory=lambda: str(uuid4()))
     invocation_id: str = field(default_factory=lambda: str(uuid4()))
-    trace_id: str = field(default_factory=_trace_id)
+    trace_id: str = field(default_factory=trace_id)
     responding: bool = False
     finished: bool = False
 

@@ -5,15 +5,22 @@ SHA-256. A file that was edited after it was applied, that is missing, or that c
 already applied, is refused: what has happened to a database does not change.
 """
 
+import asyncio
 import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psycopg
 from msgspec import Struct
+from psycopg.conninfo import make_conninfo
+
+from shared import config
+from shared.config import ConfigError
+from shared.environment import Environment
+from shared.errors import Unavailable
 
 _FOLDER = Path(__file__).parent
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
@@ -103,13 +110,19 @@ def _compare(done: list[tuple[str, str]], migrations: list[Migration]) -> None:
             raise MigrationError(f"{name}: edited after it was applied; write a new migration instead")
 
 
+def connection(environ: Mapping[str, str]) -> str:
+    """The owner's connection by the settings that begin with MIGRATION_DATABASE. Raises ConfigError, and
+    Unavailable when its secret cannot be read."""
+    login = config.login(Environment(environ), "MIGRATION_DATABASE")
+    return make_conninfo(**login.complete(asyncio.run(login.key())))
+
+
 def main() -> int:
-    database_url = os.environ.get("MIGRATION_DATABASE_URL")
-    if not database_url:
-        print("MIGRATION_DATABASE_URL is not set: the owner's connection to Postgres", file=sys.stderr)
-        return 2
     try:
-        applied = apply(database_url)
+        applied = apply(connection(os.environ))
+    except (ConfigError, Unavailable) as error:
+        print(error, file=sys.stderr)
+        return 2
     except MigrationError as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ PyJWT parses and checks signatures; the rules about keys, headers and claims are
 own are laxer. Key sets belong to `shared.jwks`; whether a route wants a caller at all, to the routes.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -16,6 +17,7 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
+from shared.ahead import Ahead
 from shared.config import ConfigError
 from shared.errors import Unauthorized, Unavailable
 from shared.jwks import ALGORITHMS, JwksCache
@@ -40,6 +42,9 @@ class TokenVerifier:
     Where the secret is kept and rotated, tokens signed with the version before are good as well: they
     were given out in good faith.
 
+    A signature is checked once a minute for each token that is in use, as that takes longer than all
+    the rest; its times and who it is from and for, always.
+
     `issuer` and `audience` are demanded when given, and not looked at when None. `now` is in seconds
     since the epoch. Raises ConfigError when `secret` cannot serve as one.
     """
@@ -59,6 +64,11 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._now = now
+        self._seen: dict[str, tuple[_Claims, float]] = {}
+
+    def open_ahead(self) -> Ahead:
+        """Begins to read the secret and to fetch the key set, which the first token will wait for."""
+        return Ahead("keys of tokens", self._open, now=self._now)
 
     async def verify(self, authorization: str | None) -> Identity:
         """The caller named by an `Authorization` header, which may be anything that a client can send.
@@ -66,6 +76,21 @@ class TokenVerifier:
         Raises Unauthorized, or Unavailable when the key set or the secret has never been reached.
         """
         token = _bearer_token(authorization)
+        claims, since = self._seen.get(token, (None, 0.0))
+        if claims is None or not 0 <= self._now() - since < _SEEN_SECONDS:
+            claims = await self._read(token)
+            if len(self._seen) >= _SEEN_TOKENS:
+                self._seen.clear()
+            self._seen[token] = claims, self._now()
+        self._check(claims)
+        return Identity(
+            user_id=user_id_of(claims.iss, claims.sub),
+            subject=claims.sub,
+            issuer=claims.iss,
+            is_anonymous=claims.is_anonymous is True,
+        )
+
+    async def _read(self, token: str) -> "_Claims":
         try:
             header = _JWS.get_unverified_header(token)
         except jwt.PyJWTError:
@@ -74,14 +99,14 @@ class TokenVerifier:
         payload = await self._payload(token, header)
         if payload is None:
             raise Unauthorized("the token's signature is not valid")
-        claims = _parse_claims(payload)
-        self._check(claims)
-        return Identity(
-            user_id=user_id_of(claims.iss, claims.sub),
-            subject=claims.sub,
-            issuer=claims.iss,
-            is_anonymous=claims.is_anonymous is True,
-        )
+        return _parse_claims(payload)
+
+    async def _open(self) -> None:
+        readings = [
+            self._secret.versions() if self._secret else None,
+            self._jwks.ready() if self._jwks else None,
+        ]
+        await asyncio.gather(*filter(None, readings))
 
     async def _payload(self, token: str, header: dict[str, Any]) -> bytes | None:
         """What is signed with the key that the header asks for; None if it is not. A key brings its one
@@ -166,6 +191,8 @@ _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 _BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)", re.ASCII)
 _MAX_TOKEN = 8 * 1024  # characters; what servers commonly allow for a header line
 _LEEWAY = 30  # seconds by which an issuer's clock may be ahead of ours
+_SEEN_SECONDS = 60.0  # so long may a token outlive the key that it was signed with
+_SEEN_TOKENS = 1_000
 _YEAR_10000 = 253_402_300_800  # an `exp` beyond this is no date but a way to say "for ever"
 
 # Keys that the token brings along or points to, and extensions that change what is signed (RFC 7515,

@@ -58,6 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     system_prompt: str | None
     database_connections: int
     log_level: str
+    metrics_namespace: str | None
+    xray_daemon: str | None
 
     async def own_secret(self) -> str:
         """Something that lasts and others do not know. Raises Unavailable."""
@@ -129,6 +131,17 @@ def load(environ: Mapping[str, str], *, now: Callable[[], float] = time.time) ->
         system_prompt=env.file("SYSTEM_PROMPT_FILE"),
         database_connections=env.integer("DATABASE_CONNECTIONS", 10, at_least=1, at_most=1_000),
         log_level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
+        metrics_namespace=env.matching(
+            "POWERTOOLS_METRICS_NAMESPACE", r"[\w./#:-]{1,255}", "a name of letters, digits and . - _ / # :"
+        ),
+        xray_daemon=(
+            env.matching(
+                "AWS_XRAY_DAEMON_ADDRESS", r"[\w.-]+:[0-9]{1,5}", "an address such as 127.0.0.1:2000"
+            )
+            or "127.0.0.1:2000"
+        )
+        if env.boolean("TRACING", default=False)
+        else None,
     )
 
 

@@ -89,13 +89,13 @@ def cost(provider: str, model: str, usage: Usage) -> Cost:
     return Cost(usd=(millionths / _MILLION).quantize(_SMALLEST, ROUND_HALF_UP), priced=known is not None)
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text is: one for four bytes of UTF-8, rounded up.
+def estimate_tokens(*texts: str) -> int:
+    """About how many tokens some texts are: of each, one for four bytes of UTF-8, rounded up.
 
     English has four letters to a token. Counting bytes and not letters keeps it near the truth where a
     letter takes several of both, and no tokenizer is worth its start-up time for a guess.
     """
-    return -(-len(text.encode("utf-8", "replace")) // 4)
+    return sum(-(-len(text.encode("utf-8", "replace")) // 4) for text in texts)
 
 
 def _cut(tokens: int, most: int) -> int:

@@ -15,9 +15,11 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row, scalar_row
 
+from shared.ahead import Ahead
 from shared.errors import Unavailable
 from shared.logins import Login
 from shared.logs import logger
+from shared.metrics import measured
 
 Row: TypeAlias = dict[str, Any]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
@@ -26,9 +28,6 @@ T = TypeVar("T")
 # Idle for longer than this, a connection is not trusted: a function may have been frozen meanwhile,
 # and network gear forgets silent connections (NAT gateways after 350 s) without telling either end.
 _TRUSTED_IDLE_SECONDS = 60.0
-# A connection that was begun ahead of its use and is not there by then is begun again: the process may
-# have been frozen in the middle of it.
-_WARMING_SECONDS = 2.0
 # How long Postgres is given to confirm a cancel before the connection is closed under it.
 _CANCEL_SECONDS = 0.2
 _ATTEMPTS = 3
@@ -57,14 +56,12 @@ class Database:
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
         self._free = asyncio.Semaphore(max_connections)
-        self._warming: asyncio.Task[None] | None = None
-        self._warming_since = 0.0
+        self._ahead: Ahead | None = None
 
-    def warm(self) -> asyncio.Task[None]:
-        """Opens a connection ahead of the first call, which will wait for it. A failure is that call's."""
-        self._warming_since = self._now()
-        self._warming = asyncio.create_task(self._open_ahead())
-        return self._warming
+    def open_ahead(self) -> Ahead:
+        """Begins a connection for the first call, which will wait for it."""
+        self._ahead = Ahead("database", self._open_one, now=self._now)
+        return self._ahead
 
     async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:
         """The first column of the first row, or None. For functions that act as a user by themselves.
@@ -94,8 +91,8 @@ class Database:
         return await self._run(work, self._timeout)
 
     async def close(self) -> None:
-        if self._warming is not None:
-            await _abandon(self._warming)
+        if self._ahead is not None:
+            await self._ahead.close()
         while self._idle:
             await self._idle.pop()[0].close()
 
@@ -108,7 +105,7 @@ class Database:
             raise
         if not done:
             await _abandon(task)
-            logger.error("database did not answer in time", seconds=within)
+            logger.error("database did not answer in time", **measured(seconds=within, database_errors=1))
             raise Unavailable("the database did not answer in time")
         return task.result()
 
@@ -123,7 +120,7 @@ class Database:
                         await self._release(connection)
                 except _CONTENTION:
                     if attempt == _ATTEMPTS:
-                        logger.exception("database transaction kept colliding")
+                        logger.exception("database transaction kept colliding", **measured(database_errors=1))
                         raise Unavailable("the database is too busy") from None
                 except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
                     # A query that was refused has an SQLSTATE of its own and will be refused again;
@@ -131,14 +128,19 @@ class Database:
                     # that takes no writes (25006) was ours before a failover.
                     lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "25"}
                     self._forget_idle()
-                    logger.warning("database connection lost", attempt=attempt, sqlstate=error.sqlstate)
+                    logger.warning(
+                        "database connection lost",
+                        **measured(attempt=attempt, sqlstate=error.sqlstate, database_errors=1),
+                    )
                     if attempt == _ATTEMPTS or not lost:
                         raise Unavailable("the database cannot be reached") from error
                     await asyncio.sleep(0.05 * attempt)
         raise AssertionError
 
     async def _acquire(self) -> Connection:
-        await self._opened_ahead()
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead.wait()
         while self._idle:
             connection, since = self._idle.pop()
             if self._now() - since <= _TRUSTED_IDLE_SECONDS and _is_alive(connection):
@@ -171,23 +173,8 @@ class Database:
             application_name="serverless-chat",
         )
 
-    async def _open_ahead(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                connection = await self._connect()
-        except (psycopg.OperationalError, Unavailable, TimeoutError):
-            logger.warning("no database connection could be opened ahead", exc_info=True)
-        else:
-            await self._release(connection)
-
-    async def _opened_ahead(self) -> None:
-        warming, self._warming = self._warming, None
-        if warming is None:
-            return
-        left = _WARMING_SECONDS - (self._now() - self._warming_since)
-        if not warming.done() and left > 0:
-            await asyncio.wait({warming}, timeout=left)
-        warming.cancel()
+    async def _open_one(self) -> None:
+        await self._release(await self._connect())
 
     def _forget_idle(self) -> None:
         """Where one connection is lost, the others are no better."""

@@ -58,6 +58,12 @@ class Environment:
                 f"{name} must be the ARN of a secret in Secrets Manager, with :field for a field of JSON."
             ) from None
 
+    def matching(self, name: str, pattern: str, meaning: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not re.fullmatch(pattern, value, re.ASCII):
+            raise ConfigError(f"{name} must be {meaning}.")
+        return value
+
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in (self.text(name) or "").split(",") if word.strip())
 

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from shared import metrics
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
 from shared.cors import Cors, CorsMiddleware
 from shared.errors import (
@@ -89,9 +90,11 @@ def error_response(error: ChatError) -> Response:
 
 
 def log_refusal(error: ChatError) -> None:
-    """What is the client's fault is the client's to know; what is ours or a provider's is logged."""
-    if error.status >= 500:
-        logger.warning("request refused", code=error.code)
+    """What is the client's fault is the client's to know; what is ours or a provider's is logged, and
+    who asks too often is counted."""
+    counted = metrics.fault(error.code)
+    if counted or error.status >= 500:
+        logger.warning("request refused", **metrics.measured(code=error.code, **counted))
 
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -107,10 +110,14 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
     if media_type != "application/json":
         raise UnsupportedMediaType("the body must be application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body must be at most {limit} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body must be at most {limit} bytes")
+    except ClientDisconnect:
+        # Nobody hears this; it keeps who left from looking like a fault of ours.
+        raise InvalidRequest("the body broke off") from None
     return bytes(body)
 
 
@@ -152,10 +159,34 @@ def _explain(problem: str) -> InvalidRequest:
     if missing:
         field = f"{field}.{missing[1]}" if field else missing[1]
         return InvalidRequest(f"{field} is missing", field=field)
-    expected = re.match(r"Expected `([^`]*)`", problem)
     if not field:
         return InvalidRequest("the body must be a JSON object")
-    return InvalidRequest(f"{field} must be {expected[1] if expected else 'valid'}", field=field)
+    return InvalidRequest(f"{field} {_wanted(problem)}", field=field)
+
+
+# JSON's words for what msgspec names as Python does.
+_KINDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+}
+
+
+def _wanted(problem: str) -> str:
+    """What would have been right, with its bounds. Only a type's own words are taken from the finding."""
+    expected = re.match(
+        r"Expected `([^`]*)`( of length)?(?: ([<>]=?) (\S+)| matching regex (.+?) - at)?", problem
+    )
+    if not expected:
+        return "must be a UUID" if problem.startswith("Invalid UUID") else "has none of its possible values"
+    types, length, sign, bound, pattern = expected.groups()
+    kinds = " or ".join(_KINDS.get(kind, kind) for kind in types.split(" | "))
+    if pattern:
+        return f"must be {kinds} that matches {pattern}"
+    return f"must be {kinds}" + (f"{length or ''} {sign} {bound.removesuffix('.0')}" if bound else "")
 
 
 def _as_chat_error(error: Exception) -> ChatError:
@@ -166,5 +197,5 @@ def _as_chat_error(error: Exception) -> ChatError:
         return NotFound("no such route")
     if isinstance(error, HTTPException) and error.status_code == 405:
         return MethodNotAllowed("this route has no such method", headers=error.headers)
-    logger.exception("request failed")
+    logger.exception("request failed", **metrics.measured(faults=1))
     return ChatError("something went wrong here")

@@ -64,6 +64,11 @@ class JwksCache:
             found = self._find(kid, algorithm)
         return found
 
+    async def ready(self) -> None:
+        """Fetches the keys, unless there are any. What goes wrong is logged."""
+        if self._keys is None:
+            await self._refresh()
+
     def _find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         if self._keys is None:
             raise Unavailable("the keys of the identity provider cannot be fetched")

@@ -69,14 +69,19 @@ async def run(target: str, api: RuntimeApi) -> int:
         app = load(target)
         lifespan = Lifespan(app)
         await lifespan.startup()
-        for hook in reversed(_before_checkpoint) if snap_start else ():
-            await hook()
+        if snap_start:
+            # What it has opened would not survive being copied: each copy starts it anew.
+            await lifespan.shutdown()
+            for hook in reversed(_before_checkpoint):
+                await hook()
     except Exception as error:
         logger.exception("the function failed to initialise", reason=_quotable(error))
         await api.fail_init(_init_fault(error))
         return 1
-    if snap_start and not await _restore(api):
-        return 1
+    if snap_start:
+        lifespan = Lifespan(app)
+        if not await _restore(api, lifespan):
+            return 1
     terminated = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
     serving = asyncio.create_task(serve(app, api, lifespan.state))
@@ -200,12 +205,13 @@ def _fault(task: asyncio.Task[None], invocation: Invocation) -> Fault | None:
     return Fault("Function.Unhandled", type(error).__name__, "The function failed; its log says where.")
 
 
-async def _restore(api: RuntimeApi) -> bool:
+async def _restore(api: RuntimeApi, lifespan: Lifespan) -> bool:
     try:
         await api.restored()
         random.seed()  # Or all processes made from one snapshot draw the same numbers.
         for hook in _after_restore:
             await hook()
+        await lifespan.startup()
     except Exception as error:
         logger.exception("the function failed to restore", reason=_quotable(error))
         await api.fail_restore(

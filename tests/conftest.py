@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -12,7 +13,12 @@ from dev import postgres
 from dev.mock_llm import MockProcess, mock_llm_process
 from dev.postgres import LocalPostgres
 from migrations import migrate
+from tests.aws import SecretsManager
 from tests.database import TestDatabase
+
+# How long an example takes says more about the machine's other work than about ours.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +48,14 @@ def mock() -> Iterator[MockProcess]:
     """The mock providers; a test that counts resets them first."""
     with mock_llm_process() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def secrets_manager() -> Iterator[SecretsManager]:
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 (most tests need none of it)
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield SecretsManager(f"http://{host}:{port}")
+    server.stop()

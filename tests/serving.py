@@ -18,7 +18,8 @@ import httpx
 import uvicorn
 
 from dev.functions import functions
-from dev.lambda_emulator import Emulator, in_thread
+from dev.lambda_emulator import Emulator, in_thread, to_stderr
+from dev.lambda_process import Log
 from dev.local import ROOT
 from dev.mock_llm import MockProcess
 from dev.routing import BothFunctions
@@ -86,9 +87,9 @@ def serve(configured: config.Settings) -> Iterator[str]:
 
 
 @contextmanager
-def serve_on_lambda(environ: dict[str, str]) -> Iterator[str]:
+def serve_on_lambda(environ: dict[str, str], log: Log = to_stderr) -> Iterator[str]:
     """Both functions at the URL it gives, in processes with their real bootstraps, as Lambda runs them."""
-    with in_thread(Emulator(functions(environ))) as url:
+    with in_thread(Emulator(functions(environ), log=log)) as url:
         yield url
 
 

@@ -50,7 +50,8 @@ Its fault
 Requests are checked as the vendors check them, and unknown fields are refused by all four: a wrong
 request of ours fails loudly. `max_tokens` does not shorten an answer. Without `stream` the answer is
 one JSON body, sent when its last token would have been. GET /_mock/stats tells what came in,
-POST /_mock/reset forgets it.
+POST /_mock/reset forgets it. POST /_mock/key with {"key": "..."} makes it the only key that is
+accepted from there to the next reset; before, any is.
 """
 
 from dev.mock_llm.process import MockProcess, mock_llm_process

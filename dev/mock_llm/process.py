@@ -43,7 +43,14 @@ class MockProcess(Endpoints):
         return stats
 
     def reset(self) -> None:
-        with urlopen(Request(f"{self.url}/_mock/reset", method="POST"), timeout=10):
+        self._post("reset")
+
+    def accept_only(self, key: str) -> None:
+        """Refuses requests with another key, until the next reset."""
+        self._post("key", json.dumps({"key": key}).encode())
+
+    def _post(self, control: str, body: bytes = b"") -> None:
+        with urlopen(Request(f"{self.url}/_mock/{control}", body, method="POST"), timeout=10):
             pass
 
 

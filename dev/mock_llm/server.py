@@ -51,7 +51,8 @@ class MockLLM(Endpoints):
 
     `hits` (and `hits_by_model`) counts requests, valid or not, those to /_mock aside; `aborted` those
     whose client left before the end; `refused` those that the vendor would not have taken; `open` those
-    being answered; `connections` all TCP connections. `requests` are the last 200, oldest first.
+    being answered; `connections` all TCP connections. `requests` are the last 200, oldest first. `key`
+    is the only one that is accepted, or None for any.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -92,6 +93,7 @@ class MockLLM(Endpoints):
         self.connections = 0
         self.requests: deque[Recorded] = deque(maxlen=REQUESTS_KEPT)
         self._tries: Counter[tuple[str, str, str | None]] = Counter()
+        self.key: str | None = None
 
     def stats(self) -> dict[str, Any]:
         """What /_mock/stats answers: the numbers, and the requests with their keys blotted out."""
@@ -145,6 +147,7 @@ class MockLLM(Endpoints):
             recorded.model = str(body.get("model"))
             self.hits_by_model[recorded.model] += 1
             form.check(recorded.headers, body)
+            _check_key(recorded.headers, self.key)
             script = self._script(recorded)
         except Refusal as refusal:
             self._refuse(form, refusal, recorded, connection)
@@ -182,8 +185,17 @@ class MockLLM(Endpoints):
         elif (request.method, request.path) == ("POST", "/_mock/reset"):
             self.reset()
             connection.write(_response(200, b"{}"))
+        elif (request.method, request.path) == ("POST", "/_mock/key"):
+            self.key = msgspec.json.decode(request.body)["key"]
+            connection.write(_response(200, b"{}"))
         else:
             connection.write(_response(404, b"{}"))
+
+
+def _check_key(headers: Mapping[str, str], accepted: str | None) -> None:
+    key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+    if accepted not in (None, key):
+        raise Refusal(401, "the API key is not valid")
 
 
 def _json_object(recorded: Recorded) -> dict[str, Any]:

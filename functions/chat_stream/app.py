@@ -1,9 +1,10 @@
 """Wires the chat function. `app` is what servers and the Lambda runtime load, made from the
-environment; it opens nothing until it is asked something."""
+environment. Starting it begins what its first request will need."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
@@ -11,7 +12,7 @@ from functions.chat_stream.asking import Asking
 from functions.chat_stream.routes import ChatRoutes
 from functions.chat_stream.running import Running
 from functions.chat_stream.store import ForgivingStore, TurnStore
-from shared import config, http
+from shared import ahead, config, http
 from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
 from shared.config import Settings
@@ -20,11 +21,15 @@ from shared.db import Database
 from shared.jwks import JwksCache
 from shared.llm.client import ModelClient
 
+if TYPE_CHECKING:
+    from shared.tracing import Tracer
+
 
 def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.database, max_connections=settings.database_connections)
     models = ModelClient(settings)
     running = Running()
+    tracer = _tracer(settings)
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
@@ -38,17 +43,29 @@ def create_app(settings: Settings) -> ASGIApp:
         forgiving=ForgivingStore(database, settings),
         models=models,
         running=running,
+        tracer=tracer,
     )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
+        await ahead.begun(verifier.open_ahead(), database.open_ahead(), models.open_ahead())
         yield
         await running.finish()
         await models.aclose()
         await database.close()
+        if tracer is not None:
+            tracer.close()
 
     router = Router(chat.routes(), lifespan=lifespan)
     return http.edge(router, Cors(settings.cors_allow_origins))
+
+
+def _tracer(settings: Settings) -> "Tracer | None":
+    if settings.xray_daemon is None:
+        return None
+    from shared.tracing import Tracer  # noqa: PLC0415 (nothing of it where tracing is off)
+
+    return Tracer(settings.xray_daemon)
 
 
 def __getattr__(name: str) -> ASGIApp:

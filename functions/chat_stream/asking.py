@@ -11,13 +11,12 @@ from functions.chat_stream.choice import ModelChoice
 from functions.chat_stream.dialects.base import Ask, Dialect
 from functions.chat_stream.records import Begun, Question
 from functions.chat_stream.turn import Clocks
-from shared import addresses, costs
+from shared import addresses, costs, logs
 from shared.asgi import Scope
 from shared.auth import TokenVerifier
 from shared.config import Settings
 from shared.errors import InvalidRequest
 from shared.llm.base import ChatRequest
-from shared.logs import logger
 
 _DEFAULT_TEMPERATURE = 0.7
 _DEFAULT_MAX_TOKENS = 4096
@@ -41,7 +40,7 @@ class Asking:
             user_id = uuid5(_ADDRESSES, pseudonym)
         else:
             user_id = (await self._verifier.verify(authorization)).user_id
-        logger.thread_safe_append_keys(user_id=str(user_id))
+        logs.mark_user(user_id)
         return user_id
 
     def question(
@@ -61,16 +60,17 @@ class Asking:
             request_hash=sha256(dialect.route.encode() + b"\n" + covered).digest(),
             model=model,
             system_tokens=costs.estimate_tokens(system),
-            prompt_tokens=costs.estimate_tokens(system)
-            + sum(costs.estimate_tokens(message.content) for message in ask.messages),
+            prompt_tokens=costs.estimate_tokens(system, *(message.content for message in ask.messages)),
             max_tokens=ask.max_tokens or _DEFAULT_MAX_TOKENS,
             place=ask.place,
         )
 
     def chat(self, ask: Ask, begun: Begun) -> ChatRequest:
+        # Without a history the turn is stateless, or could not be stored: then as much as one has.
+        sent = ask.messages if ask.place is None else ask.messages[-self._settings.history_messages :]
         return ChatRequest(
             model="",
-            messages=begun.history or ask.messages,
+            messages=begun.history or sent,
             system=self._system(ask) or None,
             max_tokens=ask.max_tokens or _DEFAULT_MAX_TOKENS,
             temperature=_DEFAULT_TEMPERATURE if ask.temperature is None else ask.temperature,
@@ -89,12 +89,6 @@ def clocks(settings: Settings, scope: Scope) -> Clocks:
         idle=settings.idle_timeout,
         deadline=now + context.get_remaining_time_in_millis() / 1000 if context else None,
     )
-
-
-def prompt_tokens(chat: ChatRequest) -> int:
-    """An estimate, for a provider that never says."""
-    texts = (chat.system or "", *(message.content for message in chat.messages))
-    return sum(costs.estimate_tokens(text) for text in texts)
 
 
 def last_event_id(request: Request) -> int:

@@ -48,6 +48,8 @@ class Follower:
         except Exception:
             logger.exception("following an answer failed")
         self.outbox.close()
+        # No turn of its own: it says who came back, and how often.
+        logger.info("answer followed", message_id=str(self.answer_id), left=self.outbox.abandoned)
 
     async def _follow(self) -> None:
         stored = self.first

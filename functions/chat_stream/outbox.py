@@ -29,6 +29,11 @@ class Outbox:
         self._closed = True
         self._wake()
 
+    @property
+    def spent(self) -> bool:
+        """Whether `take` has given everything there will ever be."""
+        return self._closed and not self._events
+
     def abandon(self) -> None:
         """The reader is gone: keep nothing for it."""
         self.abandoned = True

@@ -99,15 +99,18 @@ class EventStream:
             if self._padding:
                 await self._send(send, sse.padding(self._padding))
             while (events := await self._outbox.take()) is not None:
-                await self._send(send, self._encoder.encode(events) if events else sse.HEARTBEAT)
+                data = self._encoder.encode(events) if events else sse.HEARTBEAT
+                await self._send(send, data, last=self._outbox.spent)
+                if self._outbox.spent:
+                    return
         finally:
             self._alarm.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send(send, b"", last=True)
 
-    async def _send(self, send: Send, data: bytes) -> None:
-        if data:
+    async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
+        if data or last:
             self._written_at = asyncio.get_running_loop().time()
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": data, "more_body": not last})
 
     def _watch_silence(self) -> None:
         loop = asyncio.get_running_loop()

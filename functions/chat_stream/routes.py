@@ -7,6 +7,7 @@ refuses, before the client's stream begins.
 import asyncio
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from functions.chat_stream.asking import Asking
 from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai
 from functions.chat_stream.dialects.base import Ask, Dialect, Head
 from functions.chat_stream.follower import Follower
+from functions.chat_stream.journal import Journal
 from functions.chat_stream.records import Begun, Question, Settlement
 from functions.chat_stream.response import Answer, Reply
 from functions.chat_stream.running import Running
@@ -29,6 +31,9 @@ from shared.config import Settings
 from shared.errors import ChatError, InvalidRequest, NotFound, Unavailable
 from shared.llm.client import ModelClient, Spent
 from shared.logs import logger
+
+if TYPE_CHECKING:
+    from shared.tracing import Tracer
 
 # When a client must have heard of a model that is not there, with a little left for the way back.
 _PROMISED_SECONDS = 2.9
@@ -48,6 +53,7 @@ class ChatRoutes:
         forgiving: ForgivingStore,
         models: ModelClient,
         running: Running,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._settings = settings
         self._asking = asking
@@ -55,6 +61,7 @@ class ChatRoutes:
         self._forgiving = forgiving
         self._models = models
         self._running = running
+        self._tracer = tracer
 
     def routes(self) -> list[Route]:
         return [
@@ -72,6 +79,7 @@ class ChatRoutes:
         try:
             await self._asking.caller(request, stateless=True)
         except ChatError as error:
+            http.log_refusal(error)
             return _refusal(OPENAI, error)
         return http.json_response(openai.models(self._asking.choice.names, created=0))
 
@@ -103,13 +111,24 @@ class ChatRoutes:
 
     async def chat(self, dialect: Dialect, request: Request) -> Answer:
         """A turn, or its refusal, in the words of its format."""
-        try:
-            return await self._chat(dialect, request)
-        except ChatError as error:
-            return _refusal(dialect, error)
-
-    async def _chat(self, dialect: Dialect, request: Request) -> Answer:
         clocks = asking.clocks(self._settings, request.scope)
+        journal = Journal(
+            dialect.route,
+            clocks.arrived_at,
+            active=lambda: self._running.active,
+            trace=self._tracer.trace() if self._tracer else None,
+        )
+        try:
+            return await self._chat(dialect, request, clocks, journal)
+        except ChatError as error:
+            refusal = error
+        except Exception:
+            logger.exception("request failed")
+            refusal = ChatError("something went wrong here")
+        journal.refused(refusal)
+        return _refusal(dialect, refusal)
+
+    async def _chat(self, dialect: Dialect, request: Request, clocks: Clocks, journal: Journal) -> Answer:
         user_id = await self._asking.caller(request, stateless=dialect.stateless)
         body = await http.read_body(request, limit=dialect.max_body_bytes)
         ask = dialect.parse(body)
@@ -117,34 +136,40 @@ class ChatRoutes:
         question = self._asking.question(request, dialect, ask, body=body, user_id=user_id, model=models[0])
         store = self._store if dialect.stored_or_nothing else self._forgiving
         try:
-            begun = await store.begin(question, within=_left(clocks))
+            with journal.waiting("begin"):
+                begun = await store.begin(question, within=_left(clocks))
         except Unavailable as error:
             if not self._goes_on_unstored(dialect, ask):
+                journal.refused(error)
                 return self._unknown(dialect, error, question)
             logger.exception("a turn could not be stored, and goes on")
             begun = Begun(user_id=user_id, answer_id=question.answer_id)
         reply = self._reply(dialect, ask)
         if begun.repeated:
             return await self._repeat(reply, begun, clocks)
+        journal.begun(begun)
 
         chat = self._asking.chat(ask, begun)
         spent: list[Spent] = []
         try:
             deadline = clocks.arrived_at + self._settings.start_timeout
-            answer = await self._models.start(chat, models, deadline, spent)
+            with journal.waiting("model"):
+                answer = await self._models.start(chat, models, deadline, spent)
         except ChatError as error:
-            return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent)
+            return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent, journal=journal)
         except Exception:
             logger.exception("model could not be asked")
             broken = ChatError("the model could not be asked")
-            return await self._no_answer(dialect, broken, begun, clocks=clocks, spent=spent)
+            return await self._no_answer(dialect, broken, begun, clocks=clocks, spent=spent, journal=journal)
+        journal.answers(answer.target, models)
         turn = Turn(
             answer,
             begun=begun,
-            prompt_tokens=asking.prompt_tokens(chat),
+            prompt_tokens=chat.estimated_tokens(),
             spent=_rows(spent, clocks),
             clocks=clocks,
             store=store,
+            journal=journal,
         )
         head = Head(str(begun.answer_id), answer.target.name, int(time.time()))
         return reply.to(turn.outbox, self._running.start(turn), head=head, headers=_headers(begun))
@@ -191,15 +216,24 @@ class ChatRoutes:
         return response
 
     async def _no_answer(
-        self, dialect: Dialect, error: ChatError, begun: Begun, *, clocks: Clocks, spent: list[Spent]
+        self,
+        dialect: Dialect,
+        error: ChatError,
+        begun: Begun,
+        *,
+        clocks: Clocks,
+        spent: list[Spent],
+        journal: Journal,
     ) -> Response:
         """The answer to a turn whose model never began. The question stays, the answer is an `error`.
 
         That is saved before the client is told, so that it may try again at once, unless the database
         takes longer than the client was promised to wait."""
-        settlement = Settlement.without_answer(begun, error, _rows(spent, clocks))
-        saving = self._running.save(self._store.finish(settlement))
-        await asyncio.wait({saving}, timeout=_left(clocks))
+        rows = _rows(spent, clocks)
+        saving = self._running.save(self._store.finish(Settlement.without_answer(begun, error, rows)))
+        with journal.waiting("finish"):
+            await asyncio.wait({saving}, timeout=_left(clocks))
+        journal.unanswered(error, rows)
         error.headers.update(_headers(begun))
         response = _refusal(dialect, error)
         response.background = BackgroundTask(asyncio.wait, {saving})
@@ -207,7 +241,6 @@ class ChatRoutes:
 
 
 def _refusal(dialect: Dialect, error: ChatError) -> Response:
-    http.log_refusal(error)
     return http.json_response(dialect.error(error), status=error.status, headers=error.headers)
 
 

@@ -15,6 +15,11 @@ class Running:
         self._followers: dict[asyncio.Task[None], Follower] = {}
         self._savings: set[asyncio.Task[Any]] = set()
 
+    @property
+    def active(self) -> int:
+        """How many turns are under way."""
+        return len(self._turns)
+
     def start(self, turn: Turn) -> asyncio.Task[None]:
         task = asyncio.create_task(turn.run())
         self._turns[task] = turn

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid4, uuid5
 
@@ -235,6 +236,7 @@ def _refusal(outcome: _Outcome) -> ChatError:
             return NotFound("no such conversation")
 
 
+@lru_cache(maxsize=64)
 def _prices(model: str) -> tuple[Any, Any, bool]:
     """What a token of input and of output costs in USD, and whether that is known."""
     provider, _, name = model.partition("/")

@@ -9,6 +9,7 @@ import asyncio
 
 from msgspec import Struct, structs
 
+from functions.chat_stream.journal import Journal
 from functions.chat_stream.outbox import Outbox
 from functions.chat_stream.records import Begun, Settlement, Status
 from functions.chat_stream.store import TurnStore
@@ -50,6 +51,7 @@ class Turn:
         spent: list[UsageRow],
         clocks: Clocks,
         store: TurnStore,
+        journal: Journal,
     ) -> None:
         self.outbox = Outbox()
         self._answer = answer
@@ -58,6 +60,7 @@ class Turn:
         self._spent = spent
         self._clocks = clocks
         self._store = store
+        self._journal = journal
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._characters = 0
@@ -67,18 +70,20 @@ class Turn:
         self._content_at = 0.0
         self._interrupt: asyncio.Timeout | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._save_alarm: asyncio.TimerHandle | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._saved_pieces = 0
 
     async def run(self) -> None:
         """Never raises: what goes wrong becomes the answer's end."""
         self.outbox.put([Started(str(self._begun.answer_id))])
-        over = asyncio.Event()
-        checkpoints = asyncio.create_task(self._save_now_and_then(over))
+        self._save_in_a_while()
         try:
             await self._read()
         except Exception:
             logger.exception("turn failed")
             self._end_with(Failed("internal", "the turn failed", retryable=True))
-        over.set()
+        self._stop_saving()
         # At once, as an answer that was broken off costs until its connection is closed; and not
         # waited for, as the client is waiting.
         closing = asyncio.create_task(self._answer.aclose())
@@ -86,9 +91,11 @@ class Turn:
             self.outbox.put(await self._settle())
         except Exception:
             logger.exception("turn could not be settled")
+            self._journal.lost()
             self.outbox.put([Failed("internal", "the turn failed", retryable=True)])
         self.outbox.close()
-        for failed in await asyncio.gather(closing, checkpoints, return_exceptions=True):
+        left = (closing, self._saving) if self._saving else (closing,)
+        for failed in await asyncio.gather(*left, return_exceptions=True):
             if isinstance(failed, Exception):
                 logger.error("turn left something behind", exc_info=failed)
 
@@ -137,15 +144,15 @@ class Turn:
         passed_on: list[Event] = []
         for event in events:
             match event:
-                case TextDelta(text):
+                case TextDelta():
                     room = _MAX_ANSWER_CHARACTERS - self._characters
-                    if len(text) > room:
-                        text, event = text[:room], TextDelta(text[:room])  # noqa: PLW2901
-                    self._text.append(text)
-                    self._characters += len(text)
+                    if len(event.text) > room:
+                        event = TextDelta(event.text[:room])  # noqa: PLW2901
+                    self._text.append(event.text)
+                    self._characters += len(event.text)
                     passed_on.append(event)
-                case ThinkingDelta(text):
-                    self._thinking.append(text)
+                case ThinkingDelta():
+                    self._thinking.append(event.text)
                     passed_on.append(event)
                 case Usage():
                     self._usage = event
@@ -164,27 +171,37 @@ class Turn:
         if self._end is None:
             self._end = end
 
-    async def _save_now_and_then(self, over: asyncio.Event) -> None:
-        """Beside the stream, never in its way. Each save renews the lease and brings the user's wish
-        to stop; a save that fails is made up for by the next."""
-        saved = 0
-        while not await _happens_within(over, _CHECKPOINT_SECONDS):
-            pieces = 0 if self._begun.conversation_id is None else len(self._text)
-            try:
-                state = await self._store.checkpoint(
-                    self._begun, "".join(self._text) if pieces > saved else None
-                )
-            except ChatError as error:
-                logger.warning("checkpoint failed", code=error.code)
-                continue
-            except Exception:
-                logger.exception("checkpoint failed")
-                continue
-            saved = pieces
+    def _save_in_a_while(self) -> None:
+        """Beside the stream, never in its way; a turn that is over before has nothing of it."""
+
+        def save() -> None:
+            self._saving = asyncio.create_task(self._save())
+
+        self._save_alarm = asyncio.get_running_loop().call_later(_CHECKPOINT_SECONDS, save)
+
+    def _stop_saving(self) -> None:
+        if self._save_alarm is not None:
+            self._save_alarm.cancel()
+        self._save_alarm = None
+
+    async def _save(self) -> None:
+        """Renews the lease, too, and brings the wish to stop. What fails is made up for by the next."""
+        pieces = 0 if self._begun.conversation_id is None else len(self._text)
+        text = "".join(self._text) if pieces > self._saved_pieces else None
+        try:
+            state = await self._store.checkpoint(self._begun, text)
+        except ChatError as error:
+            logger.warning("checkpoint failed", code=error.code)
+        except Exception:
+            logger.exception("checkpoint failed")
+        else:
+            self._saved_pieces = pieces
             if state == "cancel":
                 self.stop(Finished("cancelled"))
             elif state != "running":
                 self.stop(_SETTLED_BY_ANOTHER)
+        if self._save_alarm is not None:
+            self._save_in_a_while()
 
     async def _settle(self) -> list[Event]:
         """Saves, and says how the answer ended: its usage and its last event."""
@@ -214,14 +231,16 @@ class Turn:
             usage=[*self._spent, row],
         )
         try:
-            if await self._store.finish(settlement, self._clocks.deadline) != status:
+            with self._journal.waiting("finish"):
+                stands = await self._store.finish(settlement, self._clocks.deadline)
+            if stands != status:
                 end = _SETTLED_BY_ANOTHER
         except ChatError as error:
             end = Failed(error.code, error.message, retryable=True)
         except Exception:
             logger.exception("answer could not be saved")
             end = Failed("internal", "the answer could not be saved", retryable=True)
-        logger.info("turn", end=end.code if isinstance(end, Failed) else end.reason, **row.for_log())
+        self._journal.settled(end, row, self._spent)
         return [usage, end]
 
     def _usage_of(self, text: str) -> Usage:
@@ -229,7 +248,7 @@ class Turn:
         said = self._usage
         if said is not None and not said.estimated:
             return said
-        came = costs.estimate_tokens(text) + costs.estimate_tokens("".join(self._thinking))
+        came = costs.estimate_tokens(text, "".join(self._thinking))
         said = said or Usage(0, 0, estimated=True)
         return structs.replace(said, input=said.input or self._prompt_tokens, output=max(said.output, came))
 
@@ -243,11 +262,3 @@ def _status_of(end: Finished | Failed) -> Status:
     if end.reason == "cancelled":
         return "cancelled"
     return "interrupted" if end.reason == "deadline" else "complete"
-
-
-async def _happens_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -1,15 +1,12 @@
 """What an attempt at an answer cost, as a row of usage_logs."""
 
-from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 from msgspec import Struct
 
 from shared import costs
 from shared.events import Usage
 from shared.llm.catalogue import Target
-from shared.logs import logger
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -36,8 +33,6 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     ) -> "UsageRow":
         """`duration` and `ttft`, the time to the first token, in seconds."""
         cost = costs.cost(target.provider_name, target.model, usage)
-        if not cost.priced:
-            logger.warning("model without a price; the fallback price was taken", model=target.name)
         return cls(
             id=uuid4(),
             provider=target.provider_name,
@@ -54,6 +49,3 @@ class UsageRow(Struct, frozen=True, kw_only=True):
             ttft_ms=None if ttft is None else round(ttft * 1000),
             duration_ms=round(duration * 1000),
         )
-
-    def for_log(self) -> dict[str, Any]:
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "id"}

@@ -8,9 +8,9 @@ from msgspec import Struct
 from starlette.requests import Request
 
 from functions.conversations.paging import Cursor, Window
+from shared import logs
 from shared.auth import Identity, TokenVerifier
 from shared.errors import Forbidden, InvalidRequest, NotFound
-from shared.logs import logger
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -32,7 +32,7 @@ OFFSET = Range(0, 0, 1_000_000_000)
 async def caller(request: Request, verifier: TokenVerifier) -> Identity:
     """Raises Unauthorized, or Forbidden where the query string names another user."""
     identity = await verifier.verify(request.headers.get("authorization"))
-    logger.thread_safe_append_keys(user_id=str(identity.user_id))
+    logs.mark_user(identity.user_id)
     named = parameter(request, "user_id")
     if named is not None and named.lower() != str(identity.user_id) and named != identity.subject:
         raise Forbidden("user_id is not the caller's own")

@@ -68,7 +68,7 @@ class _Message(Struct):
     usage: _Usage | None = None
 
 
-class _Content(Struct):
+class _Content(Struct, gc=False):
     """A content block, a delta to one, or the delta of `message_delta`."""
 
     type: str | None = None
@@ -81,7 +81,7 @@ class _Error(Struct):
     type: str | None = None
 
 
-class _Event(Struct):
+class _Event(Struct, gc=False):
     type: str | None = None
     message: _Message | None = None
     content_block: _Content | None = None

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from shared import errors
+from shared import costs, errors
 from shared.errors import UpstreamError
 from shared.events import Event
 
@@ -33,6 +33,10 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     system: str | None = None
     max_tokens: int = 4096
     temperature: float | None = None
+
+    def estimated_tokens(self) -> int:
+        """About what it is to read, for when the provider never says."""
+        return costs.estimate_tokens(self.system or "", *(message.content for message in self.messages))
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The model client: connections, the start of an answer with its retries and fallbacks, and the read.
+"""The model client: the start of an answer, with its retries and fallbacks.
 
 It gives what arrives, as events, one list for each read. How long to wait between them, and what to
 do with them, is the turn's business.
@@ -6,7 +6,6 @@ do with them, is the turn's business.
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from shared import costs, errors
+from shared.ahead import Ahead
 from shared.config import Settings
 from shared.errors import ChatError, Unavailable, UpstreamError
 from shared.events import Failed, Usage
@@ -23,13 +23,10 @@ from shared.llm.answer import CONTENT_OR_END, ModelAnswer
 from shared.llm.base import ChatRequest
 from shared.llm.catalogue import Target
 from shared.llm.circuits import Circuits
-from shared.llm.scripted import SCRIPTED_URL, ScriptedTransport
-from shared.llm.transport import StreamingTransport
+from shared.llm.connections import Connections
 from shared.logs import logger
+from shared.metrics import measured
 
-# Idle for longer than this, a connection is given up: the process may have been frozen, and what lies
-# between forgets silent connections without telling.
-_TRUSTED_IDLE_SECONDS = 55.0
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
 _ERROR_BODY_BYTES = 65_536
@@ -64,11 +61,9 @@ class ModelClient:
         scripted: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
-        self._now = now
         self._sleep = sleep
-        self._scripted = scripted or ScriptedTransport()
         self._circuits = Circuits(now)
-        self._http: httpx.AsyncClient | None = None
+        self._connections = Connections(settings, now=now, scripted=scripted)
 
     async def start(
         self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
@@ -93,7 +88,15 @@ class ModelClient:
             try:
                 answer = await self._ask(attempt, spent)
             except (UpstreamError, Unavailable) as refusal:
-                logger.warning("model gave no answer", model=name, code=refusal.code)
+                logger.warning(
+                    "model gave no answer",
+                    **measured(
+                        provider=target.provider_name,
+                        model=target.model,
+                        code=refusal.code,
+                        upstream_errors=1 if isinstance(refusal, UpstreamError) else None,
+                    ),
+                )
                 error = refusal
                 if refusal.retryable or isinstance(refusal, errors.UpstreamAuth):
                     self._circuits.failed(name)
@@ -102,9 +105,12 @@ class ModelClient:
                 return answer
         raise error
 
+    def open_ahead(self) -> Ahead:
+        """Begins what the first turn will need to ask the first model."""
+        return self._connections.open_ahead(catalogue.find(self._settings.model, self._settings))
+
     async def aclose(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
+        await self._connections.aclose()
 
     async def _ask(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
         loop = asyncio.get_running_loop()
@@ -129,7 +135,7 @@ class ModelClient:
         if events is None and not attempt.last:
             await answer.aclose()
             # It took the prompt, and will charge for it.
-            spent.append(Spent(attempt.target, Usage(_estimate(attempt.chat), 0, estimated=True)))
+            spent.append(Spent(attempt.target, Usage(attempt.chat.estimated_tokens(), 0, estimated=True)))
             raise errors.UpstreamTimeout(_SILENT)
         failed = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
         if not isinstance(failed, Failed):
@@ -155,38 +161,21 @@ class ModelClient:
 
     async def _post(self, target: Target, chat: ChatRequest, key: str | None) -> ModelAnswer:
         request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
-        http = self._connections()
         try:
-            response = await http.send(
-                http.build_request("POST", request.url, headers=dict(request.headers), content=request.body),
-                stream=True,
-            )
+            response = await self._connections.post(request)
             if response.status_code == 200:
                 return ModelAnswer(target, response, target.provider.decoder())
             try:
                 body = await _beginning(response)
             finally:
                 await response.aclose()
-        except OSError as error:  # httpx lets what breaks inside TLS through as it is
+        except OSError as error:
             raise _Refused(errors.UpstreamUnreachable("the model provider cannot be reached"), 0) from error
         except httpx.HTTPError as error:
             kind, sentence = next((k, s) for lower, k, s in _NO_ANSWER if isinstance(error, lower))
             raise _Refused(kind(sentence), 0) from error
         refusal = target.provider.error(response.status_code, body)
         raise _Refused(refusal, _wait_before_retry(refusal, response, target))
-
-    def _connections(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(
-                transport=StreamingTransport(
-                    _tls(self._settings), keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now
-                ),
-                timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-                trust_env=False,
-                headers={"user-agent": "serverless-chat", "accept-encoding": "identity"},
-                mounts={SCRIPTED_URL: self._scripted},
-            )
-        return self._http
 
 
 class _Attempt(Struct, frozen=True):
@@ -232,11 +221,6 @@ def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target:
     return float(retry_after)
 
 
-def _estimate(chat: ChatRequest) -> int:
-    texts = (chat.system or "", *(message.content for message in chat.messages))
-    return sum(costs.estimate_tokens(text) for text in texts)
-
-
 async def _beginning(response: httpx.Response) -> bytes:
     body = b""
     async for data in response.aiter_raw():
@@ -249,13 +233,3 @@ async def _beginning(response: httpx.Response) -> bytes:
 def _error_of(failed: Failed) -> UpstreamError:
     kind = errors.by_code(failed.code)
     return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Loading the certificates takes longer than all the rest of a client, so only where one is met.
-    if any(provider.base_url.startswith("https:") for provider in settings.providers.values()):
-        import certifi  # noqa: PLC0415
-
-        context.load_verify_locations(settings.ca_file or certifi.where())
-    return context

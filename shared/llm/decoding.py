@@ -55,11 +55,18 @@ class AnswerDecoder(ABC):
         """Nothing more comes, and no end has been seen."""
         self._fail_truncated()
 
+    # What is printable holds neither NUL nor surrogates, and is the rule.
     def _text(self, text: str) -> None:
-        self._delta(TextDelta, text)
+        if self._half or not text.isprintable():
+            text = self._mend(TextDelta, text)
+        if text:
+            self._events.append(TextDelta(text))
 
     def _thinking(self, text: str) -> None:
-        self._delta(ThinkingDelta, text)
+        if self._half or not text.isprintable():
+            text = self._mend(ThinkingDelta, text)
+        if text:
+            self._events.append(ThinkingDelta(text))
 
     def _finish(self, reason: FinishReason) -> None:
         self._end(Finished(reason))
@@ -72,13 +79,6 @@ class AnswerDecoder(ABC):
 
     def _fail_invalid(self) -> None:
         self._fail(UpstreamInvalid("the model provider sent what is not its wire format"))
-
-    def _delta(self, kind: type[TextDelta | ThinkingDelta], text: str) -> None:
-        # What is printable holds neither NUL nor surrogates, and is the rule.
-        if self._half or not text.isprintable():
-            text = self._mend(kind, text)
-        if text:
-            self._events.append(kind(text))
 
     def _mend(self, kind: type[TextDelta | ThinkingDelta], text: str) -> str:
         if kind is not self._half_kind:

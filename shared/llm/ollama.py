@@ -34,12 +34,12 @@ class Ollama:
         return error_for_status(status)
 
 
-class _Message(Struct):
+class _Message(Struct, gc=False):
     content: str | None = None
     thinking: str | None = None
 
 
-class _Line(Struct):
+class _Line(Struct, gc=False):
     message: _Message | None = None
     done: bool | None = None
     done_reason: str | None = None

@@ -75,7 +75,7 @@ class _Usage(Struct):
     completion_tokens_details: _CompletionDetails | None = None
 
 
-class _Delta(Struct):
+class _Delta(Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     # The two names that compatible servers give to thinking; some send both, with the same text.
@@ -83,7 +83,7 @@ class _Delta(Struct):
     reasoning: str | None = None
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     delta: _Delta | None = None
     finish_reason: str | None = None
 
@@ -93,7 +93,7 @@ class _Error(Struct):
     type: str | None = None
 
 
-class _Chunk(Struct):
+class _Chunk(Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: _Error | str | None = None

@@ -57,7 +57,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         messages = msgspec.json.decode(await request.aread())["messages"]
-        prompt = sum(estimate_tokens(message["content"]) for message in messages)
+        prompt = estimate_tokens(*(message["content"] for message in messages))
         question = next(m["content"] for m in reversed(messages) if m["role"] == "user")
         return httpx.Response(
             200,

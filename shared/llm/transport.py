@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import httptools
 import httpx
@@ -33,6 +34,13 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         self._keep_alive = keep_alive
         self._now = now
         self._idle: defaultdict[_Origin, list[tuple[_Connection, float]]] = defaultdict(list)
+
+    async def open_ahead(self, url: httpx.URL) -> None:
+        """Opens a connection for the next request to the URL's origin. Raises httpx's ConnectError."""
+        origin = _origin_of(url)
+        connection = await self._open(origin)
+        connection.rest()
+        self._release(origin, connection)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises httpx's ConnectError, ReadError and RemoteProtocolError; all timeouts are the caller's."""
@@ -65,6 +73,11 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 connection.begin()
                 return connection
             connection.abort()
+        connection = await self._open(origin)
+        connection.begin()
+        return connection
+
+    async def _open(self, origin: _Origin) -> "_Connection":
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
         try:
@@ -77,7 +90,6 @@ class StreamingTransport(httpx.AsyncBaseTransport):
             )
         except OSError as error:  # no name, no route, refused, or TLS said no
             raise httpx.ConnectError("connection failed") from error
-        connection.begin()
         return connection
 
     def _release(self, origin: _Origin, connection: "_Connection") -> None:
@@ -104,7 +116,6 @@ class _Connection(asyncio.Protocol):
 
     def begin(self) -> None:
         """Readies the connection for another response."""
-        self._parser = httptools.HttpResponseParser(self)
         self._head = _Head()
         self._head_size = 0
         self._has_head = False
@@ -113,8 +124,14 @@ class _Connection(asyncio.Protocol):
         self._keep = False
         self._error: httpx.TransportError | None = None
         self._pieces: list[bytes] = []
-        self._size = 0
         self._waiter: asyncio.Future[None] | None = None
+        # The parser calls it for every chunk, so there is nothing of ours in between.
+        self.on_body = self._pieces.append
+        self._parser = httptools.HttpResponseParser(self)
+
+    def rest(self) -> None:
+        """As after a response, while nothing has been asked yet."""
+        self._complete = self._keep = True
 
     @property
     def usable(self) -> bool:
@@ -140,9 +157,8 @@ class _Connection(asyncio.Protocol):
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        if self._size > _READ_AHEAD_BYTES and self._transport is not None:
+        if len(data) > _READ_AHEAD_BYTES and self._transport is not None:
             self._transport.resume_reading()
-        self._size = 0
         return data
 
     def abort(self) -> None:
@@ -150,8 +166,8 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not asserted: uvloop's transports are asyncio's in all but their class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
@@ -166,7 +182,7 @@ class _Connection(asyncio.Protocol):
             self._fail(httpx.RemoteProtocolError("the server does not speak HTTP"))
         if not self._has_head and self._head_size > _HEAD_BYTES:
             self._fail(httpx.RemoteProtocolError("the head of the answer is too long"))
-        if self._size > _READ_AHEAD_BYTES and self._transport is not None:
+        if sum(map(len, self._pieces)) > _READ_AHEAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
         self._wake()
 
@@ -193,10 +209,6 @@ class _Connection(asyncio.Protocol):
         names = {name.lower() for name, _ in self._head.headers}
         self._until_eof = not names & {b"content-length", b"transfer-encoding"}
         self._has_head = True
-
-    def on_body(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._size += len(data)
 
     def on_message_complete(self) -> None:
         if self._has_head:

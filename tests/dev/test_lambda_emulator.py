@@ -403,10 +403,12 @@ def test_a_process_restored_from_its_snapshot_serves(tmp_path):
     assert response.text == "healthy"
     assert lines == [
         "startup",
+        "shutdown",
         "second checkpoint hook",
         "first checkpoint hook",
         "first restore hook",
         "second restore hook",
+        "startup",
         "shutdown",
     ]
 

@@ -99,3 +99,10 @@ def test_what_is_malformed_is_named_and_its_value_is_not_shown(name, value):
         config.load(NEEDED | environ)
     if value and len(value) > 4:
         assert value not in str(caught.value)
+
+
+def test_turns_are_traced_only_where_that_is_wanted():
+    daemon = {"AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000"}
+    assert config.load(NEEDED | daemon).xray_daemon is None
+    assert config.load(NEEDED | {"TRACING": "true"}).xray_daemon == "127.0.0.1:2000"
+    assert config.load(NEEDED | daemon | {"TRACING": "true"}).xray_daemon == "169.254.79.129:2000"

@@ -180,3 +180,42 @@ def test_a_server_that_takes_no_writes_any_more_is_left(server, database):
 
     run(scenario, database.url, max_connections=1)
     assert database.rows("select n from public.notes") == [{"n": 1}]
+
+
+def count_connections(database):
+    return len(
+        database.rows(
+            "select 1 from pg_stat_activity where usename = 'chat_app' and datname = current_database()"
+        )
+    )
+
+
+def test_the_first_call_waits_for_the_connection_that_was_begun_ahead(database):
+    async def scenario(db):
+        db.open_ahead()
+        first = await backend(db)
+        assert count_connections(database) == 1
+        assert await backend(db) == first
+
+    run(scenario, database.url)
+
+
+def test_a_connection_begun_ahead_and_never_used_is_too_old_after_a_long_freeze(database):
+    clock = Clock()
+
+    async def scenario(db):
+        await db.open_ahead().task
+        ahead = database.rows("select pid from pg_stat_activity where usename = 'chat_app'")
+        clock.time += 3600
+        assert await backend(db) not in {row["pid"] for row in ahead}
+
+    run(scenario, database.url, now=clock)
+
+
+def test_what_cannot_be_opened_ahead_is_the_first_calls_error():
+    async def scenario(db):
+        await db.open_ahead().task
+        with pytest.raises(Unavailable):
+            await db.call("select 1")
+
+    run(scenario, "postgresql://chat_app@127.0.0.1:1/chat")

@@ -320,7 +320,7 @@ def test_the_path_of_a_file_names_the_module_too():
     assert b"healthy" in asyncio.run(main())[0]
 
 
-def test_hooks_run_around_the_snapshot():
+def test_the_app_is_shut_down_and_hooks_run_around_the_snapshot():
     async def main():
         async with (
             scripted_api(EMPTY, invocation(GET_HEALTH)) as api,
@@ -342,10 +342,12 @@ def test_hooks_run_around_the_snapshot():
     ]
     assert output == [
         "startup",
+        "shutdown",
         "second checkpoint hook",
         "first checkpoint hook",
         "first restore hook",
         "second restore hook",
+        "startup",
         "shutdown",
     ]
 

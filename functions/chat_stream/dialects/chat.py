@@ -40,7 +40,7 @@ class Chat:
 
     def parse(self, body: bytes) -> Ask:
         said = http.decode(body, Body)
-        system, conversation = messages.split(said.messages)
+        system, conversation = messages.split(said.messages, stored=said.conversation_id is not None)
         return Ask(
             messages=conversation,
             place=Place(said.conversation_id) if said.conversation_id else None,

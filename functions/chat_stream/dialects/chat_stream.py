@@ -26,6 +26,7 @@ from shared.events import Event, Failed, Finished, TextDelta, Usage
 from shared.llm.base import ChatMessage
 
 _json = msgspec.json.Encoder()
+_TOKEN = b'id: %d\ndata: {"type":"token","content":%b}\n\n'
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,11 +47,9 @@ class ChatStreamEncoder:
         written = []
         for event in events:
             match event:
-                case TextDelta(text):
-                    self._offset += len(text)
-                    written.append(
-                        b'id: %d\ndata: {"type":"token","content":%b}\n\n' % (self._offset, encode_text(text))
-                    )
+                case TextDelta():
+                    self._offset += len(event.text)
+                    written.append(_TOKEN % (self._offset, encode_text(event.text)))
                 case Usage():
                     self._usage = event
                 case Finished(reason):

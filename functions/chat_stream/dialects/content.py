@@ -25,8 +25,8 @@ class ContentEncoder:
         written = []
         for event in events:
             match event:
-                case TextDelta(text):
-                    written.append(b'data: {"content":%b}\n\n' % encode_text(text))
+                case TextDelta():
+                    written.append(b'data: {"content":%b}\n\n' % encode_text(event.text))
                 case Finished():
                     written.append(_DONE)
                 case Failed():

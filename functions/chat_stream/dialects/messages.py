@@ -15,14 +15,24 @@ class Message(Struct, frozen=True):
     content: Content
 
 
-Messages: TypeAlias = Annotated[list[Message], Meta(min_length=1, max_length=200)]
+Messages: TypeAlias = Annotated[list[Message], Meta(min_length=1)]
+
+# What a model is asked to read at once. Of a turn that is stored the server chooses that itself, and a
+# client may send all it has.
+_MAX_MESSAGES = 200
 
 
 def split(
-    messages: Sequence[Message | ChatMessage], system: str | None = None
+    messages: Sequence[Message | ChatMessage], system: str | None = None, *, stored: bool = False
 ) -> tuple[str | None, tuple[ChatMessage, ...]]:
     """What the system says, `system` first, and what was said after it, the user's question last.
-    Raises InvalidRequest for a conversation without a question, or a system prompt that is too long."""
+    Raises InvalidRequest for a conversation without a question, a system prompt that is too long, or
+    too many messages unless the turn is to be `stored`."""
+    if len(messages) > _MAX_MESSAGES and not stored:
+        raise InvalidRequest(
+            f"messages must be an array of length <= {_MAX_MESSAGES}, unless the conversation is stored",
+            field="messages",
+        )
     system_words = [system] if system else []
     said = []
     for number, message in enumerate(messages):

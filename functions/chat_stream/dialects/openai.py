@@ -92,7 +92,7 @@ class StreamOptions(Struct, frozen=True):
 
 class Body(Struct, frozen=True, kw_only=True):
     model: ModelName
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=200)]
+    messages: Annotated[list[Message], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = None
@@ -123,8 +123,8 @@ class OpenAIEncoder:
         self._opening = b""
         for event in events:
             match event:
-                case TextDelta(text):
-                    written += self._before_text, encode_text(text), self._after_text
+                case TextDelta():
+                    written += self._before_text, encode_text(event.text), self._after_text
                 case Usage():
                     self._usage = event
                 case Finished(reason):

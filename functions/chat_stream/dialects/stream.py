@@ -42,7 +42,7 @@ class NamedMessage(Message, frozen=True, kw_only=True):
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
-    messages: Annotated[list[NamedMessage], Meta(min_length=1, max_length=200)]
+    messages: Annotated[list[NamedMessage], Meta(min_length=1)]
     model: ModelName
     chat_id: Name | None = None
     system_prompt: Content | None = None
@@ -61,9 +61,9 @@ class StreamEncoder:
         self._opening = b""
         for event in events:
             match event:
-                case TextDelta(text):
-                    self._texts.append(text)
-                    written += self._before_text, encode_text(text), b',"done":false}\n\n'
+                case TextDelta():
+                    self._texts.append(event.text)
+                    written += self._before_text, encode_text(event.text), b',"done":false}\n\n'
                 case Finished():
                     written += self._before_all, encode_text("".join(self._texts)), b"}\n\n"
                 case Failed():
@@ -80,7 +80,7 @@ class Stream:
 
     def parse(self, body: bytes) -> Ask:
         said = http.decode(body, Body)
-        system, conversation = messages.split(said.messages, said.system_prompt)
+        system, conversation = messages.split(said.messages, said.system_prompt, stored=bool(said.chat_id))
         ask = Ask(messages=conversation, system=system, model=said.model)
         if not said.chat_id:
             return ask

@@ -2,7 +2,7 @@
 
 import msgspec
 
-_json = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 # The standard ends a line at CR and LF alone, which JSON escapes. Python's `splitlines`, and with it many
 # a client, does so here, too.
 _LINE_ENDS = tuple(
@@ -11,7 +11,7 @@ _LINE_ENDS = tuple(
 
 
 def encode_text(text: str) -> bytes:
-    encoded = _json.encode(text)
+    encoded = _encode(text)
     if not text.isascii():
         for line_end, escaped in _LINE_ENDS:
             encoded = encoded.replace(line_end, escaped)

@@ -90,10 +90,15 @@ class UIEncoder:
         self._opening = b""
         for event in events:
             match event:
-                case TextDelta(text):
-                    written += self._within(b"text"), self._before_delta, encode_text(text), b"}\n\n"
-                case ThinkingDelta(text):
-                    written += self._within(b"reasoning"), self._before_delta, encode_text(text), b"}\n\n"
+                case TextDelta():
+                    written += self._within(b"text"), self._before_delta, encode_text(event.text), b"}\n\n"
+                case ThinkingDelta():
+                    written += (
+                        self._within(b"reasoning"),
+                        self._before_delta,
+                        encode_text(event.text),
+                        b"}\n\n",
+                    )
                 case Finished(reason):
                     aborted = _ABORT if reason == "cancelled" else b""
                     written += self._close(), _end(aborted, _FINISH_REASONS[reason])

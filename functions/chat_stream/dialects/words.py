@@ -26,8 +26,8 @@ class WordsEncoder:
     def _regroup(self, events: Sequence[Event]) -> Iterator[Event]:
         for event in events:
             match event:
-                case TextDelta(text):
-                    self._held += text
+                case TextDelta():
+                    self._held += event.text
                     yield from self._whole_ones()
                 case Finished() | Failed():
                     if self._held:

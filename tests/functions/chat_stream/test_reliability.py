@@ -140,7 +140,7 @@ def test_a_frozen_function_whose_connections_died_meanwhile_serves_the_next_turn
 
 
 def test_the_functions_own_deadline_ends_the_answer_in_time_and_resumable(database, mock):
-    function = ChatOnLambda(asking(database, mock, "tokens=500,gap=20ms"), timeout=7)
+    function = ChatOnLambda(asking(database, mock, "tokens=500,gap=20ms"), timeout=9)
     with function.running() as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]

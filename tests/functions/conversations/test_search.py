@@ -256,9 +256,7 @@ SYNTAX = st.lists(
 def test_no_query_is_too_strange(database, client):
     say(database, 'sleep a-b-c example.com/it\'s "quoted" \\ <b>bold</b> 语言')
 
-    @hypothesis_settings(
-        max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
+    @hypothesis_settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(SYNTAX | st.text(max_size=200))
     def ask(typed):
         response = client.get(PATH, params={"q": typed})

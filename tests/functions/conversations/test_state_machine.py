@@ -169,7 +169,6 @@ def test_each_sees_exactly_what_is_theirs_and_counts_are_exact(database):
             settings=hypothesis_settings(
                 max_examples=30,
                 stateful_step_count=40,
-                deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -226,6 +226,55 @@ def test_after_a_long_idle_time_a_new_connection_is_made():
     run(scenario, now=lambda: clock[0])
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["at-once", "when-open"])
+def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
+    async def scenario(mock, client):
+        ahead = client.open_ahead()
+        if waits:
+            await ahead.task
+            assert (mock.hits, mock.connections) == (0, 1)
+        for _ in range(2):
+            await events_of(await start(client, "anthropic/mock:tokens=3"))
+        assert (mock.hits, mock.connections) == (2, 1)
+
+    run(scenario)
+
+
+def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
+    clock = [1000.0]
+
+    async def scenario(mock, client):
+        await client.open_ahead().task
+        clock[0] += 3600
+        await events_of(await start(client, "anthropic/mock:tokens=3"))
+        assert (mock.hits, mock.connections) == (1, 2)
+
+    run(scenario, now=lambda: clock[0])
+
+
+def test_a_provider_that_cannot_be_reached_ahead_is_the_first_turns_error():
+    async def main():
+        environ = {"DATABASE_URL": "x", "JWT_SECRET": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+        client = ModelClient(config.load({**environ, "LLM_MODEL": "openai/x"}))
+        await client.open_ahead().task
+        with pytest.raises(UpstreamError) as caught:
+            await start(client, "openai/x", seconds=0.5)
+        assert caught.value.code == "upstream_unreachable"
+        await client.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_was_closed_for_a_snapshot_opens_again():
+    async def scenario(mock, client):
+        await client.open_ahead().task
+        await client.aclose()
+        await events_of(await start(client, "anthropic/mock:tokens=3"))
+        assert mock.connections == 2
+
+    run(scenario)
+
+
 def test_closing_an_answer_early_hangs_up_on_the_provider():
     async def scenario(mock, client):
         answer = await start(client, "anthropic/mock:tokens=1000,gap=10ms")

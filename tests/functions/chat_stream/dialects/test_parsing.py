@@ -50,6 +50,12 @@ def test_chat_comes_whole_or_in_words():
     assert ask == Ask(messages=SAID[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5")
 
 
+def test_of_a_stored_conversation_a_client_may_send_all_it_has():
+    many = [ONE, TWO] * 150 + [THREE]
+    assert len(parse(Chat(), messages=many, conversation_id=str(CONVERSATION)).messages) == 301
+    assert len(parse(Stream(), messages=many, model="llama3.3", chatId="diary").messages) == 301
+
+
 def test_stream_takes_ids_and_timestamps_of_any_kind():
     messages = [
         {**ONE, "id": 1, "timestamp": 1_700_000_000},

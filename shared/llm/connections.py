@@ -1,0 +1,104 @@
+"""HTTP to the providers: one client for the life of a process, made when it is first needed or ahead
+of that."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+import httpx
+
+from shared.ahead import Ahead
+from shared.config import Settings
+from shared.llm.base import HttpRequest
+from shared.llm.catalogue import Target
+from shared.llm.scripted import SCRIPTED_URL, ScriptedTransport
+from shared.llm.transport import StreamingTransport
+
+# Idle for longer than this, a connection is given up: the process may have been frozen, and what lies
+# between forgets silent connections without telling.
+_TRUSTED_IDLE_SECONDS = 55.0
+_HEADERS = {"user-agent": "serverless-chat", "accept": "*/*", "accept-encoding": "identity"}
+
+
+class Connections:
+    """All timeouts are the caller's. `scripted` is asked for whatever has no provider."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: Callable[[], float] = time.time,
+        scripted: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._settings = settings
+        self._now = now
+        self._scripted = scripted or ScriptedTransport()
+        self._http: httpx.AsyncClient | None = None
+        self._ahead: Ahead | None = None
+
+    def open_ahead(self, target: Target) -> Ahead:
+        """Begins a connection to a model's provider, and the reading of its key, for the first request,
+        which will wait for both."""
+        self._ahead = Ahead("model provider", partial(self._open, target), now=self._now)
+        return self._ahead
+
+    async def post(self, request: HttpRequest) -> httpx.Response:
+        """Sends it, and returns when the head of the answer is there. Raises httpx's errors, and OSError
+        for what breaks inside TLS, which httpx lets through as it is."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead.wait()
+        if self._http is None:
+            self._http = self._client(self._transport(_tls(self._settings)))
+        headers = {**_HEADERS, **request.headers}
+        ours = httpx.Request("POST", _url(request.url), headers=headers, content=request.body)
+        return await self._http.send(ours, stream=True)
+
+    async def aclose(self) -> None:
+        if self._ahead is not None:
+            await self._ahead.close()
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def _open(self, target: Target) -> None:
+        if target.provider_name == "scripted":
+            return
+        key = target.secret.value() if target.secret else asyncio.sleep(0)
+        await asyncio.gather(key, self._connect(target))
+
+    async def _connect(self, target: Target) -> None:
+        # Certificates are read without the interpreter's lock: the loop has other things to open.
+        transport = self._transport(await asyncio.to_thread(_tls, self._settings))
+        if self._http is None:
+            self._http = self._client(transport)
+            await transport.open_ahead(_url(target.endpoint.base_url))
+
+    def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
+        return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
+
+    def _client(self, transport: StreamingTransport) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=transport,
+            timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
+            trust_env=False,
+            mounts={SCRIPTED_URL: self._scripted},
+        )
+
+
+@lru_cache(maxsize=64)
+def _url(url: str) -> httpx.URL:
+    """Taking a URL apart takes longer than sending the request."""
+    return httpx.URL(url)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Loading the certificates takes longer than all the rest of a client, so only where one is met.
+    if any(provider.base_url.startswith("https:") for provider in settings.providers.values()):
+        import certifi  # noqa: PLC0415
+
+        context.load_verify_locations(settings.ca_file or certifi.where())
+    return context

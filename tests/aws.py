@@ -1,0 +1,48 @@
+"""AWS as far as the tests need it: moto's server, which keeps secrets over HTTP as Secrets Manager does."""
+
+import json
+from typing import Any
+
+import boto3
+
+REGION = "eu-central-1"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "no secret at all",
+    "AWS_SESSION_TOKEN": "a session",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class SecretsManager:
+    def __init__(self, url: str) -> None:
+        self.env = {**CREDENTIALS, "AWS_ENDPOINT_URL": url}
+        self._client = boto3.client(
+            "secretsmanager",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def create(self, name: str, value: str | dict[str, Any]) -> str:
+        """The ARN of a new secret."""
+        arn: str = self._client.create_secret(Name=name, SecretString=_text(value))["ARN"]
+        return arn
+
+    def rotate(self, arn: str, value: str | dict[str, Any]) -> None:
+        """A new current version; what was current is the previous one."""
+        self._client.put_secret_value(SecretId=arn, SecretString=_text(value))
+
+    def prepare(self, arn: str, value: str | dict[str, Any]) -> None:
+        """A pending version, as in the first half of a rotation."""
+        self._client.put_secret_value(SecretId=arn, SecretString=_text(value), VersionStages=["AWSPENDING"])
+
+    def delete(self, arn: str) -> None:
+        self._client.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+
+
+def _text(value: str | dict[str, Any]) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

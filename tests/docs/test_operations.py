@@ -1,0 +1,84 @@
+"""`docs/operations.md` is held against what it speaks of: commands against the AWS CLI's models, SQL against
+the schema, sums against their arithmetic, names against the code."""
+
+import re
+from uuid import uuid4
+
+import botocore.session
+import psycopg
+import pytest
+from botocore import xform_name
+
+from dev.local import ROOT
+from shared import costs, metrics
+from shared.events import Usage
+
+PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
+# Up to its end, or to what the shell makes of it.
+COMMANDS = re.findall(r"\baws [a-z0-9-]+ [a-z0-9-]+(?:(?! \|| &&| >|; )[^`\n])*", PAGE)
+EVERY_COMMANDS_OPTIONS = {"query", "output", "region"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=range(len(COMMANDS)))
+def test_commands_and_their_options_are_those_of_the_aws_cli(command):
+    _, service, operation = command.split()[:3]
+    model = botocore.session.get_session().get_service_model(service)
+    operations = {xform_name(name, "-"): name for name in model.operation_names}
+    assert operation in operations
+    shape = model.operation_model(operations[operation]).input_shape
+    assert shape is not None
+    options = {xform_name(name, "-") for name in shape.members} | EVERY_COMMANDS_OPTIONS
+    given = set(re.findall(r" --([a-z0-9-]+)", command))
+    assert given <= options
+    if given:  # spelled out, and not only named in a sentence
+        assert {xform_name(name, "-") for name in shape.required_members} <= given
+
+
+def test_erasing_a_user_leaves_nothing_of_theirs_and_all_of_others(database):
+    [sql] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    erased, other = uuid4(), uuid4()
+    for user in (erased, other):
+        turn = database.begin_turn(user)
+        database.as_user(
+            None,
+            "select app.finish_turn(%s, %s, 'complete', 'Well', 1, '{}', %s)",
+            (user, turn["answer_id"], _usage()),
+        )
+    with psycopg.connect(database.owner_url, autocommit=True) as connection:
+        connection.execute(sql.replace(":'user_id'", f"'{erased}'").encode())
+    for table in ("conversations", "messages", "turns", "usage_logs", "budgets"):
+        left = {row["user_id"] for row in database.rows(f"select user_id from {table}")}
+        assert left == {other}, table
+    subjects = {row["subject"] for row in database.rows("select subject from rate_limits")}
+    assert subjects == {f"user:{other}"}
+    unforced = "select relname from pg_class where relrowsecurity and not relforcerowsecurity"
+    assert database.rows(unforced) == []
+
+
+def _usage():
+    row = (
+        '"provider": "openai", "model": "m", "tokens_in": 1, "tokens_out": 1, "tokens_cache_read": 0,'
+        ' "tokens_cache_write": 0, "tokens_reasoning": 0, "cost_usd": "0.1", "priced": true,'
+        ' "estimated": false, "status": "complete", "ttft_ms": 1, "duration_ms": 1'
+    )
+    return f'[{{"id": "{uuid4()}", {row}}}]'
+
+
+@pytest.mark.parametrize("heading", ["| per 1,000 turns | arithmetic | USD |", "| a month, with no turn"])
+def test_the_tables_of_costs_add_up(heading):
+    table = PAGE[PAGE.index(heading) :].partition("\n\n")[0].splitlines()[2:]
+    *amounts, together = [float(row.split("|")[3].strip(" *")) for row in table]
+    assert sum(amounts) == pytest.approx(together, abs=0.00005)
+
+
+@pytest.mark.parametrize(("model", "usd"), re.findall(r"^\| `(\S+/\S+)` \| ([\d.]+) \|$", PAGE, re.MULTILINE))
+def test_what_a_model_costs_is_what_the_price_table_says(model, usd):
+    provider, _, name = model.partition("/")
+    turn = costs.cost(provider, name, Usage(input=1500, output=400))
+    assert turn.priced
+    assert float(turn.usd * 1000) == float(usd)
+
+
+def test_every_metric_is_described():
+    section = PAGE[PAGE.index("## Metrics") : PAGE.index("## Alarms")]
+    assert set(re.findall(r"`([a-z_]+)`", section)) >= metrics.METRICS.keys()
