@@ -4,11 +4,14 @@ Builds the functions, gives the stack to SAM, which migrates and moves the traff
 first deployment has no traffic to move), and puts the page up.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,12 +27,35 @@ _MIGRATING = Config(read_timeout=310, retries={"max_attempts": 0})
 def release(deployment: Deployment) -> str:
     """Returns the URL. Raises DeploymentError, CalledProcessError, and what boto3 raises."""
     subprocess.run(["make", "build", f"ARCH={deployment.architecture}"], cwd=ROOT, check=True)
+    mark_versions(_BUILT, deployment.parameters)
     subprocess.run(sam_deploy(deployment), cwd=ROOT, check=True)
     outputs = deployment.outputs()
     print(f"migrated: {migrate(deployment, outputs['MigrateFunction'])}")
     files = page.upload(deployment, outputs["PageBucket"], outputs["DistributionId"])
     print(f"page: {files} files")
     return outputs["Url"]
+
+
+def mark_versions(built: Path, parameters: Mapping[str, str]) -> None:
+    """Makes a new version of what has changed in any way, and of nothing else.
+
+    Left to itself, SAM looks at the code alone: traffic would stay with a version that has the old model,
+    limits and secrets, whatever a deployment said of them.
+    """
+    template = yaml.safe_load(built.read_text("utf-8"))
+    settings = [template["Globals"], dict(sorted(parameters.items()))]
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if "AutoPublishAlias" not in properties:
+            continue
+        properties.pop("AutoPublishCodeSha256", None)
+        digest = hashlib.sha256(json.dumps([settings, properties], sort_keys=True).encode())
+        folder = built.parent / properties["CodeUri"]
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            content = hashlib.sha256(path.read_bytes()).digest()
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+        properties["AutoPublishCodeSha256"] = digest.hexdigest()
+    built.write_text(yaml.safe_dump(template, sort_keys=False), "utf-8")
 
 
 def sam_deploy(deployment: Deployment) -> list[str]:

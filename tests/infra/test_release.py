@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import jwt
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
 from infra import deployment, page, release
@@ -157,6 +158,40 @@ def test_parameters_given_by_hand_join_those_of_the_file_and_go_before_them():
     assert "DatabaseStandby=false" in command
     assert "NatGateways=2" in command
     assert "DatabaseStandby=true" not in command
+
+
+def built(folder, code="1", memory=512):
+    (folder / "Chat").mkdir(exist_ok=True)
+    (folder / "Chat/app.py").write_text(code, "utf-8")
+    chat = {"CodeUri": "Chat", "AutoPublishAlias": "live", "MemorySize": memory}
+    template = folder / "template.yaml"
+    template.write_text(
+        json.dumps(
+            {"Globals": {}, "Resources": {"Chat": {"Properties": chat}, "Bucket": {"Type": "bucket"}}}
+        ),
+        "utf-8",
+    )
+    return template
+
+
+def version(template, **parameters):
+    release.mark_versions(template, parameters)
+    marked = yaml.safe_load(template.read_text("utf-8"))
+    assert marked["Resources"]["Bucket"] == {"Type": "bucket"}
+    return marked["Resources"]["Chat"]["Properties"]["AutoPublishCodeSha256"]
+
+
+def test_a_version_is_new_when_code_template_or_a_parameter_is_and_only_then(tmp_path):
+    first = version(built(tmp_path), Model="a", Limit="1")
+    assert version(built(tmp_path), Limit="1", Model="a") == first
+    # Marked twice, as when a deployment is repeated without a build.
+    assert version(tmp_path / "template.yaml", Limit="1", Model="a") == first
+    others = {
+        version(built(tmp_path), Model="b", Limit="1"),
+        version(built(tmp_path, code="2"), Model="a", Limit="1"),
+        version(built(tmp_path, memory=1024), Model="a", Limit="1"),
+    }
+    assert len(others - {first}) == 3
 
 
 @pytest.mark.parametrize("wrong", ["Name", "=value", "Name=two words"])
