@@ -3,8 +3,6 @@ has it: the version is in each test's name."""
 
 import asyncio
 import json
-import os
-import subprocess
 from uuid import uuid4
 
 import httpx_sse
@@ -65,11 +63,26 @@ def test_conversations_are_kept_and_described(image, database):
     assert beside <= {"botocore", *LAMBDA_LOOP}
 
 
-def test_migrations_are_applied_to_an_empty_database(image, server):
-    database = f"empty_{uuid4().hex}"
+@pytest.fixture
+def empty(server):
+    """An empty database as its owner; chat_app is left as it was."""
+    name = f"empty_{uuid4().hex}"
     with psycopg.connect(server.superuser_url, autocommit=True) as connection:
-        connection.execute(f"create database {database} owner {postgres.OWNER}".encode())
-    env = {"MIGRATION_DATABASE_URL": server.url(postgres.OWNER, database)}
+        connection.execute(f"create database {name} owner {postgres.OWNER}".encode())
+        yield server.url(postgres.OWNER, name)
+        connection.execute("alter role chat_app password null")
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
+def test_an_empty_database_is_migrated_with_secrets_that_the_runtime_s_boto3_reads(
+    image, empty, secrets_manager
+):
+    login = {"username": "chat_app", "password": "a password of chat_app's own"}
+    env = {
+        **secrets_manager.env,
+        "DATABASE_SECRET_ARN": secrets_manager.create(f"chat_app-{uuid4()}", login),
+        "MIGRATION_DATABASE_URL": empty,
+    }
     saying = Saying(image.migrate(env))
 
     async def twice():
@@ -77,13 +90,6 @@ def test_migrations_are_applied_to_an_empty_database(image, server):
             return [json.loads((await emulator.invoke("migrate", {})).payload) for _ in range(2)]
 
     names = [migration.name for migration in migrate.load()]
-    assert asyncio.run(twice()) == [{"applied": names}, {"applied": []}]
+    assert [done["applied"] for done in asyncio.run(twice())] == [names, []]
     _, beside = saying.packages(image, "migrate")
-    assert beside <= {"botocore", *LAMBDA_LOOP}
-
-
-def test_secrets_are_read_by_what_the_runtime_has_of_boto3(image):
-    command = "from aws_lambda_powertools.utilities.parameters import SecretsProvider as P; P(); import boto3"
-    paths = [str(image.bundle("chat_stream")), str(image.runtime)]
-    env = {"PYTHONPATH": os.pathsep.join(paths), "AWS_DEFAULT_REGION": "eu-central-1"}
-    subprocess.run([image.python, "-c", command], env=env, check=True)
+    assert {"boto3", "botocore"} <= beside

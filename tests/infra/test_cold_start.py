@@ -51,7 +51,17 @@ PACKAGES = {
         "starlette",
         "typing_extensions",
     },
-    "migrate": {"functions", "migrations", "msgspec", "psycopg", "psycopg_binary", "typing_extensions"},
+    "migrate": {
+        "aws_lambda_powertools",
+        "functions",
+        "jmespath",
+        "migrations",
+        "msgspec",
+        "psycopg",
+        "psycopg_binary",
+        "shared",
+        "typing_extensions",
+    },
 }
 # What one line too many brings in, of packages that are there anyway.
 NEVER = {
@@ -120,7 +130,7 @@ def test_a_list_imports_nothing_that_the_start_did_not(image, env):
 def test_migrations_import_neither_a_web_framework_nor_a_client(image):
     saying = Saying(image.migrate({}))
     asyncio.run(invoke(saying.emulator, "migrate"))
-    assert (NEVER - {"migrations"}) & saying.imported == set()
+    assert saying.imported & NEVER == {"migrations"}
     own, beside = saying.packages(image, "migrate")
     assert own == PACKAGES["migrate"]
     assert beside <= {"botocore", *LAMBDA_LOOP}
