@@ -4,6 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# What the functions run on: arm64 or x86_64.
+ARCH ?= arm64
+export ARCH
+BUILD_DIR ?= .aws-sam/build
 NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
@@ -16,6 +20,12 @@ $(READY): requirements/uv.txt requirements/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
+	@touch $@
+
+# The tools that build, validate and deploy: what needs them names .venv-deploy/ready or .venv-policy/ready.
+.venv-%/ready: requirements/%.txt $(READY)
+	@test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
 	@touch $@
 
 run: setup ## start Postgres and both functions on one port (PORT=8787)
@@ -32,6 +42,32 @@ token: setup ## print a signed token for the local server (USER_ID=uuid)
 
 mock-llm: setup ## start the mock providers (PORT=8788)
 	@exec $(BIN)/python -m dev.mock_llm --port $${PORT:-8788}
+
+build: .venv-deploy/ready ## the functions as on Lambda, in .aws-sam/build (ARCH=arm64; BOTO3=1 for a boto3 of its own)
+	@SAM_CLI_TELEMETRY=0 .venv-deploy/bin/sam build --build-in-source --template-file infra/template.yaml \
+	  --build-dir $(BUILD_DIR) --parameter-overrides Architecture=$(ARCH)
+
+EXPANDED := .aws-sam/expanded
+validate: .venv-deploy/ready .venv-policy/ready ## the templates: SAM's own check, cfn-lint, and a policy check
+	@SAM_CLI_TELEMETRY=0 .venv-deploy/bin/sam validate --lint --template-file infra/template.yaml --region eu-central-1
+	@.venv-deploy/bin/cfn-lint infra/database.yaml infra/page.yaml infra/watch.yaml
+	@rm -rf $(EXPANDED)
+	@AWS_DEFAULT_REGION=eu-central-1 .venv-deploy/bin/python infra/expand.py $(EXPANDED)
+	@.venv-policy/bin/checkov --directory $(EXPANDED) --framework cloudformation --config-file .checkov.yaml \
+	  --skip-download --compact --quiet
+
+deploy: .venv-deploy/ready ## build, deploy, migrate, put the page up (ENV=dev; PARAMETERS="Name=value …")
+	@$(BIN)/python -m infra.release $(or $(ENV),dev) $(PARAMETERS)
+
+smoke: setup ## whether a deployment works: URL=https://… (TOKEN=…, else an anonymous user), or ENV=dev
+	@$(BIN)/python -m infra.smoke "$(or $(URL),$(ENV))"
+
+# What sam calls for each function.
+build-ChatStreamFunction: BUNDLE := chat_stream
+build-ConversationsFunction: BUNDLE := conversations
+build-MigrateFunction: BUNDLE := migrate
+build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction: setup
+	@$(BIN)/python -m infra.build $(BUNDLE) "$(ARTIFACTS_DIR)"
 
 migrate: setup ## apply the migrations to MIGRATION_DATABASE_URL
 	@$(BIN)/python -m migrations.migrate
@@ -60,18 +96,19 @@ format: setup ## rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup $(NODE_READY) ## run every test
+test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
 	@cd tests/web && npm ci --silent
 	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
-	@for group in chat-stream conversations dev litellm; do \
+	@for group in chat-stream conversations migrate boto3 runtime dev deploy policy litellm; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
+.PHONY: validate deploy smoke build build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
 .PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi format test lock

@@ -19,7 +19,15 @@ CHAT_STREAM_ROUTES = (
     "/api/chat/messages/{id}/stream",
     "/health",
 )
-CONVERSATIONS_ROUTES = ("/", "/{proxy+}")
+# "/{proxy+}" alone would say it all, if API Gateway were known to go back up from a branch that has a
+# route of the other function in it.
+CONVERSATIONS_ROUTES = (
+    "/",
+    "/{proxy+}",
+    "/api/{proxy+}",
+    "/api/chat/{proxy+}",
+    "/api/chat/messages/{id}/{proxy+}",
+)
 
 
 def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
@@ -55,6 +63,6 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     prefixes = (
         "ALLOW_", "ANTHROPIC_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE",
         "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "NVIDIA_", "OLLAMA_",
-        "OPENAI_", "POWERTOOLS_", "RATE_", "STREAM_", "SYSTEM_", "TRACING",
+        "OPENAI_", "POWERTOOLS_", "PROXIES", "RATE_", "STREAM_", "SYSTEM_", "TRACING",
     )  # fmt: skip
     return {name: value for name, value in environ.items() if name.startswith(prefixes)}

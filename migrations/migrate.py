@@ -32,6 +32,10 @@ class MigrationError(Exception):
     """The folder and the database disagree; the sentence names the file."""
 
 
+class DatabaseAhead(MigrationError):
+    """All files are applied, and others after them: the files are of an older version."""
+
+
 class Migration(Struct, frozen=True):
     name: str
     sql: str
@@ -58,7 +62,7 @@ def apply(database_url: str, migrations: Iterable[Migration] | None = None) -> l
     """
     migrations = load() if migrations is None else list(migrations)
     applied_now = []
-    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=30) as connection:
         for position, migration in enumerate(migrations):
             with connection.transaction():
                 done = _history(connection)
@@ -74,8 +78,13 @@ def apply(database_url: str, migrations: Iterable[Migration] | None = None) -> l
     return applied_now
 
 
-def _history(connection: psycopg.Connection) -> list[tuple[str, str]]:
+def lock(connection: psycopg.Connection) -> None:
+    """Keeps others who migrate out until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+
+
+def _history(connection: psycopg.Connection) -> list[tuple[str, str]]:
+    lock(connection)
     connection.execute("set local client_min_messages = warning")
     connection.execute(
         "create table if not exists public.schema_migrations ("
@@ -88,6 +97,8 @@ def _history(connection: psycopg.Connection) -> list[tuple[str, str]]:
 
 
 def _compare(done: list[tuple[str, str]], migrations: list[Migration]) -> None:
+    if len(done) > len(migrations) and done[: len(migrations)] == [(m.name, m.checksum) for m in migrations]:
+        raise DatabaseAhead(f"{done[len(migrations)][0]}: applied to this database, but not among the files")
     names = {migration.name for migration in migrations}
     for name, _ in done:
         if name not in names:

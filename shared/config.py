@@ -40,6 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     jwt_audience: str | None
     allow_anonymous: bool
     cors_allow_origins: tuple[str, ...]
+    proxies: int
     model: str
     fallback_models: tuple[str, ...]
     allowed_models: tuple[str, ...]
@@ -112,6 +113,7 @@ def load(environ: Mapping[str, str], *, now: Callable[[], float] = time.time) ->
         jwt_audience=env.text("JWT_AUDIENCE"),
         allow_anonymous=env.boolean("ALLOW_ANONYMOUS", default=False),
         cors_allow_origins=env.origins("CORS_ALLOW_ORIGINS"),
+        proxies=env.integer("PROXIES", 0, at_least=0, at_most=10),
         model=model,
         fallback_models=models[1:],
         allowed_models=env.words("LLM_ALLOWED_MODELS"),

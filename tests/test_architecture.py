@@ -1,11 +1,10 @@
 """Imports run one way. What may not import what, read from the source."""
 
-import ast
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from infra.build import ROOT
+from infra.imports import imports
+
 SOURCES = [path for folder in ("shared", "functions") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -13,17 +12,7 @@ def module_of(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module
-            yield from (f"{node.module}.{name.name}" for name in node.names)
-
-
-IMPORTS = {module_of(path): set(imports_of(path)) for path in SOURCES}
+IMPORTS = {module_of(path): set(imports(path)) for path in SOURCES}
 
 
 def within(module, *packages):
@@ -31,10 +20,11 @@ def within(module, *packages):
 
 
 FORBIDDEN = {
-    "shared": ("functions", "dev", "migrations", "tests"),
-    "functions": ("dev", "migrations", "tests"),
-    "functions.chat_stream": ("functions.conversations",),
-    "functions.conversations": ("functions.chat_stream",),
+    "shared": ("functions", "dev", "infra", "migrations", "tests"),
+    "functions": ("dev", "infra", "tests"),
+    "functions.chat_stream": ("functions.conversations", "functions.migrate", "migrations"),
+    "functions.conversations": ("functions.chat_stream", "functions.migrate", "migrations"),
+    "functions.migrate": ("functions.chat_stream", "functions.conversations"),
     "shared.llm": ("functions", "shared.http", "shared.db", "starlette"),
     "functions.chat_stream.dialects": (
         "shared.llm.client",

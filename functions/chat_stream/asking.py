@@ -34,8 +34,9 @@ class Asking:
     async def caller(self, request: Request, *, stateless: bool = False) -> UUID:
         """Raises Unauthorized. A stateless route may be called without a token, where that is allowed."""
         authorization = request.headers.get("authorization")
-        if authorization is None and stateless and self._settings.allow_anonymous and request.client:
-            pseudonym = addresses.pseudonym(request.client.host, await self._settings.own_secret())
+        address = addresses.of(request.scope, self._settings.proxies)
+        if authorization is None and stateless and self._settings.allow_anonymous and address:
+            pseudonym = addresses.pseudonym(address, await self._settings.own_secret())
             user_id = uuid5(_ADDRESSES, pseudonym)
         else:
             user_id = (await self._verifier.verify(authorization)).user_id

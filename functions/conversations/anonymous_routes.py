@@ -48,8 +48,7 @@ class AnonymousRoutes:
         if not self._settings.allow_anonymous or self._settings.jwt_secret is None:
             raise Forbidden("anonymous users are not allowed here")
         secret = await self._settings.jwt_secret.value()
-        # The front door's word for who called; no header is looked at.
-        host = request.client.host if request.client else ""
+        host = addresses.of(request.scope, self._settings.proxies) or ""
         rate = await self._store.count_sign_in(addresses.pseudonym(host, secret))
         now = int(self._now())
         user_id = uuid4()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.addresses import pseudonym
+from shared.addresses import of, pseudonym
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,28 @@ def test_it_is_nothing_without_the_secret():
     kept = pseudonym("203.0.113.7", "secret")
     assert len(kept) == 64
     assert kept != pseudonym("203.0.113.7", "another")
+
+
+def scope(*forwarded):
+    return {"client": ("198.51.100.1", 0), "headers": [(b"x-forwarded-for", value) for value in forwarded]}
+
+
+def test_without_proxies_no_header_is_believed():
+    assert of(scope(b"203.0.113.7, 192.0.2.1"), 0) == "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    "forwarded",
+    [
+        (b"203.0.113.7, 192.0.2.1",),
+        (b"203.0.113.7,192.0.2.1",),
+        (b"203.0.113.7", b"192.0.2.1"),
+        (b"10.0.0.1, made up, 203.0.113.7, 192.0.2.1",),
+    ],
+)
+def test_behind_a_proxy_the_client_is_whom_the_proxy_saw(forwarded):
+    assert of(scope(*forwarded), 1) == "203.0.113.7"
+
+
+def test_who_came_past_the_proxy_is_whom_the_front_door_saw():
+    assert of(scope(b"203.0.113.7"), 1) == "198.51.100.1"

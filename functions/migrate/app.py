@@ -1,0 +1,53 @@
+"""Applies the migrations of the bundle as the database's owner, and gives chat_app its login.
+
+Called by CodeDeploy before traffic moves to a new version, which moves only if this went well, and by
+`make deploy`. Migrations add and never take away, so that the version still serving runs on after them.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from migrations import deployment
+from migrations.deployment import Done
+from shared import config
+from shared.environment import Environment
+from shared.logins import Login
+from shared.logs import logger
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """The names of the migrations applied now. Raises MigrationError."""
+    try:
+        done = asyncio.run(_bring_up_to_date(Environment(os.environ)))
+    except Exception:
+        logger.exception("migration failed")
+        _tell_codedeploy(event, "Failed")
+        raise
+    logger.info("migrated", applied=done.applied, ahead=done.ahead)
+    _tell_codedeploy(event, "Succeeded")
+    return {"applied": done.applied, "ahead": done.ahead}
+
+
+async def _bring_up_to_date(env: Environment) -> Done:
+    owner = config.login(env, "MIGRATION_DATABASE")
+    by_token = env.boolean("DATABASE_IAM_AUTH", default=False)
+    login = None if by_token else await _parameters(config.login(env, "DATABASE"))
+    return deployment.bring_up_to_date(await _parameters(owner), login)
+
+
+async def _parameters(login: Login) -> dict[str, Any]:
+    return login.complete(await login.key())
+
+
+def _tell_codedeploy(event: Mapping[str, Any], status: str) -> None:
+    """A hook's result is reported, not returned; unreported, the deployment waits an hour for it."""
+    hook = event.get("LifecycleEventHookExecutionId")
+    if hook is None:
+        return
+    import boto3  # noqa: PLC0415 (the managed runtime's; not wanted elsewhere)
+
+    boto3.client("codedeploy").put_lifecycle_event_hook_execution_status(
+        deploymentId=event["DeploymentId"], lifecycleEventHookExecutionId=hook, status=status
+    )

@@ -1,0 +1,1 @@
+"""What makes the deployment: the template, and the folders that it deploys."""

@@ -1,0 +1,27 @@
+"""What is deployed, and what is on Lambda beside it: made once a worker."""
+
+import platform
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.interpreters import name
+from tests.infra.bundles import ARCHITECTURES, RUNNING, LambdaImage, make
+
+
+@pytest.fixture(scope="session", params=[RUNNING], ids=[f"python{name(RUNNING)}"])
+def image(request: pytest.FixtureRequest) -> Iterator[LambdaImage]:
+    if platform.system() != "Linux" or platform.machine() not in ARCHITECTURES:
+        pytest.skip("the bundles are for Linux on arm64 or x86_64")
+    with tempfile.TemporaryDirectory() as folder:
+        yield LambdaImage(Path(folder), request.param)
+
+
+@pytest.fixture(scope="session")
+def deployed() -> Iterator[Path]:
+    """What `make build` has made: a folder for each function, for arm64, whatever this machine is."""
+    with tempfile.TemporaryDirectory() as folder:
+        make("build", "ARCH=arm64", f"BUILD_DIR={folder}")
+        yield Path(folder)

@@ -1,0 +1,115 @@
+"""The folders that are deployed: what is in them, and that they are enough to serve from."""
+
+import os
+
+import pytest
+
+from infra import build, interpreters
+from tests.infra.bundles import downloading, make
+
+pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
+
+FUNCTIONS = {
+    "ChatStreamFunction": "chat_stream",
+    "ConversationsFunction": "conversations",
+    "MigrateFunction": "migrate",
+}
+# e_machine, by the ELF supplements for them.
+ARM64, X86_64 = 183, 62
+
+
+def files(bundle):
+    return [path for path in sorted(bundle.rglob("*")) if path.is_file()]
+
+
+def machines(bundle):
+    return {path.read_bytes()[18] for path in bundle.rglob("*.so*")}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_bundle_has_bytecode_for_every_module_and_machine_code_for_its_platform(deployed, function):
+    if not interpreters.find(build.VERSION):
+        pytest.skip(f"there is no Python {interpreters.name(build.VERSION)} here")
+    assert machines(deployed / function) == {ARM64}
+    for path in (deployed / function).rglob("*.py"):
+        tag = "cpython-{}{}".format(*build.VERSION)
+        bytecode = (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").read_bytes()
+        # PEP 552: a hash in place of the source's time, and nobody to compare it.
+        assert bytecode[4:8] == b"\1\0\0\0", path
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_bundle_has_nothing_that_is_not_run(deployed, function):
+    bundle = deployed / function
+    names = {path.name for path in bundle.iterdir()}
+    assert not names & {"bin", "boto3", "botocore", "cffi", "dev", "infra", "pycparser", "tests", "web"}
+    assert {name for name in names if name.endswith(".dist-info")} == {
+        path.name for path in bundle.glob("psycopg*.dist-info")
+    }
+    assert [path for path in bundle.rglob("*") if path.name in {"tests", "testing", "py.typed"}] == []
+    assert {path.suffix for path in files(bundle)}.isdisjoint({".c", ".h", ".pyi"})
+    functions = {path.name for path in (bundle / "functions").iterdir() if path.is_dir()}
+    assert functions - {"__pycache__"} == {FUNCTIONS[function]}
+    assert sum(path.stat().st_size for path in files(bundle)) <= build.LARGEST
+    executable = [path.name for path in files(bundle) if os.access(path, os.X_OK)]
+    assert executable == (["bootstrap"] if function == "ChatStreamFunction" else [])
+
+
+def test_the_template_names_the_folders(deployed):
+    template = (deployed / "template.yaml").read_text("utf-8")
+    for function in FUNCTIONS:
+        assert f"CodeUri: {function}\n" in template
+
+
+def test_a_function_is_built_for_the_architecture_asked_for(tmp_path):
+    make("build-MigrateFunction", "ARCH=x86_64", f"ARTIFACTS_DIR={tmp_path / 'made'}")
+    assert machines(tmp_path / "made") == {X86_64}
+
+
+def test_whatever_a_module_reads_beside_itself_comes_along():
+    reading = {
+        path.relative_to(build.ROOT).as_posix()
+        for folder in ("shared", "functions", "migrations")
+        for path in (build.ROOT / folder).rglob("*.py")
+        if "__file__" in path.read_text("utf-8")
+    }
+    bootstrap = "functions/chat_stream/app.py"
+    assert build.DATA.keys() == {bootstrap, *reading}
+    assert all(list(build.ROOT.glob(pattern)) for pattern in build.DATA.values())
+
+
+def test_the_same_inputs_give_the_same_bytes(deployed, tmp_path):
+    with downloading():
+        build.build("migrate", tmp_path / "again", architecture="arm64")
+    first, second = (
+        {path.relative_to(folder): stated(path) for path in folder.rglob("*")}
+        for folder in (deployed / "MigrateFunction", tmp_path / "again")
+    )
+    assert first == second
+
+
+def stated(path):
+    """All of a file that a zip would hold."""
+    status = path.stat()
+    return status.st_mtime, status.st_mode, path.read_bytes() if path.is_file() else None
+
+
+def test_a_package_whose_hash_is_another_is_refused(tmp_path):
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(AssertionError, match="Hash mismatch"), downloading():
+        build.install(tmp_path / "made", [lock], architecture="arm64")
+
+
+def test_where_there_is_no_interpreter_of_the_version_the_bundle_says_so(tmp_path, capsys):
+    (tmp_path / "module.py").write_text("x = 1")
+    build.compile_bytecode(tmp_path, (3, 99))
+    assert "there is no Python 3.99 here" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["module.py"]
+
+
+def test_a_setting_that_is_none_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ARCH", "riscv")
+    assert build.main(["migrate", str(tmp_path / "made")]) == 2
+    assert capsys.readouterr().err == "ARCH must be one of arm64, x86_64.\n"
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,95 @@
+"""The bundles under the emulator with nothing else on the path, on Python as deployed where this machine
+has it: the version is in each test's name."""
+
+import asyncio
+import json
+from uuid import uuid4
+
+import httpx_sse
+import psycopg
+import pytest
+
+from dev import postgres
+from dev.lambda_emulator import in_thread
+from dev.mock_llm import answer_text
+from migrations import migrate
+from tests.infra.bundles import LAMBDA_LOOP, Saying
+from tests.serving import Client, environment, mocked
+
+pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
+
+USER = uuid4()
+
+
+def test_a_turn_is_streamed_stored_and_read_on(image, database, mock):
+    env = mocked(database.url, mock, "openai/mock:tokens=40")
+    saying = Saying(image.chat_stream(env))
+    with in_thread(saying.emulator) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "How are you?"}) as response:
+            events = [event.json() for event in httpx_sse.EventSource(response).iter_sse()]
+        again = client.get(f"/api/chat/messages/{response.headers['x-message-id']}/stream")
+    assert "".join(event.get("content", "") for event in events) == answer_text("tokens=40")
+    assert events[-1]["type"] == "done"
+    assert again.status_code == 200
+    assert database.rows("select status, content from messages where role = 'assistant'") == [
+        {"status": "complete", "content": answer_text("tokens=40")}
+    ]
+    _, beside = saying.packages(image, "chat_stream")
+    assert beside == {"botocore"}
+
+
+def test_conversations_are_kept_and_described(image, database):
+    saying = Saying(image.conversations(environment(database.url, ALLOW_ANONYMOUS="true")))
+    with in_thread(saying.emulator) as url, Client(url, USER) as client:
+        made = client.post("/api/chat/conversations", json={"title": "Sleep"}).json()
+        path = f"/api/chat/conversations/{made['id']}"
+        client.post(f"{path}/messages", json={"role": "user", "content": "How do I sleep better?"})
+        listed = client.get("/api/chat/conversations").json()
+        messages = client.get(f"{path}/messages").json()
+        found = client.get("/api/chat/search", params={"q": "sleep"}).json()
+        exported = client.get(f"{path}/export", params={"format": "markdown"})
+        used = client.get("/api/chat/usage")
+        described = client.get("/openapi.json").json()
+        signed_in = client.post("/auth/anonymous")
+        deleted = client.delete(path)
+    assert [conversation["id"] for conversation in listed["conversations"]] == [made["id"]]
+    assert [message["content"] for message in messages["messages"]] == ["How do I sleep better?"]
+    assert len(found["results"]) == 1
+    assert "How do I sleep better?" in exported.text
+    assert "/api/chat/conversations" in described["paths"]
+    assert {answer.status_code for answer in (exported, used)} == {200}
+    assert (signed_in.status_code, deleted.status_code) == (200, 204)
+    _, beside = saying.packages(image, "conversations")
+    assert beside <= {"botocore", *LAMBDA_LOOP}
+
+
+@pytest.fixture
+def empty(server):
+    """An empty database as its owner; chat_app is left as it was."""
+    name = f"empty_{uuid4().hex}"
+    with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} owner {postgres.OWNER}".encode())
+        yield server.url(postgres.OWNER, name)
+        connection.execute("alter role chat_app password null")
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
+def test_an_empty_database_is_migrated_with_secrets_that_the_runtime_s_boto3_reads(
+    image, empty, secrets_manager
+):
+    login = {"username": "chat_app", "password": "a password of chat_app's own"}
+    env = {
+        **secrets_manager.env,
+        "DATABASE_SECRET_ARN": secrets_manager.create(f"chat_app-{uuid4()}", login),
+        "MIGRATION_DATABASE_URL": empty,
+    }
+    saying = Saying(image.migrate(env))
+
+    async def twice():
+        async with saying.emulator as emulator:
+            return [json.loads((await emulator.invoke("migrate", {})).payload) for _ in range(2)]
+
+    names = [migration.name for migration in migrate.load()]
+    assert [done["applied"] for done in asyncio.run(twice())] == [names, []]
+    _, beside = saying.packages(image, "migrate")
+    assert {"boto3", "botocore"} <= beside

@@ -1,0 +1,81 @@
+"""Alarms and dashboard look at metrics that the functions really leave."""
+
+import json
+import re
+
+import pytest
+
+from dev.local import ROOT
+from tests.infra.templates import Stack, load
+
+metrics = pytest.importorskip("shared.metrics")
+
+NAMESPACE = "ServerlessChat"
+
+
+def alarms():
+    return {
+        name: resource["Properties"]
+        for template in ("template.yaml", "watch.yaml")
+        for name, resource in load(template)["Resources"].items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def watched(alarm):
+    """Namespace, name and dimensions of each metric of an alarm."""
+    several = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+    for metric in several or [alarm]:
+        yield metric["Namespace"], metric["MetricName"], {each["Name"] for each in metric["Dimensions"]}
+
+
+OURS = {
+    metric: dimensions
+    for alarm in alarms().values()
+    for namespace, metric, dimensions in watched(alarm)
+    if namespace == NAMESPACE
+}
+
+
+def test_each_alarm_of_ours_watches_a_metric_that_is_emitted():
+    assert {"ttft_ms", "upstream_errors", "budget_exceeded", "faults", "database_errors"} <= OURS.keys()
+    assert OURS.keys() <= metrics.METRICS.keys()
+    assert set(map(tuple, OURS.values())) == {("service",)}
+    variables = load("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
+    assert variables["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
+
+
+def test_the_dashboard_shows_metrics_that_are_emitted():
+    body = dashboard()
+    shown = set(re.findall(r'"ServerlessChat", "(\w+)"', body)) | set(
+        re.findall(r'MetricName=\\"(\w+)\\"', body)
+    )
+    assert {"turns", "cost_usd", "upstream_errors"} <= shown
+    assert shown <= metrics.METRICS.keys()
+    for dimensions, metric in re.findall(r"SEARCH\('{ServerlessChat,([\w,]+)} MetricName=\\\"(\w+)", body):
+        assert tuple(dimensions.split(",")) == ("service", *metrics.METRICS[metric].by)
+
+
+def dashboard():
+    watch = Stack("watch.yaml", Name="chat", ChatStreamFunction="a", ConversationsFunction="b", Cluster="c")
+    body = watch.value(watch.resources["Dashboard"])["Properties"]["DashboardBody"]
+    assert len(json.loads(body)["widgets"]) > 5
+    return body
+
+
+def test_every_alarm_tells_somebody_and_takes_silence_for_good():
+    assert len(alarms()) > 8
+    for name, alarm in alarms().items():
+        assert len(alarm["AlarmActions"]) == 1, name
+        assert alarm["AlarmActions"] == alarm["OKActions"], name
+        assert alarm["TreatMissingData"] == "notBreaching", name
+        assert alarm["AlarmDescription"], name
+
+
+def test_operations_says_what_to_do_about_each_alarm():
+    guide = ROOT / "docs/operations.md"
+    if not guide.exists():
+        pytest.skip("there is no docs/operations.md")
+    text = guide.read_text("utf-8")
+    assert [name for name in alarms() if f"`{name}`" not in text] == []
