@@ -22,10 +22,10 @@ $(READY): requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	@touch $@
 
-# The tools that build, validate and deploy: what needs them names .venv-deploy/ready or .venv-policy/ready.
+# Environments of their own, from a lock file each: what needs one names .venv-deploy/ready, say.
 .venv-%/ready: requirements/%.txt $(READY)
 	@test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
 	@touch $@
 
 run: setup ## start Postgres and both functions on one port (PORT=8787)
@@ -78,16 +78,9 @@ check: setup ## format, lint and types
 	$(BIN)/mypy
 
 bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: roughly, and only print)
-	@$(MAKE) --silent .venv-function/ready || echo 'The function has the packages of .venv: its own could not be installed'
-	@$(if $(QUICK),,$(MAKE) --silent .venv-litellm/ready || echo 'LiteLLM could not be installed: measured without it')
+	@$(MAKE) --silent .venv-chat_stream/ready || echo 'The function has the packages of .venv: its own could not be installed'
+	@$(if $(QUICK),true,$(MAKE) --silent .venv-litellm/ready) || echo 'LiteLLM could not be installed: measured without it'
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
-
-.venv-function/ready: requirements/chat_stream.txt
-.venv-litellm/ready: requirements/litellm.txt
-.venv-function/ready .venv-litellm/ready:
-	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
-	@touch $@
 
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi

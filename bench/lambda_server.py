@@ -11,7 +11,7 @@ from dev.functions import functions, settings_of
 from dev.lambda_emulator import Emulator
 from dev.local import ROOT
 
-PYTHON = ROOT / ".venv-function/bin/python"
+PYTHON = ROOT / ".venv-chat_stream/bin/python"
 
 
 async def serve() -> None:
