@@ -109,12 +109,13 @@ export function createConversationView(thread, keep, signIn) {
   );
 
   return {
-    /** @param {string | null} id @param {string | null} [messageId] to be looked up and shown */
-    async open(id, messageId = null) {
+    /** @param {string | null} id @param {string | null} messageId to be looked up and shown
+     * @param {boolean} focus whether the message field gets it */
+    async open(id, messageId, focus) {
       composer.open(id);
       await thread.open(id);
       if (messageId) await reveal(messageId);
-      else if (matchMedia("(pointer: fine)").matches) composer.focus();
+      else if (focus && matchMedia("(pointer: fine)").matches) composer.focus();
     },
     adopt: composer.adopt,
     say: announcer.say,

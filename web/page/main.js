@@ -54,7 +54,7 @@ others.addEventListener("message", ({ data }) => {
   conversations.refresh();
   if (data.id === thread.id) thread.refresh().catch(() => {});
 });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => route());
 addEventListener("online", () => {
   showConnection();
   const answer = thread.messages.at(-1);
@@ -77,20 +77,20 @@ route();
 document.documentElement.dataset.ready = "true";
 
 /** What the address names: `#c=` a conversation, `&m=` a message in it; `#token=` hands over a token. */
-function route() {
+function route({ focus = true } = {}) {
   const named = new URLSearchParams(location.hash.slice(1));
   if (named.has("token")) return location.reload();
   const id = named.get("c");
   sidebar.open(id);
   drawer.close();
-  view.open(id, named.get("m"));
+  view.open(id, named.get("m"), focus);
   drawTitle();
 }
 
-/** @param {string | null} id */
-function show(id) {
+/** @param {string | null} id @param {{ focus?: boolean }} [given] whether the message field gets the focus */
+function show(id, given) {
   history.pushState(null, "", id ? `#c=${id}` : location.pathname + location.search);
-  route();
+  route(given);
 }
 
 function drawTitle() {
@@ -110,7 +110,7 @@ function remove(id) {
   const title = conversations.get(id)?.title ?? t("untitled");
   const wasOpen = thread.id === id;
   conversations.remove(id, () => toast(t("deleteFailed", { title })));
-  if (wasOpen) show(null);
+  if (wasOpen) show(null, { focus: false });
   const act = () => {
     conversations.restore(id);
     if (wasOpen) show(id);

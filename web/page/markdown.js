@@ -104,7 +104,7 @@ function finish(/** @type {DocumentFragment} */ fragment) {
   }
   for (const link of fragment.querySelectorAll("a")) finishLink(link);
   for (const table of fragment.querySelectorAll("table")) {
-    const frame = h("div", { class: "table", role: "region", tabindex: 0, "aria-label": t("table") });
+    const frame = h("div", { class: "table", role: "group", tabindex: 0, "aria-label": t("table") });
     table.replaceWith(frame);
     frame.append(table);
   }
@@ -132,7 +132,7 @@ function finishCode(/** @type {HTMLPreElement} */ pre) {
   const name = language || t("code");
   const frame = h("div", { class: "code", dir: "ltr" }, h("div", { class: "code-head" }, h("span", {}, name), copy));
   pre.replaceWith(frame);
-  Object.assign(pre, { tabIndex: 0, role: "region" });
+  Object.assign(pre, { tabIndex: 0, role: "group" });
   pre.setAttribute("aria-label", t("codeIn", { language: name }));
   frame.append(pre);
 }

@@ -7,9 +7,11 @@
 import { h } from "./dom.js";
 import { MessageView } from "./message-view.js";
 
-const STEP = 40; // messages put in at once
-const MOST = 160; // messages in the document
-const NEAR = 1.5; // screens from an edge, where more is put in
+const FIRST = 30; // messages put in when a conversation is opened
+const STEP = 8; // and at once while scrolling: so few that no frame is late
+const MOST = 120; // messages in the document
+const NEAR = 2; // screens from an edge, where more is put in
+const AHEAD = 50; // messages that are read before they are put in
 const AT_END = 48; // pixels from the end that still count as being there
 
 /** @typedef {import("./thread.js").Message} Message */
@@ -43,7 +45,7 @@ export class MessageList extends EventTarget {
     this.element.replaceChildren();
     this.#views.clear();
     this.#to = messages.length;
-    this.#from = Math.max(0, this.#to - STEP);
+    this.#from = Math.max(0, this.#to - FIRST);
     this.#put(this.#from, this.#to, null);
     this.toEnd();
   }
@@ -59,7 +61,7 @@ export class MessageList extends EventTarget {
   /** The list has more messages at its end. @param {Message[]} messages @param {boolean} follow */
   added(messages, follow) {
     this.#messages = messages;
-    if (follow && this.#to < messages.length - STEP) return this.open(messages);
+    if (follow && this.#to < messages.length - FIRST) return this.open(messages);
     if (follow) this.following = true;
     if (this.following) {
       this.#put(this.#to, messages.length, null);
@@ -92,8 +94,8 @@ export class MessageList extends EventTarget {
     this.following = false;
     this.element.replaceChildren();
     this.#views.clear();
-    this.#from = Math.max(0, at - STEP / 2);
-    this.#to = Math.min(this.#messages.length, at + STEP / 2);
+    this.#from = Math.max(0, at - FIRST / 2);
+    this.#to = Math.min(this.#messages.length, at + FIRST / 2);
     this.#put(this.#from, this.#to, null);
     const element = this.#views.get(message)?.element;
     element?.setAttribute("tabindex", "-1");
@@ -142,7 +144,7 @@ export class MessageList extends EventTarget {
   #fill() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const near = clientHeight * NEAR;
-    if (scrollTop < near && this.#from > 0) {
+    if (scrollTop < near && this.#from > 0 && scrollHeight) {
       this.#inPlace(() => {
         const from = Math.max(0, this.#from - STEP);
         this.#put(from, this.#from, this.element.firstElementChild);
@@ -151,9 +153,8 @@ export class MessageList extends EventTarget {
         this.#drop(to, this.#to);
         this.#to = to;
       });
-    } else if (scrollTop < near) {
-      this.older();
     }
+    if (scrollTop < near && this.#from < AHEAD) this.older();
     if (scrollHeight - scrollTop - clientHeight < near && this.#to < this.#messages.length) {
       this.#inPlace(() => {
         const to = Math.min(this.#messages.length, this.#to + STEP);

@@ -3,6 +3,7 @@
 import { h, iconButton } from "./dom.js";
 import { i18n, t } from "./i18n.js";
 import { MarkdownView } from "./markdown.js";
+import { isLocal } from "./thread.js";
 
 // Local models show their thinking so, at the beginning of the text.
 const THOUGHT = /^\s*<think>([\s\S]*?)(?:<\/think>\s*|$)([\s\S]*)$/;
@@ -86,10 +87,12 @@ export class MessageView {
     if (metadata.cost_usd != null) {
       shown.push(h("span", { title: t("model", { name: metadata.model }) }, i18n.money(metadata.cost_usd)));
     }
-    if (content) shown.push(iconButton("copy", t("copyAnswer"), () => this.#copy()));
-    const line = h("div", { class: "facts" }, ...shown);
+    shown.push(iconButton("copy", t("copyAnswer"), () => this.#copy()));
     const notice = noticeOf(message);
-    return notice ? [this.#notice(message, notice), line] : [line];
+    return [
+      ...(notice ? [this.#notice(message, notice)] : []),
+      ...(content ? [h("div", { class: "facts" }, ...shown)] : []),
+    ];
   }
 
   #copy() {
@@ -100,34 +103,39 @@ export class MessageView {
     });
   }
 
-  /** @param {Message} message @param {{ text: string, acts: (keyof Actions)[] }} notice */
-  #notice(message, { text, acts }) {
-    const buttons = acts.map((act) =>
-      h("button", { type: "button", class: "quiet", data: { act }, onclick: () => this.actions[act](message) }, t(act)),
-    );
-    return h("div", { class: "notice", data: { code: message.error?.code ?? message.metadata.code ?? "" } }, h("p", {}, text), ...buttons);
+  /** @param {Message} message @param {Notice} notice */
+  #notice(message, { text, acts, tone = "warm" }) {
+    const code = message.error?.code ?? message.metadata.code ?? message.metadata.finish_reason ?? "";
+    const buttons = acts.map((act) => {
+      const onclick = () => this.actions[act](message);
+      return h("button", { type: "button", class: "quiet", data: { act }, onclick }, t(act));
+    });
+    return h("div", { class: "notice", data: { code, tone } }, h("p", {}, text), ...buttons);
   }
 }
 
-/** @param {Message} message @returns {{ text: string, acts: (keyof Actions)[] } | null} */
-function noticeOf({ id, status, content, error, metadata, turn }) {
-  if (status === "cancelled") return { text: t("wasStopped"), acts: content ? ["proceed", "retry"] : ["retry"] };
-  if (status === "interrupted") return { text: t("wasInterrupted"), acts: content ? ["proceed", "retry"] : ["retry"] };
-  if (status === "complete" && metadata.finish_reason === "length") return { text: t("wasTooLong"), acts: ["proceed"] };
-  if (status === "complete" && metadata.finish_reason === "content_filter") {
-    return { text: t("wasFiltered"), acts: [] };
+/** @typedef {{ text: string, acts: (keyof Actions)[], tone?: "calm" }} Notice */
+
+/** How an answer ended, unless it ended well, and what can be done. @param {Message} message
+ * @returns {Notice | null} */
+function noticeOf(message) {
+  const { status, content, error, metadata } = message;
+  const acts = /** @type {(keyof Actions)[]} */ (content ? ["proceed", "retry"] : ["retry"]);
+  if (status === "cancelled") return { text: t("wasStopped"), acts, tone: "calm" };
+  if (status === "interrupted") return { text: t("wasInterrupted"), acts };
+  if (status === "error") {
+    const unsent = !content && message.turn && isLocal(message);
+    return { text: explain(error, metadata.code), acts: unsent ? ["retry", "discard"] : acts };
   }
-  if (status !== "error") return null;
-  const text = explain(error, metadata.code);
-  if (content) return { text, acts: ["proceed", "retry"] };
-  return { text, acts: turn && id.startsWith("local-") ? ["retry", "discard"] : ["retry"] };
+  if (metadata.finish_reason === "length") return { text: t("wasTooLong"), acts: ["proceed"], tone: "calm" };
+  return metadata.finish_reason === "content_filter" ? { text: t("wasFiltered"), acts: [] } : null;
 }
 
 const EXPLAINED = new Map([
   ["unauthorized", "signInAgain"],
   ["forbidden", "signInFirst"],
-  ["rate_limited", "limited"],
-  ["budget_exceeded", "budgetUsed"],
+  ["rate_limited", "notSent"],
+  ["budget_exceeded", "notSent"],
   ["conflict", "busyElsewhere"],
   ["too_large", "tooLarge"],
   ["not_found", "missing"],

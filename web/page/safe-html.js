@@ -3,7 +3,7 @@
  * lead only to the web and to mail, and what is left passes DOMPurify with a short list of names.
  */
 
-import { Lexer, Marked, Renderer } from "../vendor/marked.esm.js";
+import { Lexer, Marked } from "../vendor/marked.esm.js";
 import "../vendor/purify.min.js";
 
 const { DOMPurify } = /** @type {any} */ (globalThis);
@@ -28,36 +28,35 @@ const SHORT_LIST = {
 const escape = (/** @type {string} */ text) =>
   text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 
-class PlainRenderer extends Renderer {
+const renderer = {
   html(/** @type {{ text: string, block?: boolean }} */ { text, block }) {
     if (block) return `<p>${escape(text.trim())}</p>`;
     return HARMLESS.test(text) ? text : escape(text);
-  }
+  },
 
   heading(/** @type {any} */ { tokens, depth }) {
     // The page has a first heading, and each message its second.
     const level = Math.min(6, depth + 2);
-    return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;
-  }
+    return `<h${level}>${/** @type {any} */ (this).parser.parseInline(tokens)}</h${level}>\n`;
+  },
 
   link(/** @type {any} */ { href, tokens }) {
-    return anchor(href, this.parser.parseInline(tokens));
-  }
+    return anchor(href, /** @type {any} */ (this).parser.parseInline(tokens));
+  },
 
   image(/** @type {any} */ { href, text }) {
     return anchor(href, escape(text || href));
-  }
+  },
 
   checkbox(/** @type {{ checked: boolean }} */ { checked }) {
     return checked ? "☑ " : "☐ ";
-  }
-}
+  },
+};
 
 const anchor = (/** @type {string} */ href, /** @type {string} */ html) =>
   LEADS_SOMEWHERE.test(href) ? `<a href="${escape(href)}">${html}</a>` : html;
 
-const options = { gfm: true, breaks: true, renderer: new PlainRenderer() };
-const marked = new Marked(options);
+const marked = new Marked({ gfm: true, breaks: true, renderer: /** @type {any} */ (renderer) });
 
 /** The blocks of a text. `links` are definitions from before it, to which its own are added.
  * @param {string} text @param {Record<string, any>} links @returns {any[]} */

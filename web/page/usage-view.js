@@ -122,7 +122,7 @@ function part(key, drawing, first, rows, name, exact) {
     h("tbody", {}, ...rows.map((row) => h("tr", {}, h("th", { scope: "row" }, name(row)), ...line(row).map((text) => h("td", {}, text))))),
   );
   const button = h("button", { type: "button", class: "quiet", onclick: save, disabled: !rows.length }, icon("download"), t("exportCsv"));
-  const frame = h("div", { class: "table", role: "region", tabindex: 0, "aria-label": t(key) }, table);
+  const frame = h("div", { class: "table", role: "group", tabindex: 0, "aria-label": t(key) }, table);
   const details = h("details", {}, h("summary", {}, t("asTable")), frame);
   return h("section", { data: { part: first } }, h("div", { class: "part-head" }, h("h3", {}, t(key)), button), drawing, details);
 }
