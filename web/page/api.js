@@ -5,6 +5,8 @@ import { refusal } from "./refusal.js";
 
 const ROOT = "/api/chat";
 
+/** @typedef {{ cursor?: string | null, limit?: number, signal?: AbortSignal }} Slice */
+
 /** @param {import("./session.js").Session} session */
 export function createApi(session) {
   /** @param {string} method @param {string} path @param {unknown} [body] @param {RequestInit} [init] */
@@ -14,6 +16,7 @@ export function createApi(session) {
       ...(token && { Authorization: `Bearer ${token}` }),
       ...(body !== undefined && { "Content-Type": "application/json" }),
     };
+    /** @type {RequestInit} */
     const request = { method, headers, body: JSON.stringify(body), cache: "no-store", ...init };
     const response = await fetch(path, request).catch((cause) => {
       init.signal?.throwIfAborted();
@@ -43,7 +46,7 @@ export function createApi(session) {
     remove: (/** @type {string} */ id, keepalive = false) =>
       call("DELETE", one(id), undefined, { keepalive }),
     /** Newest first. @param {string} id */
-    messages: (id, { cursor = null, limit = 50, signal = undefined } = {}) =>
+    messages: (id, { cursor = null, limit = 50, signal } = /** @type {Slice} */ ({})) =>
       json("GET", `${one(id)}/messages?${query({ limit, order: "desc", cursor })}`, undefined, { signal }),
     search: (/** @type {string} */ q, /** @type {AbortSignal} */ signal) =>
       json("GET", `${ROOT}/search?${query({ q, limit: 30 })}`, undefined, { signal }),

@@ -6,7 +6,7 @@ import { i18n, t } from "./i18n.js";
 const MOST = 32_000; // characters that the server takes
 const TELL_FROM = 30_000;
 
-/** @param {{ send: (text: string) => void, stop: () => void, keep: ReturnType<import("./keep.js").createKeep> }} given */
+/** @param {{ send: (text: string) => void, stop: () => void, keep: ReturnType<typeof import("./keep.js").createKeep> }} given */
 export function createComposer({ send, stop, keep }) {
   const form = byId("composer");
   const field = byId("message");

@@ -12,7 +12,7 @@ const TOLD = new Set(["connecting", "thinking", "reconnecting", "offline", "busy
 const BLOCKED = new Set(["loading", "limited", "budget", "missing"]);
 
 /**
- * @param {import("./thread.js").Thread} thread @param {ReturnType<import("./keep.js").createKeep>} keep
+ * @param {import("./thread.js").Thread} thread @param {ReturnType<typeof import("./keep.js").createKeep>} keep
  * @param {() => void} signIn
  */
 export function createConversationView(thread, keep, signIn) {

@@ -16,7 +16,7 @@ export class Conversations extends EventTarget {
   loaded = false;
   /** @type {unknown} */ error = null;
 
-  /** @param {ReturnType<import("./api.js").createApi>} api */
+  /** @param {ReturnType<typeof import("./api.js").createApi>} api */
   constructor(api) {
     super();
     this.api = api;
@@ -90,7 +90,7 @@ export class Conversations extends EventTarget {
     const leaving = this.#leaving.get(id);
     clearTimeout(leaving?.timer);
     try {
-      await this.api.remove(id, keepalive).catch((error) => {
+      await this.api.remove(id, keepalive).catch((/** @type {any} */ error) => {
         if (error.status !== 404) throw error;
       });
       this.#known.delete(id);

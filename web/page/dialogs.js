@@ -14,7 +14,7 @@ function dialog(id) {
 }
 
 /**
- * @param {import("./session.js").Session} session @param {ReturnType<import("./api.js").createApi>} api
+ * @param {import("./session.js").Session} session @param {ReturnType<typeof import("./api.js").createApi>} api
  */
 export function createSignIn(session, api) {
   const element = dialog("sign-in");

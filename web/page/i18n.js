@@ -8,7 +8,7 @@ export const languages = Object.keys(texts);
 /** The first of the wanted languages that there are texts for; English where there are none.
  * @param {readonly (string | null | undefined)[]} wanted */
 export function choose(wanted) {
-  const found = wanted.map((tag) => tag?.toLowerCase().split("-")[0]).find((tag) => tag && tag in texts);
+  const found = wanted.map((tag) => tag?.toLowerCase().split("-")[0]).find((tag) => tag && languages.includes(tag));
   return found ?? "en";
 }
 

@@ -14,7 +14,7 @@ const NEAR = 2; // screens from an edge, where more is put in
 const AHEAD = 50; // messages that are read before they are put in
 const AT_END = 48; // pixels from the end that still count as being there
 
-/** @typedef {import("./thread.js").Message} Message */
+/** @typedef {import("./message.js").Message} Message */
 
 export class MessageList extends EventTarget {
   /** @type {Map<Message, MessageView>} */ #views = new Map();

@@ -3,12 +3,12 @@
 import { h, iconButton } from "./dom.js";
 import { i18n, t } from "./i18n.js";
 import { MarkdownView } from "./markdown.js";
-import { isLocal } from "./thread.js";
+import { isLocal } from "./message.js";
 
 // Local models show their thinking so, at the beginning of the text.
 const THOUGHT = /^\s*<think>([\s\S]*?)(?:<\/think>\s*|$)([\s\S]*)$/;
 
-/** @typedef {import("./thread.js").Message} Message
+/** @typedef {import("./message.js").Message} Message
  * @typedef {{ retry: (message: Message) => void, proceed: (message: Message) => void,
  *   discard: (message: Message) => void }} Actions */
 
@@ -114,7 +114,7 @@ export class MessageView {
   }
 }
 
-/** @typedef {{ text: string, acts: (keyof Actions)[], tone?: "calm" }} Notice */
+/** @typedef {{ text: string, acts: (keyof Actions)[], tone?: "calm" | "warm" }} Notice */
 
 /** How an answer ended, unless it ended well, and what can be done. @param {Message} message
  * @returns {Notice | null} */

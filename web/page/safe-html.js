@@ -61,6 +61,7 @@ const marked = new Marked({ gfm: true, breaks: true, renderer: /** @type {any} *
 /** The blocks of a text. `links` are definitions from before it, to which its own are added.
  * @param {string} text @param {Record<string, any>} links @returns {any[]} */
 export function blocks(text, links) {
+  /** @type {any} */
   const lexer = new Lexer(marked.defaults);
   lexer.tokens.links = links;
   return lexer.lex(text);
@@ -75,8 +76,8 @@ export const elements = (tokens) => DOMPurify.sanitize(html(tokens), SHORT_LIST)
 /** What a link shows of where it leads: the host, or the address a mail goes to; nothing if its text says
  * the same. @param {string} href @param {string} text */
 export function target(href, text) {
-  const url = URL.parse ? URL.parse(href) : new URL(href);
-  if (!url) return "";
+  if (!URL.canParse(href)) return "";
+  const url = new URL(href);
   const place = url.protocol === "mailto:" ? url.pathname : url.host;
   const said = text.trim().replace(/^https?:\/\/|^mailto:/i, "");
   return said === place || said.startsWith(`${place}/`) ? "" : place;

@@ -5,7 +5,7 @@ import { i18n, t } from "./i18n.js";
 
 const PAUSE_MS = 200;
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {(text: string) => void} say */
+/** @param {ReturnType<typeof import("./api.js").createApi>} api @param {(text: string) => void} say */
 export function createSearch(api, say) {
   const field = byId("search");
   const results = byId("results");
@@ -70,7 +70,7 @@ function resultOf({ message_id, conversation_id, title, role, snippet, matches, 
  * @param {[number, number][]} matches @returns {(string | Node)[]} */
 function marked(snippet, matches) {
   const characters = Array.from(snippet);
-  const between = (/** @type {number} */ from, /** @type {number} [to] */ to) => characters.slice(from, to).join("");
+  const between = (/** @type {number} */ from, to = characters.length) => characters.slice(from, to).join("");
   const parts = matches.flatMap(([from, to], index) => [
     between(matches[index - 1]?.[1] ?? 0, from),
     h("mark", {}, between(from, to)),

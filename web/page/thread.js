@@ -7,16 +7,11 @@
  *   settled   an answer has ended
  */
 
-import { ChatError } from "../chat-client.js";
+import { isLocal, stateOf } from "./message.js";
 
 const PAGE = 50;
 
-/** @typedef {"idle" | "loading" | "connecting" | "thinking" | "streaming" | "reconnecting" | "offline" |
- *   "limited" | "budget" | "busy" | "signed-out" | "failed" | "missing"} State */
-/** @typedef {object} Message
- * @property {string} id @property {"user" | "assistant" | "system"} role @property {string} content
- * @property {string} status @property {Record<string, any>} metadata @property {string} created_at
- * @property {number} [token_count] @property {ChatError} [error] @property {import("./keep.js").Turn} [turn] */
+/** @typedef {import("./message.js").Message} Message @typedef {import("./message.js").State} State */
 
 const RUNNING = new Set(["connecting", "thinking", "streaming", "reconnecting", "offline"]);
 const STATES = { waiting: "thinking" };
@@ -32,12 +27,14 @@ export class Thread extends EventTarget {
   /** @type {import("../chat-client.js").Answer | null} */ #answer = null;
   #left = new AbortController();
 
-  /** @param {ReturnType<import("./api.js").createApi>} api
-   * @param {ReturnType<import("../chat-client.js").createChatClient>} client
-   * @param {ReturnType<import("./keep.js").createKeep>} keep */
+  /** @param {ReturnType<typeof import("./api.js").createApi>} api
+   * @param {ReturnType<typeof import("../chat-client.js").createChatClient>} client
+   * @param {ReturnType<typeof import("./keep.js").createKeep>} keep */
   constructor(api, client, keep) {
     super();
-    Object.assign(this, { api, client, keep });
+    this.api = api;
+    this.client = client;
+    this.keep = keep;
   }
 
   get running() {
@@ -77,16 +74,16 @@ export class Thread extends EventTarget {
   older(limit = PAGE) {
     if (!this.#cursor || !this.id) return Promise.resolve();
     const { signal } = this.#left;
-    this.#reading ??= this.api
-      .messages(this.id, { cursor: this.#cursor, limit, signal })
-      .then(({ messages, next_cursor }) => {
-        if (signal.aborted) return;
-        this.messages = [...messages.reverse(), ...this.messages];
-        this.#cursor = next_cursor;
-        this.#tell("older", messages.length);
-      })
-      .finally(() => signal.aborted || (this.#reading = null));
-    return this.#reading;
+    const read = async (/** @type {string} */ id) => {
+      const page = await this.api.messages(id, { cursor: this.#cursor, limit, signal });
+      if (signal.aborted) return;
+      this.messages = [...page.messages.reverse(), ...this.messages];
+      this.#cursor = page.next_cursor;
+      this.#tell("older", page.messages.length);
+    };
+    const reading = this.#reading ?? read(this.id).finally(() => signal.aborted || (this.#reading = null));
+    this.#reading = reading;
+    return reading;
   }
 
   /** What was written elsewhere, in another tab for instance, and is not here yet. */
@@ -159,8 +156,7 @@ export class Thread extends EventTarget {
     const { signal } = this.#left;
     // Ids of events count characters as Python does: code points.
     const from = Array.from(answer.content).length;
-    this.#answer = this.client.resume(answer.id, from, this.#handlers(answer, signal), { signal });
-    this.#answer.done.catch(() => {});
+    this.#hold(this.client.resume(answer.id, from, this.#handlers(answer, signal), { signal }));
   }
 
   #begin(/** @type {import("./keep.js").Turn} */ turn) {
@@ -177,8 +173,14 @@ export class Thread extends EventTarget {
     const { signal } = this.#left;
     this.#update(answer, { status: "streaming", error: undefined, turn });
     const options = { signal, idempotencyKey: turn.key };
-    this.#answer = this.client.sendMessage(turn.request, this.#handlers(answer, signal), options);
-    this.#answer.done.catch(() => {});
+    this.#hold(this.client.sendMessage(turn.request, this.#handlers(answer, signal), options));
+  }
+
+  /** @param {import("../chat-client.js").Answer} running */
+  #hold(running) {
+    this.#answer = running;
+    // What goes wrong is told to its handler.
+    running.done.catch(() => {});
   }
 
   /** @param {Message} answer @param {AbortSignal} signal */
@@ -226,7 +228,7 @@ export class Thread extends EventTarget {
     if (!isLocal(answer)) this.#settle(answer);
   }
 
-  /** @param {Message} answer @param {import("./keep.js").Turn} turn @param {ChatError} error */
+  /** @param {Message} answer @param {import("./keep.js").Turn} turn @param {import("../chat-client.js").ChatError} error */
   #keepFailed(answer, turn, error) {
     if (answer.content) answer.turn = undefined;
     else if (!isLocal(answer)) this.keep.saveFailed(answer.id, turn);
@@ -244,7 +246,7 @@ export class Thread extends EventTarget {
     const asked = messages.find((/** @type {Message} */ message) => message.role === "user");
     if (signal.aborted || !stored) return;
     const question = this.messages[this.messages.indexOf(answer) - 1];
-    const { content, status, ...known } = stored;
+    const { content, ...known } = stored;
     this.#update(answer, known);
     if (asked && question && isLocal(question)) this.#update(question, { id: asked.id, created_at: asked.created_at });
   }
@@ -266,17 +268,4 @@ export class Thread extends EventTarget {
   #tell(/** @type {string} */ type, /** @type {unknown} */ detail = undefined) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** Of a turn whose acceptance nobody has confirmed. @param {Message} message */
-export const isLocal = (message) => message.id.startsWith("local-");
-
-/** @param {any} error */
-function stateOf(error) {
-  if (!(error instanceof ChatError)) return "failed";
-  if (error.status === 401 || error.status === 403) return "signed-out";
-  if (error.code === "budget_exceeded") return "budget";
-  if (error.status === 429) return "limited";
-  if (error.status === 404) return "missing";
-  return error.status === 409 ? "busy" : "failed";
 }

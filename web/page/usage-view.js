@@ -10,7 +10,7 @@ import { explain } from "./message-view.js";
 const DAY_MS = 86_400_000;
 const FIGURES = ["turns", "tokens_in", "tokens_out", "tokens_cache_read", "tokens_cache_write", "tokens_reasoning", "cost_usd"];
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {() => boolean} hasToken */
+/** @param {ReturnType<typeof import("./api.js").createApi>} api @param {() => boolean} hasToken */
 export function createUsageView(api, hasToken) {
   const view = byId("usage-content");
   const period = byId("usage-period");
