@@ -11,9 +11,11 @@ const ROOT = "/api/chat";
 export function createApi(session) {
   /** @param {string} method @param {string} path @param {unknown} [body] @param {RequestInit} [init] */
   async function call(method, path, body, init = {}) {
-    const token = await session.getToken();
+    const { token } = session;
+    // Only a message makes a guest of a visitor: who has none yet, has nothing that could be read.
+    if (!token) throw new ChatError("not signed in", { status: 403, code: "forbidden", retryable: false });
     const headers = {
-      ...(token && { Authorization: `Bearer ${token}` }),
+      Authorization: `Bearer ${token}`,
       ...(body !== undefined && { "Content-Type": "application/json" }),
     };
     /** @type {RequestInit} */

@@ -30,7 +30,9 @@ export function createDrawer() {
   byId("close-sidebar").addEventListener("click", close);
   byId("veil").addEventListener("click", close);
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && document.body.dataset.sidebar === "open") close();
+    // One thing at a time: a dialog above it first.
+    const on = document.body.dataset.sidebar === "open" && !document.querySelector("dialog[open]");
+    if (event.key === "Escape" && on) close();
   });
   narrow.addEventListener("change", () => become(false));
   become(false);

@@ -33,9 +33,9 @@ const sidebar = createSidebar(conversations, { remove, rename });
 const drawer = createDrawer();
 const others = new BroadcastChannel("chat");
 
-createSearch(api, view.say);
+createSearch(api, hasToken, view.say);
 createSettings(session, signIn);
-createUsageDialog(createUsageView(api, () => session.token !== null));
+createUsageDialog(createUsageView(api, hasToken));
 
 thread.addEventListener("started", () => {
   view.adopt(/** @type {string} */ (thread.id));
@@ -98,6 +98,10 @@ function drawTitle() {
   byId("title").textContent = title;
   document.title = thread.id ? `${title} – ${t("name")}` : t("name");
   sidebar.open(thread.id);
+}
+
+function hasToken() {
+  return session.token !== null;
 }
 
 function changed() {

@@ -5,8 +5,9 @@ import { i18n, t } from "./i18n.js";
 
 const PAUSE_MS = 200;
 
-/** @param {ReturnType<typeof import("./api.js").createApi>} api @param {(text: string) => void} say */
-export function createSearch(api, say) {
+/** @param {ReturnType<typeof import("./api.js").createApi>} api @param {() => boolean} hasToken
+ * @param {(text: string) => void} say */
+export function createSearch(api, hasToken, say) {
   const field = byId("search");
   const results = byId("results");
   const list = byId("conversations");
@@ -22,7 +23,7 @@ export function createSearch(api, say) {
     list.hidden = !!typed;
     if (!typed) return results.replaceChildren();
     try {
-      const found = (await api.search(typed, signal)).results;
+      const found = hasToken() ? (await api.search(typed, signal)).results : [];
       const count = t("found", { count: found.length });
       const heading = h("p", { class: "hint" }, count);
       results.replaceChildren(heading, h("ul", {}, ...found.map(resultOf)));

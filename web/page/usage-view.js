@@ -48,7 +48,7 @@ export function createUsageView(api, hasToken) {
     return [
       totals(byDay),
       ...(byDay.budget ? [budget(byDay.budget)] : []),
-      part("byDay", barChart(bars, { label: t("chartByDay"), format }), "day", byDay.rows, (row) => i18n.date(row.day), (row) => [row.day]),
+      part("byDay", barChart(bars, { label: t("chartByDay"), width: Math.max(240, view.clientWidth), format }), "day", byDay.rows, (row) => i18n.date(row.day), (row) => [row.day]),
       part(
         "byModel",
         h("div", { class: "models", "aria-hidden": "true" }, ...byModel.rows.map((/** @type {any} */ row) => modelBar(row, value(row), most, format))),
