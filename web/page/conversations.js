@@ -1,16 +1,14 @@
 /**
- * The caller's conversations, newest activity first: read by pages, renamed, and deleted after a while in
- * which that can be taken back. Knows no element; `change` says that the list is another one.
+ * The caller's conversations, newest activity first: read by pages, renamed, and deleted. As that is final for
+ * the server, they are hidden first, and it is told when nobody takes that back. Knows no element; `change`
+ * says that the list is another one.
  */
-
-// Deleting is final for the server, so it is told late.
-const REGRET_MS = 8000;
 
 /** @typedef {{ id: string, title: string | null, last_message_at: string | null, created_at: string }} Conversation */
 
 export class Conversations extends EventTarget {
   /** @type {Map<string, Conversation>} */ #known = new Map();
-  /** @type {Map<string, { timer: number, failed: (error: unknown) => void }>} */ #leaving = new Map();
+  /** @type {Set<string>} */ #hidden = new Set();
   /** @type {string | null} */ #cursor = null;
   /** @type {Promise<void> | null} */ #reading = null;
   loaded = false;
@@ -22,12 +20,12 @@ export class Conversations extends EventTarget {
     this.api = api;
     // Who leaves the page has not changed their mind.
     addEventListener("pagehide", () => {
-      for (const id of this.#leaving.keys()) this.#removeNow(id, true);
+      for (const id of this.#hidden) this.remove(id, true).catch(() => {});
     });
   }
 
   get shown() {
-    const shown = [...this.#known.values()].filter(({ id }) => !this.#leaving.has(id));
+    const shown = [...this.#known.values()].filter(({ id }) => !this.#hidden.has(id));
     return shown.sort((a, b) => (activity(a) < activity(b) ? 1 : -1));
   }
 
@@ -71,38 +69,36 @@ export class Conversations extends EventTarget {
     }
   }
 
-  /** Hides it, and deletes it when nobody has taken that back in time.
-   * @param {string} id @param {(error: unknown) => void} failed */
-  remove(id, failed) {
-    const timer = window.setTimeout(() => this.#removeNow(id), REGRET_MS);
-    this.#leaving.set(id, { timer, failed });
-    this.#tell();
-  }
-
   /** @param {string} id */
-  restore(id) {
-    clearTimeout(this.#leaving.get(id)?.timer);
-    this.#leaving.delete(id);
+  hide(id) {
+    this.#hidden.add(id);
     this.#tell();
   }
 
-  async #removeNow(/** @type {string} */ id, keepalive = false) {
-    const leaving = this.#leaving.get(id);
-    clearTimeout(leaving?.timer);
+  /** Takes that back. @param {string} id */
+  restore(id) {
+    this.#hidden.delete(id);
+    this.#tell();
+  }
+
+  /** Deletes one that is hidden; shows it again where that fails. */
+  async remove(/** @type {string} */ id, keepalive = false) {
     try {
-      await this.api.remove(id, keepalive).catch((/** @type {any} */ error) => {
-        if (error.status !== 404) throw error;
-      });
+      await this.api.remove(id, keepalive);
       this.#known.delete(id);
     } catch (error) {
-      leaving?.failed(error);
+      // Somebody was faster.
+      if (/** @type {any} */ (error).status !== 404) throw error;
+      this.#known.delete(id);
+    } finally {
+      this.restore(id);
     }
-    this.restore(id);
   }
 
   async #read(/** @type {string | null} */ cursor, /** @type {boolean} */ further) {
     try {
       const page = await this.api.conversations(cursor);
+      if (!further) this.#forgetMissing(page);
       for (const conversation of page.conversations) this.#known.set(conversation.id, conversation);
       if (further) this.#cursor = page.next_cursor;
       [this.loaded, this.error] = [true, null];
@@ -110,6 +106,17 @@ export class Conversations extends EventTarget {
       this.error = error;
     }
     this.#tell();
+  }
+
+  /** What is not where it would stand was deleted elsewhere.
+   * @param {{ conversations: Conversation[], next_cursor: string | null }} first the first page */
+  #forgetMissing({ conversations, next_cursor }) {
+    const last = conversations.at(-1);
+    const there = new Set(conversations.map(({ id }) => id));
+    for (const [id, known] of this.#known) {
+      const within = !next_cursor || (last && activity(known) > activity(last));
+      if (within && !there.has(id)) this.#known.delete(id);
+    }
   }
 
   #put(/** @type {Conversation} */ conversation) {

@@ -2,20 +2,11 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
-  plus: "M12 5v14M5 12h14",
-  menu: "M4 7h16M4 12h16M4 17h16",
   close: "M6 6l12 12M18 6L6 18",
   edit: "M4 20h4L19 9l-4-4L4 16v4M13 7l4 4",
   trash: "M5 7h14M10 11v6M14 11v6M7 7l1 13h8l1-13M9 7V4h6v3",
-  send: "M12 19V5M6 11l6-6 6 6",
-  stop: "M7 7h10v10H7z",
-  down: "M12 5v14M6 13l6 6 6-6",
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",
-  check: "M5 13l4 4L19 7",
-  chart: "M5 20V11M12 20V4M19 20v-6",
-  gear: "M4 7h9M19 7h1M4 17h1M11 17h9M16 4.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5M8 14.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
-  search: "M11 4a7 7 0 1 1 0 14 7 7 0 0 1 0-14M16 16l4 4",
 };
 
 /**

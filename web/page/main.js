@@ -6,6 +6,7 @@ import { createConversationView } from "./conversation-view.js";
 import { Conversations } from "./conversations.js";
 import { createSettings, createSignIn, createUsageDialog } from "./dialogs.js";
 import { byId } from "./dom.js";
+import { download } from "./download.js";
 import { i18n, t } from "./i18n.js";
 import { createKeep } from "./keep.js";
 import { createDrawer } from "./drawer.js";
@@ -69,6 +70,7 @@ document.addEventListener("visibilitychange", () => {
   thread.refresh().catch(() => {});
 });
 byId("new-chat").addEventListener("click", () => show(null));
+byId("export").addEventListener("click", save);
 
 if (session.token) conversations.refresh();
 else sidebar.draw();
@@ -97,6 +99,7 @@ function drawTitle() {
   const title = thread.id ? (conversations.get(thread.id)?.title ?? t("untitled")) : t("newChat");
   byId("title").textContent = title;
   document.title = thread.id ? `${title} – ${t("name")}` : t("name");
+  byId("export").hidden = thread.id === null;
   sidebar.open(thread.id);
 }
 
@@ -113,13 +116,18 @@ function changed() {
 function remove(id) {
   const title = conversations.get(id)?.title ?? t("untitled");
   const wasOpen = thread.id === id;
-  conversations.remove(id, () => toast(t("deleteFailed", { title })));
+  conversations.hide(id);
   if (wasOpen) show(null, { focus: false });
   const act = () => {
     conversations.restore(id);
     if (wasOpen) show(id);
   };
-  toast(t("deleted", { title }), { label: t("undo"), act });
+  const otherwise = () =>
+    conversations.remove(id).then(
+      () => others.postMessage({ id }),
+      () => toast(t("deleteFailed", { title })),
+    );
+  toast(t("deleted", { title }), { label: t("undo"), act, otherwise });
 }
 
 /** @param {string} id @param {string} title */
@@ -128,6 +136,13 @@ function rename(id, title) {
     () => others.postMessage({ id }),
     () => toast(t("renameFailed")),
   );
+}
+
+/** The open conversation as a file. */
+function save() {
+  const { id } = thread;
+  const name = `${(byId("title").textContent ?? "").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}.md`;
+  if (id) api.export(id).then((file) => download(file, name), () => toast(t("exportFailed")));
 }
 
 function showConnection() {

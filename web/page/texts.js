@@ -120,6 +120,8 @@ export const texts = {
     modelName: "Model",
     asTable: "Show as a table",
     exportCsv: "Export CSV",
+    exportChat: "Save as Markdown",
+    exportFailed: "The conversation could not be saved.",
   },
 
   de: {
@@ -238,6 +240,8 @@ export const texts = {
     modelName: "Modell",
     asTable: "Als Tabelle zeigen",
     exportCsv: "CSV exportieren",
+    exportChat: "Als Markdown speichern",
+    exportFailed: "Das Gespräch konnte nicht gespeichert werden.",
   },
 
   ja: {
@@ -356,5 +360,7 @@ export const texts = {
     modelName: "モデル",
     asTable: "表で表示",
     exportCsv: "CSV を書き出す",
+    exportChat: "Markdown で保存",
+    exportFailed: "会話を保存できませんでした。",
   },
 };
