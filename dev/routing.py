@@ -22,7 +22,7 @@ class BothFunctions:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         file = self._page.find(scope["method"], scope["path"], lambda name: headers.get(name, ""))
         if file:
-            await send_file(file, scope, send)
+            await send_file(file, send)
         elif resource_for(scope["path"], (*CHAT_STREAM_ROUTES, *CONVERSATIONS_ROUTES)) in CHAT_STREAM_ROUTES:
             await self._chat_stream(scope, receive, send)
         else:

@@ -96,6 +96,7 @@ test("links show where they lead, unless they say so themselves", () => {
   assert.equal(target("https://evil.example/", "https://bank.example"), "evil.example");
   assert.equal(target("https://bank.example.evil.example/", "bank.example"), "bank.example.evil.example");
   assert.equal(target("https://e.org/x", "https://e.org/x"), "");
+  assert.equal(target("https://e.org/", "this is not e.org at all"), "e.org");
   assert.equal(target("mailto:a@e.org", "write to us"), "a@e.org");
   assert.equal(target("https://[bad", "x"), "");
 });

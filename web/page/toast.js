@@ -13,8 +13,12 @@ export function toast(text, choice) {
   const element = h("div", { class: "toast" }, h("p", { dir: "auto" }, text));
   const end = (/** @type {(() => void) | undefined} */ then) => {
     clearTimeout(timer);
-    if (element.isConnected) then?.();
+    if (!element.isConnected) return;
+    const focused = element.contains(document.activeElement);
     element.remove();
+    // Not lost with the button that had it.
+    if (focused) byId("message").focus();
+    then?.();
   };
   const dismiss = () => end(choice?.otherwise);
   const hold = () => clearTimeout(timer);
