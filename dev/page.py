@@ -14,14 +14,20 @@ from dev.local import ROOT
 from shared.asgi import Send
 
 _FOLDER = ROOT / "web"
-# Everything else in the folder is for developers, and is not served.
-_TYPES = {
+# All else in the folder is for developers.
+TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """What a browser may load, by its path."""
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix in TYPES and path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 @dataclass(frozen=True)
@@ -41,23 +47,19 @@ class Page:
         if method not in {"GET", "HEAD"}:
             return None
         # Looked up among what is there: a path cannot lead out of the folder.
-        found = self._files().get("/index.html" if path == "/" else path)
+        found = files(self._folder).get("index.html" if path == "/" else path.removeprefix("/"))
         if found is None:
             return None
         body = found.read_bytes()
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = [
-            ("Content-Type", _TYPES[found.suffix]),
+            ("Content-Type", TYPES[found.suffix]),
             ("ETag", tag),
             *json.loads((self._folder / "headers.json").read_text("utf-8")).items(),
         ]
         if tag in header("if-none-match"):
             return File(304, headers, b"")
         return File(200, headers, body)
-
-    def _files(self) -> dict[str, Path]:
-        found = (path for path in self._folder.rglob("*") if path.suffix in _TYPES and path.is_file())
-        return {f"/{path.relative_to(self._folder).as_posix()}": path for path in found}
 
 
 async def send_file(file: File, send: Send) -> None:
