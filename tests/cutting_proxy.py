@@ -97,6 +97,5 @@ class CuttingProxy:
 def _reset(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # A thread that waits to read of it hears of a shutdown, and of a close it does not.
-        connection.shutdown(socket.SHUT_RD)
-        connection.close()
+        connection.shutdown(socket.SHUT_RD)  # who waits to read of it hears of this, and of a close not
+    connection.close()

@@ -64,8 +64,8 @@ class Watched:
         return context
 
     def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+        while self._contexts:
+            self._contexts.pop().close()
 
     def _threw(self, error: WebError) -> None:
         self.faults.append(f"uncaught: {error.error}")
