@@ -47,6 +47,9 @@ bench: setup ## measure the encoders
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi
 
+screenshots: setup ## take the README's pictures of the page anew
+	@$(BIN)/python -m tests.web.pictures
+
 format: setup ## rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -65,4 +68,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi format test lock
+.PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi screenshots format test lock
