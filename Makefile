@@ -85,6 +85,9 @@ bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: 
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi
 
+screenshots: setup ## take the README's pictures of the page anew
+	@$(BIN)/python -m tests.web.pictures
+
 format: setup ## rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -103,5 +106,5 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: validate deploy smoke build build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
-.PHONY: help setup run lambda invoke token mock-llm migrate check bench openapi format test lock
+.PHONY: help setup run lambda invoke token mock-llm build validate deploy smoke migrate check bench
+.PHONY: screenshots openapi format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction

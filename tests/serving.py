@@ -113,6 +113,13 @@ class ChatOnLambda:
 @contextmanager
 def serve_in_a_process(environ: dict[str, str]) -> Iterator[str]:
     """As `make run` serves, in a process of its own."""
+    with server_process(environ) as (url, _):
+        yield url
+
+
+@contextmanager
+def server_process(environ: dict[str, str]) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The same for a test that kills it."""
     env = {**os.environ, **environ, "PORT": "0"}
     command = [sys.executable, "-m", "dev.server"]
     # Its log goes nowhere: a pipe that nobody reads would stop it when it is full.
@@ -121,7 +128,7 @@ def serve_in_a_process(environ: dict[str, str]) -> Iterator[str]:
         subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            yield _ready_url(process, output)
+            yield _ready_url(process, output), process
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(15)

@@ -22,6 +22,8 @@ The answer
     tokens=20         words to say             thinking=0     tokens of reasoning before them
     text=...          say this instead         odd            words that break careless parsers: NUL,
                                                               a lone surrogate, U+2028, "[DONE]"
+    obey              what the user says is the script, after "mock:"; else it is said back
+    letters=0         of the text in a token; 0: a word in each
     finish=stop       or length, content_filter, none (left out), or a vendor's own word
     usage=default     or end, every (on every event), none    input=12, of which cached=0, cache_write=0
 Its pace (50ms, 1.5s, or plain seconds)

@@ -21,7 +21,7 @@ Fault = Literal[
     "reset",
     "endless-line",
 ]
-SWITCHES = ("odd", "crlf")
+SWITCHES = ("odd", "obey", "crlf")
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
@@ -55,6 +55,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tokens: Count = 20
     text: str | None = None
     odd: bool = False
+    obey: bool = False
+    letters: Count = 0
     thinking: Count = 0
     finish: str = "stop"
     usage: Literal["default", "end", "every", "none"] = "default"
@@ -131,8 +133,19 @@ def choose(model: str, header: str | None = None) -> Script:
     return parse(tail) if name == "mock" or (name and looks_like_one) else Script()
 
 
+def obey(script: Script, question: str) -> Script:
+    """What a script that obeys comes to when it is asked this. Raises ScriptError."""
+    if question.startswith("mock:"):
+        return parse(question.removeprefix("mock:"))
+    return msgspec.structs.replace(script, text=question)
+
+
 @lru_cache(maxsize=64)
 def answer_tokens(script: Script) -> tuple[str, ...]:
+    if script.text is not None and script.letters:
+        return tuple(
+            script.text[at : at + script.letters] for at in range(0, len(script.text), script.letters)
+        )
     if script.text is not None:
         return tuple(re.findall(r"\s*\S+|\s+$", script.text))
     return _say(ODD_WORDS if script.odd else WORDS, script.tokens)

@@ -15,7 +15,7 @@ from dev.mock_llm.ollama import Ollama
 from dev.mock_llm.openai import Nvidia, OpenAI
 from dev.mock_llm.playback import play
 from dev.mock_llm.process import Endpoints
-from dev.mock_llm.scripts import Script, ScriptError, choose
+from dev.mock_llm.scripts import Script, ScriptError, choose, obey
 from dev.mock_llm.wire import VENDOR_WORDS, Format, Refusal, json_bytes
 
 ROUTES: dict[str, Format] = {
@@ -148,7 +148,7 @@ class MockLLM(Endpoints):
             self.hits_by_model[recorded.model] += 1
             form.check(recorded.headers, body)
             _check_key(recorded.headers, self.key)
-            script = self._script(recorded)
+            script = self._script(recorded, body["messages"])
         except Refusal as refusal:
             self._refuse(form, refusal, recorded, connection)
             return
@@ -161,15 +161,18 @@ class MockLLM(Endpoints):
             connection.write(_response(*form.error(script.status, VENDOR_WORDS), headers))
         recorded.outcome = "answered"
 
-    def _script(self, recorded: Recorded) -> Script:
-        header = recorded.headers.get("x-mock-script")
+    def _script(self, recorded: Recorded, messages: list[dict[str, Any]]) -> Script:
+        told = recorded.headers.get("x-mock-script")
         try:
-            script = choose(recorded.model, header)
+            script = choose(recorded.model, told)
+            if script.obey:
+                told = _text(messages[-1]["content"])
+                script = obey(script, told)
         except ScriptError as error:
             raise Refusal(400, str(error), "model") from error
         if not script.fail:
             return script
-        key = recorded.path, recorded.model, header
+        key = recorded.path, recorded.model, told
         self._tries[key] += 1
         return script if self._tries[key] <= script.fail else script.healthy()
 
@@ -208,6 +211,10 @@ def _json_object(recorded: Recorded) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refusal(400, "the request body is not a JSON object")
     return body
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:

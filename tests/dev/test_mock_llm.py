@@ -238,3 +238,17 @@ def test_the_command_tells_the_settings_and_ends_cleanly(number):
         settings, errors = process.stdout.read(), process.stderr.read()
     assert f"NVIDIA_BASE_URL={url}/nvidia/v1\n" in settings
     assert (process.returncode, errors) == (0, "")
+
+
+def test_a_model_that_obeys_does_as_its_user_says():
+    async def scenario() -> tuple[Any, Any]:
+        async with MockLLM() as mock:
+            said_back = await ask_claude(claude(mock), "mock:obey")
+            async with gpt(mock) as client:
+                messages: Any = [*MESSAGES, {"role": "user", "content": "mock:text=Yes"}]
+                obeyed = await client.chat.completions.create(model="mock:obey", messages=messages)
+        return said_back, obeyed
+
+    said_back, obeyed = asyncio.run(scenario())
+    assert said_back.content[0].text == "Hello"
+    assert obeyed.choices[0].message.content == "Yes"

@@ -1,7 +1,7 @@
 import pytest
 
 from dev.mock_llm import Script, ScriptError, answer_text, parse, partial_text, thinking_text
-from dev.mock_llm.scripts import choose
+from dev.mock_llm.scripts import answer_tokens, choose, obey
 
 
 def test_a_script_is_knobs_between_commas():
@@ -25,6 +25,18 @@ def test_bare_words_are_a_status_a_fault_or_a_switch():
 
 def test_values_are_percent_decoded():
     assert answer_text("text=one%2C two%3A%00 three") == "one, two:\x00 three"
+
+
+def test_a_text_comes_in_words_or_in_so_many_letters():
+    assert answer_tokens(parse("text=one two")) == ("one", " two")
+    assert answer_tokens(parse("text=one two,letters=3")) == ("one", " tw", "o")
+
+
+def test_what_obeys_is_told_its_script_by_the_user_or_says_back_what_it_hears():
+    assert obey(parse("obey"), "mock:tokens=3,gap=10ms") == Script(tokens=3, gap=0.01)
+    assert answer_text(obey(parse("obey,letters=2"), "How are you?")) == "How are you?"
+    with pytest.raises(ScriptError, match="mock script"):
+        obey(parse("obey"), "mock:tokns=3")
 
 
 def test_failing_a_few_times_is_a_500_unless_the_fault_is_named():

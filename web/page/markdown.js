@@ -30,8 +30,12 @@ export class MarkdownView {
     this.#text = text;
     const fresh = text.slice(this.#stable);
     if (!ended && this.#grow(fresh)) return;
-    const tokens = blocks(fresh, this.#links);
+    const tokens = blocks(fresh, { ...this.#links });
     const settled = ended ? tokens.length : countSettled(tokens);
+    // Of a definition that is still being written, nothing is kept: its address may be cut.
+    for (const { type, tag, href, title } of tokens.slice(0, settled)) {
+      if (type === "def") this.#links[tag] ??= { href, title };
+    }
     for (const node of this.#tail) node.remove();
     this.#append(tokens.slice(0, settled));
     this.#stable += lengthOf(tokens.slice(0, settled));

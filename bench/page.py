@@ -1,0 +1,105 @@
+"""The chat page: what it weighs, and how soon it is there.
+
+Bytes are those of the files that are served, as they are and as gzip makes them. First paint is what the
+browser says of itself, from the request to the first text that it has drawn; each load is a cold one, in a
+context of its own, from a server on the same machine.
+"""
+
+import gzip
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from dev import postgres
+from dev.local import ROOT
+from migrations import migrate
+
+_LOADS = 9
+_KINDS = {".html": "HTML", ".css": "CSS", ".js": "JavaScript", ".svg": "images"}
+_PAINT = """() => new Promise((resolve) => new PerformanceObserver((list) => {
+  const painted = list.getEntries().find(({ name }) => name === "first-contentful-paint");
+  if (painted) resolve(painted.startTime);
+}).observe({ type: "paint", buffered: true }))"""
+
+
+def measure() -> list[tuple[str, str]]:
+    """What is measured, and what came out; without a browser the bytes alone."""
+    rows = [
+        (f"page, {kind}", f"{raw / 1000:.1f} kB, gzip {packed / 1000:.1f} kB")
+        for kind, raw, packed in _bytes()
+    ]
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return [*rows, ("first paint", "chromium is not on this machine")]
+    seconds = _first_paints(chromium)
+    middle, most = statistics.median(seconds), max(seconds)
+    return [*rows, ("first paint, cold", f"{middle:.0f} ms (median of {_LOADS}; at most {most:.0f} ms)")]
+
+
+def _bytes() -> list[tuple[str, int, int]]:
+    """By kind of file, and in all: bytes as they are, bytes as gzip makes them."""
+    raw: dict[str, int] = defaultdict(int)
+    packed: dict[str, int] = defaultdict(int)
+    for path in sorted((ROOT / "web").rglob("*")):
+        if path.suffix in _KINDS:
+            content = path.read_bytes()
+            for kind in (_KINDS[path.suffix], "in all"):
+                raw[kind] += len(content)
+                packed[kind] += len(gzip.compress(content, mtime=0))
+    return [(kind, raw[kind], packed[kind]) for kind in (*_KINDS.values(), "in all")]
+
+
+def _first_paints(chromium: str) -> list[float]:
+    """In milliseconds, of each load."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        database = postgres.start(Path(folder) / "data")
+        migrate.apply(database.url(postgres.OWNER))
+        try:
+            with _served(database.url(postgres.APP)) as url, sync_playwright() as playwright:
+                args = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+                browser = playwright.chromium.launch(executable_path=chromium, args=args)
+                _first_paint(browser, url)  # the first is the browser's own beginning
+                return [_first_paint(browser, url) for _ in range(_LOADS)]
+        finally:
+            database.stop()
+
+
+@contextmanager
+def _served(database_url: str) -> Iterator[str]:
+    environ = {**os.environ, "DATABASE_URL": database_url, "LOG_LEVEL": "CRITICAL", "PORT": "0"}
+    command = [sys.executable, "-m", "dev.server"]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield process.stdout.readline().split()[1]
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def _first_paint(browser: Browser, url: str) -> float:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    painted: float = page.evaluate(_PAINT)
+    context.close()
+    return painted
+
+
+def main() -> None:
+    print("| chat page | |\n| --- | ---: |")
+    for name, value in measure():
+        print(f"| {name} | {value} |")
+
+
+if __name__ == "__main__":
+    main()

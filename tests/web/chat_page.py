@@ -1,0 +1,145 @@
+"""The chat page as its user meets it: what can be seen and pressed, by role and name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from dev.mock_llm import MockProcess
+from shared import config
+from tests.cutting_proxy import CuttingProxy
+from tests.database import TestDatabase
+from tests.serving import mocked, serve, token
+from tests.web.browser import Watched
+
+# What the user says is what the model does: `mock:` and a script, or else it is said back.
+_MODEL = "openai/mock:obey"
+
+
+class ChatPage:
+    """One tab."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.field = page.locator("#message")
+        self.send_button = page.locator("#send")
+        self.stop_button = page.locator("#stop")
+        self.messages = page.locator("article.message")
+        self.answers = page.locator("article.message[data-role=assistant]")
+        self.answer = self.answers.last
+        self.status = page.locator("#status")
+        self.conversations = page.locator("#conversations li")
+
+    @property
+    def conversation_id(self) -> str:
+        """Of the open one, as the address has it."""
+        self.wait_until(lambda: "#c=" in self.page.url)
+        return self.page.url.partition("#c=")[2]
+
+    def say(self, text: str) -> None:
+        """Types and sends; does not wait for the answer."""
+        self.field.fill(text)
+        self.field.press("Enter")
+
+    def ask(self, text: str) -> Locator:
+        """The same, and waits until the answer is complete."""
+        count = self.answers.count()
+        self.say(text)
+        answer = self.answers.nth(count)
+        expect(answer).to_have_attribute("data-status", "complete")
+        return answer
+
+    def text_of(self, answer: Locator) -> str:
+        return answer.locator(".markdown").inner_text()
+
+    def show(self, conversation_id: UUID | str) -> None:
+        self.page.evaluate("id => { location.hash = `#c=${id}` }", str(conversation_id))
+
+    def open_sidebar(self) -> None:
+        """On a narrow screen it is a drawer."""
+        button = self.page.locator("#open-sidebar")
+        if button.is_visible():
+            button.click()
+
+    def press(self, name: str) -> None:
+        self.open_sidebar()
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def wait_until(self, happened: Callable[[], object]) -> None:
+        """For what no locator can say."""
+        for _ in range(1500):
+            if happened():
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("it did not happen")
+
+
+class Chat:
+    """A server whose model obeys, and before it a network that can be lost."""
+
+    def __init__(self, database: TestDatabase, watched: Watched, proxy: CuttingProxy) -> None:
+        self.database = database
+        self.proxy = proxy
+        self._watched = watched
+
+    def context(self, **options: Any) -> BrowserContext:
+        return self._watched.context(**{"viewport": {"width": 1200, "height": 800}, **options})
+
+    def open(
+        self,
+        context: BrowserContext | None = None,
+        *,
+        user_id: UUID | None = None,
+        bearer: str = "",
+        conversation_id: UUID | str | None = None,
+        **options: Any,
+    ) -> ChatPage:
+        """A tab in a context of its own, unless one is given; as an anonymous user, unless one is named or
+        has a token of any kind."""
+        page = (context or self.context(**options)).new_page()
+        bearer = token(user_id) if user_id else bearer
+        fragment = f"#token={bearer}" if bearer else ""
+        page.goto(f"{self.proxy.url}/{fragment}")
+        expect(page.locator("html[data-ready]")).to_be_attached()
+        tab = ChatPage(page)
+        if conversation_id:
+            tab.show(conversation_id)
+        return tab
+
+    def stored(self) -> list[tuple[str, str, str]]:
+        rows = self.database.rows("select role, status, content from messages order by created_at, role desc")
+        return [(row["role"], row["status"], row["content"]) for row in rows]
+
+
+@contextmanager
+def served_chat(
+    database: TestDatabase, mock: MockProcess, watch: Callable[..., Watched], environ: dict[str, str]
+) -> Iterator[Chat]:
+    mock.reset()
+    given = {"ALLOW_ANONYMOUS": "true", "RATE_LIMIT_WRITE": "1000/60", "STREAM_HEARTBEAT": "1", **environ}
+    configured = config.load(mocked(database.url, mock, given.pop("LLM_MODEL", _MODEL), **given))
+    with serve(configured) as url, CuttingProxy(url) as proxy:
+        watched = watch(proxy.url)
+        try:
+            yield Chat(database, watched, proxy)
+        finally:
+            watched.close()  # or the server would wait for its pages before it ends
+
+
+def conversation_of(database: TestDatabase, user_id: UUID, *contents: str, title: str | None = None) -> UUID:
+    """Questions and answers in turn, as if they had been said a while ago."""
+    conversation_id = uuid4()
+    database.rows(
+        "insert into conversations (id, user_id, title) values (%s, %s, %s)",
+        (conversation_id, user_id, title),
+    )
+    database.rows(
+        "insert into messages (id, conversation_id, user_id, role, content, token_count, created_at)"
+        " select gen_random_uuid(), %s, %s, case when n %% 2 = 1 then 'user' else 'assistant' end, content,"
+        "     length(content) / 4, now() - interval '1 hour' + make_interval(secs => n)"
+        " from unnest(%s::text[]) with ordinality as said (content, n)",
+        (conversation_id, user_id, list(contents)),
+    )
+    return conversation_id
