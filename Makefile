@@ -22,10 +22,10 @@ $(READY): requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	@touch $@
 
-# The tools that build, validate and deploy: what needs them names .venv-deploy/ready or .venv-policy/ready.
+# Environments of their own, from a lock file each: what needs one names .venv-deploy/ready, say.
 .venv-%/ready: requirements/%.txt $(READY)
 	@test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
 	@touch $@
 
 run: setup ## start Postgres and both functions on one port (PORT=8787)
@@ -77,8 +77,10 @@ check: setup ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## measure the encoders
-	@$(BIN)/python -m bench.encoders
+bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: roughly, and only print)
+	@$(MAKE) --silent .venv-chat_stream/ready || echo 'The function has the packages of .venv: its own could not be installed'
+	@$(if $(QUICK),true,$(MAKE) --silent .venv-litellm/ready) || echo 'LiteLLM could not be installed: measured without it'
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 openapi: setup ## describe the routes anew, for GET /openapi.json
 	@$(BIN)/python -m dev.openapi
@@ -96,7 +98,7 @@ tests/web/node_modules/.ready: tests/web/package-lock.json
 	@touch $@
 
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
-	@for group in chat-stream conversations migrate boto3 runtime dev deploy policy; do \
+	@for group in chat-stream conversations migrate boto3 runtime dev deploy policy litellm; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done

@@ -22,6 +22,7 @@ from dev.http1 import Connection, Disconnected, listening
 from dev.lambda_payload import Head, MalformedPayload, PayloadReader
 from dev.lambda_pool import ProcessPool
 from dev.lambda_process import Function, Log
+from dev.page import Page
 from dev.runtime_api import Failure, Sink
 
 __all__ = ["Emulator", "Failure", "Function", "Result", "Sink", "in_thread"]
@@ -49,11 +50,20 @@ class Result:
 
 
 class Emulator:
-    """`port` 0 is any free one; `log` is called with the function's name for each line it prints."""
+    """`port` 0 is any free one; `log` is called with the function's name for each line it prints; `page`
+    has files that are served beside the functions, as by a static host."""
 
-    def __init__(self, functions: Sequence[Function], *, port: int = 0, log: Log = to_stderr) -> None:
+    def __init__(
+        self,
+        functions: Sequence[Function],
+        *,
+        port: int = 0,
+        log: Log = to_stderr,
+        page: Page | None = None,
+    ) -> None:
         self._pools = {function.name: ProcessPool(function, log) for function in functions}
         self._port = port
+        self._page = page
         self._resources = contextlib.AsyncExitStack()
         self._invocations: set[asyncio.Task[None]] = set()
 
@@ -109,6 +119,10 @@ class Emulator:
                 await self._route(request, connection)
 
     async def _route(self, request: HttpRequest, connection: Connection) -> None:
+        file = self._page and self._page.find(request.method, request.path, request.header)
+        if file:
+            await connection.respond(file.status, file.headers, file.body)
+            return
         resources = {route: pool for pool in self._pools.values() for route in pool.function.routes}
         resource = resource_for(request.path, resources)
         if resource is None:

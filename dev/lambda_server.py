@@ -12,6 +12,7 @@ from typing import Any
 from dev import lambda_invoke, local
 from dev.functions import functions, settings_of
 from dev.lambda_emulator import Emulator
+from dev.page import Page
 from dev.server import announce
 
 _PLACEHOLDER = "<paste a token>"
@@ -22,7 +23,7 @@ async def serve(port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Emulator(functions(env), port=port) as emulator:
+    async with Emulator(functions(env), port=port, page=Page()) as emulator:
         announce(emulator.url)
         await stopped.wait()
 

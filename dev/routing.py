@@ -2,19 +2,27 @@
 
 from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES
+from dev.page import Page, send_file
 from shared.asgi import ASGIApp, Lifespan, Receive, Scope, Send
 
 
 class BothFunctions:
-    """Paths go where the front door would send them; the life of the server is the life of both."""
+    """Paths go where the front door would send them, and those of the chat page to its files; the life of
+    the server is the life of both."""
 
     def __init__(self, chat_stream: ASGIApp, conversations: ASGIApp) -> None:
         self._chat_stream = chat_stream
         self._conversations = conversations
+        self._page = Page()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        file = self._page.find(scope["method"], scope["path"], lambda name: headers.get(name, ""))
+        if file:
+            await send_file(file, send)
         elif resource_for(scope["path"], (*CHAT_STREAM_ROUTES, *CONVERSATIONS_ROUTES)) in CHAT_STREAM_ROUTES:
             await self._chat_stream(scope, receive, send)
         else:

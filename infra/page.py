@@ -4,35 +4,24 @@ import json
 from pathlib import Path
 from uuid import uuid4
 
+from dev import page
 from infra.deployment import ROOT, Deployment
 
 _FOLDER = ROOT / "web"
-# All else in the folder is for developers.
-_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
-}
 
 
 def upload(deployment: Deployment, bucket: str, distribution: str, folder: Path = _FOLDER) -> int:
     """Returns how many files the page has. What is no longer among them is deleted, after the rest is
     there, and then the caches forget all."""
     s3 = deployment.client("s3")
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in _TYPES and path.is_file()
-    }
+    files = page.files(folder)
     headers = json.loads((folder / "headers.json").read_text("utf-8"))
     for key, path in files.items():
         s3.put_object(
             Bucket=bucket,
             Key=key,
             Body=path.read_bytes(),
-            ContentType=_TYPES[path.suffix],
+            ContentType=page.TYPES[path.suffix],
             CacheControl=headers["Cache-Control"],
         )
     for listed in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):

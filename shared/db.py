@@ -159,7 +159,7 @@ class Database:
                 raise
             other = await self._login.instead_of(key)
             if other is None:
-                logger.exception("database login refused")
+                logger.exception("database login refused", **measured(database_errors=1))
                 raise Unavailable("the database cannot be reached") from error
             logger.warning("database login refused, another is tried")
         return await self._open(other)

@@ -5,6 +5,7 @@ Called by CodeDeploy before traffic moves to a new version, which moves only if 
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +14,11 @@ from migrations import deployment
 from migrations.deployment import Done
 from shared import config
 from shared.environment import Environment
+from shared.errors import Unavailable
 from shared.logins import Login
 from shared.logs import logger
+
+_SECONDS_FOR_A_SECRET = 20
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
@@ -38,6 +42,11 @@ async def _bring_up_to_date(env: Environment) -> Done:
 
 
 async def _parameters(login: Login) -> dict[str, Any]:
+    """A deployment waits longer for a secret than a user would."""
+    for _ in range(_SECONDS_FOR_A_SECRET):
+        with contextlib.suppress(Unavailable):
+            return login.complete(await login.key())
+        await asyncio.sleep(1)
     return login.complete(await login.key())
 
 

@@ -97,6 +97,8 @@ def test_what_the_url_says_about_tls_stands():
     assert (found["sslmode"], "sslrootcert" in found) == ("require", False)
 
 
+# The oldest of them numbered itself 0, which it should not have.
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("file", sorted(AUTHORITIES.iterdir()), ids=lambda file: file.stem)
 def test_the_authorities_are_valid_for_years(file):
     found = x509.load_pem_x509_certificates(file.read_bytes())

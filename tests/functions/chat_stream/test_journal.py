@@ -1,7 +1,9 @@
 """The line that each turn leaves in the log, in processes as Lambda runs them: what is in it, what is
 never in it, and which metrics CloudWatch takes from it."""
 
+import io
 import json
+import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,10 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
+from shared import config
+from shared.logs import logger
 from tests import embedded_metrics
-from tests.serving import Client, mocked, serve_on_lambda, token
+from tests.serving import Client, mocked, serve, serve_on_lambda, token
 
 MESSAGES = [{"role": "user", "content": "a very private thought"}]
 METRICS = {"POWERTOOLS_METRICS_NAMESPACE": "Chat", "POWERTOOLS_SERVICE_NAME": "chat-prod"}
@@ -159,19 +163,31 @@ def test_a_repeated_request_is_the_same_turn_and_has_no_line_of_its_own(environ,
     assert followed["request_id"] == again.headers["x-request-id"]
 
 
-def test_turns_at_the_same_time_do_not_mix(environ, log):
-    users = [uuid4() for _ in range(6)]
+def test_turns_at_the_same_time_do_not_mix(environ):
+    """In one process, where their tasks take turns."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logger.registered_formatter)
+    log = logging.getLogger(logger.service)
+    log.addHandler(handler)
+    users = {uuid4(): tokens for tokens in range(5, 11)}
 
-    def ask(url, user, tokens):
+    def ask(user):
         with Client(url, user) as client:
-            return post(client, model=f"openai/mock:tokens={tokens},gap=20ms")
+            return post(client, model=f"openai/mock:tokens={users[user]},gap=20ms")
 
-    with serve_on_lambda(environ, log) as url, ThreadPoolExecutor(6) as pool:
-        responses = list(pool.map(lambda each: ask(url, *each), zip(users, range(5, 11), strict=True)))
-    for user, tokens, response in zip(users, range(5, 11), responses, strict=True):
-        [line] = log.turns(message_id=response.headers["x-message-id"])
+    try:
+        with serve(config.load(environ)) as url, ThreadPoolExecutor(6) as pool:
+            responses = list(pool.map(ask, users))
+    finally:
+        log.removeHandler(handler)
+    turns = [json.loads(line) for line in written.getvalue().splitlines()]
+    found = {line["message_id"]: line for line in turns if line["message"] == "turn"}
+    for user, response in zip(users, responses, strict=True):
+        line = found[response.headers["x-message-id"]]
+        assert line["request_id"] == response.headers["x-request-id"]
         assert line["user"] == sha256(str(user).encode()).hexdigest()[:16]
-        assert line["tokens_out"] == tokens
+        assert line["tokens_out"] == users[user]
 
 
 SERVICE = ("service", "chat-prod")

@@ -117,6 +117,8 @@ def test_an_answer_goes_on_where_its_format_says_so_though_the_database_is_away(
     configuration = configured(database, mock, "tokens=10,gap=200ms")
     with serve(configuration) as url, Client(url, USER) as client:
         database.rows("alter role chat_app connection limit 0")
+        # What was opened ahead goes, too.
+        database.rows("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chat_app'")
         back = threading.Timer(3.5, database.rows, ["alter role chat_app connection limit -1"])
         back.start()
         try:

@@ -1,0 +1,24 @@
+"""`make bench`: measures all there is to measure in one run, and writes the table, the plot and
+`bench/results.json`. With `--quick` it measures less, and only prints."""
+
+import argparse
+import sys
+
+from bench import plot, report, subjects
+from bench.run import FULL, QUICK, run
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args(arguments).quick
+    results = run(QUICK if quick else FULL, with_litellm=not quick and subjects.LITELLM.exists())
+    print(report.markdown(results))
+    if not quick:
+        results.save()
+        report.update(results)
+        plot.save(results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

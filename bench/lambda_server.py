@@ -1,0 +1,30 @@
+"""The chat function behind the emulator, on an interpreter that has the packages of the function's lock file
+and no others, as its bundle has: httpx, for one, imports a terminal's toolkit where it finds one."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from dev.functions import functions, settings_of
+from dev.lambda_emulator import Emulator
+from dev.local import ROOT
+
+PYTHON = ROOT / ".venv-chat_stream/bin/python"
+
+
+async def serve() -> None:
+    chat_stream, _ = functions(settings_of(os.environ))
+    bootstrap, _ = chat_stream.command
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    alone = replace(chat_stream, command=[bootstrap, str(PYTHON if PYTHON.exists() else sys.executable)])
+    async with Emulator([alone]) as emulator:
+        print(f"ready {emulator.url}", flush=True)
+        await stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

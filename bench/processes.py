@@ -1,0 +1,116 @@
+"""Processes that are measured: started, waited for, and read in /proc."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from dev.local import ROOT
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_START_SECONDS = 60
+_STOP_SECONDS = 15
+
+
+class Served(Struct, frozen=True):
+    """A server on 127.0.0.1. What it costs is that of the process `pid`."""
+
+    pid: int
+    port: int
+
+
+class Usage(Struct, frozen=True):
+    """Of a process. Memory in MiB: now, and at the most."""
+
+    resident: float
+    peak: float
+    descriptors: int
+
+
+def cpu_seconds(pid: int) -> float:
+    """In user and system mode since the process began."""
+    after_name = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / _TICKS_A_SECOND
+
+
+def usage(pid: int) -> Usage:
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)
+           if name in {"VmRSS", "VmHWM"}}  # fmt: skip
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+    return Usage(kib["VmRSS"] / 1024, kib["VmHWM"] / 1024, descriptors)
+
+
+def children(pid: int) -> list[tuple[int, str]]:
+    """The living children of a process, with their command lines."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = folder.joinpath("stat").read_text("utf-8").rpartition(")")[2].split()[1]
+                command = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # it has ended
+            if int(parent) == pid and command:
+                found.append((int(folder.name), command))
+    return found
+
+
+@contextmanager
+def serving(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    interpreter: Path = Path(sys.executable),
+    port: int | None = None,
+) -> Iterator[Served]:
+    """A server, until the block ends. It serves when it says `ready http://127.0.0.1:PORT` on its first
+    line, or, where its port is known beforehand, when that is open."""
+    # Its log goes to a file that nobody reads: a pipe would stop it when it is full.
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(
+            [str(interpreter), *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environ, "PORT": "0"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield Served(process.pid, _port_of(process, output, port))
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _port_of(process: "subprocess.Popen[bytes]", output: TextIO, port: int | None) -> int:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        if port and _is_open(port):
+            return port
+        output.seek(0)
+        ready = output.readline()
+        if not port and ready.startswith("ready ") and ready.endswith("\n"):
+            return urlsplit(ready.split()[1]).port or 0
+        time.sleep(0.005)
+    output.seek(0)
+    raise RuntimeError(f"{process.args!r} did not start: {output.read()[-2000:]}")
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,167 @@
+"""What is measured, as servers, and the requests that they understand."""
+
+import json
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from msgspec import Struct
+
+from bench import answers
+from bench import provider as bench_provider
+from bench.load import Target
+from bench.processes import Served, children, serving
+from dev import postgres
+from dev.local import ROOT
+from dev.postgres import LocalPostgres
+from migrations import migrate
+from shared import auth
+
+LITELLM = ROOT / ".venv-litellm/bin/litellm"
+# It has a price: a model without one is warned of in every turn.
+_MODEL = "gpt-6.1-terra"
+_SECRET = secrets.token_urlsafe(48)
+_LITELLM_CONFIG = """
+model_list:
+  - model_name: {model}
+    litellm_params: {{model: openai/{model}, api_base: {url}, api_key: key}}
+"""
+
+
+@contextmanager
+def provider() -> Iterator[Served]:
+    with serving(["-m", "bench.provider"], {}) as served:
+        yield served
+
+
+@contextmanager
+def database() -> Iterator[LocalPostgres]:
+    """A Postgres of the run's own, migrated."""
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        server = postgres.start(Path(folder) / "data")
+        migrate.apply(server.url(postgres.OWNER))
+        yield server
+        server.stop()
+
+
+def environment(database_url: str, provider: Served) -> dict[str, str]:
+    """A deployed function's settings, but for a rate limit that lets a load through."""
+    return {
+        "DATABASE_URL": database_url,
+        "MIGRATION_DATABASE_URL": "",
+        "JWT_SECRET": _SECRET,
+        "LLM_MODEL": f"openai/{_MODEL}",
+        "OPENAI_API_KEY": "key",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{provider.port}/v1",
+        "RATE_LIMIT_CHAT": "999999/60",
+    }
+
+
+@contextmanager
+def uvicorn(environ: Mapping[str, str]) -> Iterator[Served]:
+    """As `make run` serves."""
+    with serving(["-m", "dev.server"], environ) as served:
+        yield served
+
+
+@contextmanager
+def emulator(environ: Mapping[str, str]) -> Iterator[Served]:
+    """The emulator of `make lambda`. The function's own process starts with its first request."""
+    with serving(["-m", "bench.lambda_server"], environ) as served:
+        yield served
+
+
+def function_pid(emulator: Served) -> int | None:
+    """The chat function's process under the emulator, if it runs."""
+    found = [pid for pid, command in children(emulator.pid) if "functions.chat_stream" in command]
+    return found[0] if found else None
+
+
+@contextmanager
+def relay(environ: Mapping[str, str]) -> Iterator[Served]:
+    with serving(["-m", "bench.relay"], environ) as served:
+        yield served
+
+
+@contextmanager
+def litellm(environ: Mapping[str, str]) -> Iterator[Served]:
+    """LiteLLM's proxy as it comes: one worker, no database, no prices fetched from the network, and no
+    keys to check."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        config = Path(folder, "config.yaml")
+        config.write_text(_LITELLM_CONFIG.format(model=_MODEL, url=environ["OPENAI_BASE_URL"]), "utf-8")
+        port = free.getsockname()[1]
+        free.close()
+        command = [str(LITELLM), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+        env = {
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_TELEMETRY": "False",
+        }
+        with serving(command, env, interpreter=LITELLM.with_name("python"), port=port) as served:
+            yield served
+
+
+class Users(Struct, frozen=True):
+    """Some users of a server of ours, with a conversation each."""
+
+    port: int
+    tokens: list[str]
+    conversations: list[str]
+
+    @classmethod
+    def of(cls, served: Served, count: int) -> "Users":
+        """Each has had a first turn by now."""
+        users = cls(served.port, [_token(uuid4()) for _ in range(count)], [])
+        body = {"message": bench_provider.question("words-20-0")}
+        for token in users.tokens:
+            with answers.connect(served.port) as connection:
+                _, _, response = answers.ask(connection, _request("/chat-stream", body, token))
+            head = response.partition(b"\r\n\r\n")[0].lower()
+            found = head.partition(b"x-conversation-id:")[2].partition(b"\r\n")[0].strip()
+            users.conversations.append(found.decode())
+        return users
+
+    def stored(self, script: str, streams: int) -> Target:
+        """Each goes on with its own conversation."""
+        said = bench_provider.question(script)
+        requests = [
+            _request("/chat-stream", {"message": said, "conversationId": conversation}, token)
+            for token, conversation in zip(self.tokens, self.conversations, strict=True)
+        ]
+        return Target(self.port, requests[:streams])
+
+    def stateless(self, script: str, streams: int) -> Target:
+        return Target(self.port, [_completion(script, token) for token in self.tokens[:streams]])
+
+
+def completions(served: Served, script: str, streams: int) -> Target:
+    """In the provider's own format, which the bare relay and LiteLLM speak too."""
+    return Target(served.port, [_completion(script, "key")] * streams)
+
+
+def _completion(script: str, token: str) -> bytes:
+    body = {
+        "model": _MODEL,
+        "messages": [{"role": "user", "content": bench_provider.question(script)}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    return _request("/v1/chat/completions", body, token)
+
+
+def _token(user_id: UUID) -> str:
+    return auth.sign(user_id, secret=_SECRET, now=time.time(), lifetime=24 * 3600)
+
+
+def _request(path: str, body: object, token: str) -> bytes:
+    data = json.dumps(body, separators=(",", ":")).encode()
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {token}\r\ncontent-length: {len(data)}\r\n\r\n"
+    ).encode() + data

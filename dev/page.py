@@ -1,0 +1,71 @@
+"""The chat page's files, as a static host would serve them: `web/`, with the headers of `web/headers.json`.
+
+No I/O but reading the files, which are read anew for each request: what is edited is there at the next
+reload, and what has not changed is a 304.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.local import ROOT
+from shared.asgi import Send
+
+_FOLDER = ROOT / "web"
+# All else in the folder is for developers.
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """What a browser may load, by its path."""
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix in TYPES and path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+@dataclass(frozen=True)
+class File:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Page:
+    def __init__(self, folder: Path = _FOLDER) -> None:
+        self._folder = folder
+
+    def find(self, method: str, path: str, header: Callable[[str], str]) -> File | None:
+        """The answer to a request, or None where it is not for the page. `header` gives the value of a
+        request's header by its lower-case name, empty if there is none."""
+        if method not in {"GET", "HEAD"}:
+            return None
+        # Looked up among what is there: a path cannot lead out of the folder.
+        found = files(self._folder).get("index.html" if path == "/" else path.removeprefix("/"))
+        if found is None:
+            return None
+        body = found.read_bytes()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers = [
+            ("Content-Type", TYPES[found.suffix]),
+            ("ETag", tag),
+            *json.loads((self._folder / "headers.json").read_text("utf-8")).items(),
+        ]
+        if tag in header("if-none-match"):
+            return File(304, headers, b"")
+        return File(200, headers, body)
+
+
+async def send_file(file: File, send: Send) -> None:
+    """The same over ASGI, whose server leaves out the body where the request was a HEAD."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in file.headers]
+    if file.status == 200:
+        headers.append((b"content-length", str(len(file.body)).encode()))
+    await send({"type": "http.response.start", "status": file.status, "headers": headers})
+    await send({"type": "http.response.body", "body": file.body})

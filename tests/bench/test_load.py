@@ -1,0 +1,111 @@
+"""The load counts right, or the figures are wrong."""
+
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from bench import load, subjects
+from bench.answers import NotAnswered, Stamps, Words
+from bench.load import AtOnce, InTurn, Target
+from bench.provider import Answer
+from bench.subjects import completions
+
+_HEAD = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with subjects.provider() as served:
+        yield served
+
+
+@contextmanager
+def scripted(*connections):
+    """A server that does with each connection what the next of the functions does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            for answer in connections:
+                connection, _ = listener.accept()
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(30)
+
+
+def written(script):
+    answer = Answer(script)
+    return b"".join(answer.write(number) for number in range(len(answer)))
+
+
+def test_every_word_of_every_turn_is_counted(provider):
+    done = load.at_once(AtOnce(completions(provider, "words-50-0", 3), turns=4))
+    assert (done.tokens, done.failures, done.delays) == (600, {}, [])
+
+
+def test_every_stamp_is_counted_and_tells_how_long_it_was_on_its_way(provider):
+    job = AtOnce(completions(provider, "stamps-40-2000", 3), turns=2, spread=0.01, stamped=True)
+    done = load.at_once(job)
+    assert (done.tokens, done.failures) == (240, {})
+    assert done.seconds >= 2 * 39 * 0.002
+    assert 0 < len(done.delays) <= 240
+    assert all(0 <= delay < done.seconds for delay in done.delays)
+
+
+@pytest.mark.parametrize("kind", ["words", "stamps"])
+def test_a_token_is_counted_once_wherever_reads_cut(kind):
+    data = written(f"{kind}-3-0")
+    for cut in range(1, len(data)):
+        counter = Words() if kind == "words" else Stamps([])
+        assert counter.take(data[:cut]) + counter.take(data[cut:]) == 3
+        assert counter.ended
+        assert counter.take(data) == 3
+
+
+def test_an_answer_has_ended_when_its_last_byte_is_there():
+    data = written("words-3-0")
+    for counter in (Words(), Stamps([])):
+        for byte in data:
+            assert not counter.ended
+            counter.take(bytes([byte]))
+        assert counter.ended
+
+
+def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_goes_on():
+    def one_and_a_half(connection):
+        connection.recv(1000)
+        connection.sendall(written("words-10-0"))
+        connection.recv(1000)
+        connection.sendall(written("words-10-0")[:400])
+
+    def one(connection):
+        connection.recv(1000)
+        connection.sendall(written("words-10-0"))
+
+    with scripted(one_and_a_half, one) as port:
+        done = load.at_once(AtOnce(Target(port, [_HEAD]), turns=3))
+    assert done.failures == {"broken off": 1}
+    assert done.tokens >= 20
+
+
+def test_turns_are_asked_in_turn(provider):
+    targets = {
+        name: completions(provider, script, 1) for name, script in (("a", "words-5-0"), ("b", "words-5-3000"))
+    }
+    outcome = load.in_turn(InTurn(targets, rounds=6, warm_up=1))
+    assert {name: len(found) for name, found in outcome.first.items()} == {"a": 6, "b": 6}
+    assert all(first <= whole for first, whole in zip(outcome.first["a"], outcome.whole["a"], strict=True))
+    assert min(outcome.whole["b"]) >= 4 * 0.003
+
+
+def test_a_refusal_is_no_answer(provider):
+    refused = Target(provider.port, [b"POST /nothing HTTP/1.1\r\ncontent-length: 0\r\n\r\n"])
+    with pytest.raises(NotAnswered, match="404"):
+        load.in_turn(InTurn({"a": refused}, rounds=1))
+    with pytest.raises(NotAnswered, match="404"):
+        load.at_once(AtOnce(refused, turns=1))

@@ -1,0 +1,142 @@
+/** The chat page's modules that need no browser, and what can be said of its files by reading them. */
+
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+import { toCsv } from "../../web/page/csv.js";
+import { choose, createI18n, languages } from "../../web/page/i18n.js";
+import { createKeep } from "../../web/page/keep.js";
+import { blocks, html, target } from "../../web/page/safe-html.js";
+import { texts } from "../../web/page/texts.js";
+
+const WEB = new URL("../../web/", import.meta.url);
+const read = (path) => readFile(new URL(path, WEB), "utf8");
+const modules = (await readdir(new URL("page/", WEB))).filter((name) => name.endsWith(".js"));
+const page = await read("index.html");
+const sources = await Promise.all(modules.map((name) => read(`page/${name}`)));
+
+const formsOf = (entry) => (typeof entry === "string" ? [entry] : Object.values(entry));
+const places = (entry) => [...new Set(formsOf(entry).flatMap((text) => text.match(/\{\w+\}/g) ?? []))].sort();
+
+for (const language of languages) {
+  test(`${language} says all that English says, with the same in its places`, () => {
+    assert.deepEqual(Object.keys(texts[language]).sort(), Object.keys(texts.en).sort());
+    for (const [key, entry] of Object.entries(texts[language])) {
+      assert.deepEqual(places(entry), places(texts.en[key]), key);
+      assert.ok(formsOf(entry).every((text) => text.trim()), key);
+    }
+  });
+
+  test(`${language} has a form for each number`, () => {
+    const { pluralCategories } = new Intl.PluralRules(language).resolvedOptions();
+    for (const [key, entry] of Object.entries(texts[language])) {
+      if (typeof entry !== "string") assert.deepEqual(Object.keys(entry).sort(), [...pluralCategories].sort(), key);
+    }
+  });
+}
+
+test("every text is used, and every text that is used is there", () => {
+  const code = sources.filter((_, index) => modules[index] !== "texts.js").join("\n") + page;
+  const unused = Object.keys(texts.en).filter((key) => !key.startsWith("is.") && !code.includes(`"${key}"`));
+  assert.deepEqual(unused, []);
+  const used = [...code.matchAll(/\bt\(\s*"([\w.]+)"|data-t(?:-label|-placeholder)?="([\w.]+)"/g)].map(([, a, b]) => a ?? b);
+  assert.ok(used.length > 80);
+  assert.deepEqual(used.filter((key) => !(key in texts.en)), []);
+});
+
+test("the language is the first of the reader's that there is", () => {
+  assert.equal(choose(["fr-FR", "de-AT", "ja"]), "de");
+  assert.equal(choose([null, "ja-JP", "en"]), "ja");
+  assert.equal(choose(["fr"]), "en");
+  // Not what every object has.
+  assert.equal(choose(["constructor", "toString"]), "en");
+});
+
+test("numbers and money are written as the language does", () => {
+  const [en, de] = [createI18n("en"), createI18n("de")];
+  assert.equal(en.t("tokens", { count: 1 }), "1 token");
+  assert.equal(en.t("tokens", { count: 1234 }), "1,234 tokens");
+  assert.equal(de.t("tokens", { count: 1234 }), "1.234 Tokens");
+  assert.equal(en.money("12.3"), "$12.30");
+  assert.equal(en.money("0.00031"), "$0.00031");
+  assert.equal(en.money("0"), "$0.00");
+  // What is filled in is not filled in again.
+  assert.equal(en.t("deleted", { title: "{title} $& {count}" }), "“{title} $& {count}” is deleted.");
+});
+
+test("a spreadsheet finds no formula in a CSV, and its numbers as they are", () => {
+  const cells = ["=1+1", "+1", "-2", "-2+3", "@SUM(A1)", "\t=1", " =1", "＝1", "plain", 'a "b"', "a,b", "a\nb", 0.5, null];
+  assert.equal(
+    toCsv([["name"], ...cells.map((cell) => [cell])]),
+    "name\r\n'=1+1\r\n'+1\r\n-2\r\n'-2+3\r\n'@SUM(A1)\r\n'\t=1\r\n' =1\r\n'＝1\r\nplain\r\n\"a \"\"b\"\"\"\r\n\"a,b\"\r\n\"a\nb\"\r\n0.5\r\n\r\n",
+  );
+});
+
+// What comes out here still passes DOMPurify, which needs a browser.
+const render = (markdown) => html(blocks(markdown, {})).trim();
+
+test("raw HTML is shown as text", () => {
+  assert.equal(render("<img src=x onerror=alert(1)>"), "<p>&#60;img src=x onerror=alert(1)&#62;</p>");
+  assert.equal(render("a <script>b</script>"), "<p>a &#60;script&#62;b&#60;/script&#62;</p>");
+  assert.equal(render("H<sub>2</sub>O <sub onclick=x>"), "<p>H<sub>2</sub>O &#60;sub onclick=x&#62;</p>");
+});
+
+test("images are links, and links lead to the web or to mail", () => {
+  assert.equal(render('![a "b"](https://e.org/x.png)'), '<p><a href="https://e.org/x.png">a &#34;b&#34;</a></p>');
+  for (const address of ["javascript:alert(1)", "JAVASCRIPT:alert(1)", "data:text/html,x", "vbscript:x", "file:///x", "//e.org", "/x"]) {
+    assert.equal(render(`[a](${address}) ![b](${address})`), "<p>a b</p>", address);
+  }
+  assert.equal(render('[a](<https://e.org/"onclick="x>)').match(/"/g).length, 2);
+  assert.equal(render("[a](mailto:a@e.org)"), '<p><a href="mailto:a@e.org">a</a></p>');
+});
+
+test("links show where they lead, unless they say so themselves", () => {
+  assert.equal(target("https://e.org/x", "a page"), "e.org");
+  assert.equal(target("https://evil.example/", "https://bank.example"), "evil.example");
+  assert.equal(target("https://bank.example.evil.example/", "bank.example"), "bank.example.evil.example");
+  assert.equal(target("https://e.org/x", "https://e.org/x"), "");
+  assert.equal(target("https://e.org/", "this is not e.org at all"), "e.org");
+  assert.equal(target("mailto:a@e.org", "write to us"), "a@e.org");
+  assert.equal(target("https://[bad", "x"), "");
+});
+
+test("headings stand below those of the page and of the message", () => {
+  assert.equal(render("# a"), "<h3>a</h3>");
+  assert.equal(render("###### a"), "<h6>a</h6>");
+});
+
+test("what must not be lost is kept for its conversation", () => {
+  const entries = new Map();
+  const storage = {
+    getItem: (name) => entries.get(name) ?? null,
+    setItem: (name, value) => entries.set(name, value),
+    removeItem: (name) => entries.delete(name),
+  };
+  const keep = createKeep(storage);
+  keep.saveDraft(null, "new");
+  keep.saveDraft("a", "old");
+  assert.deepEqual([keep.draft(null), keep.draft("a"), keep.draft("b")], ["new", "old", ""]);
+  const turn = { key: "k", request: { message: "Hi", conversationId: "a" }, at: "2026-11-21T12:00:00Z" };
+  keep.saveTurn(turn);
+  assert.deepEqual([keep.turn("a"), keep.turn(null)], [turn, null]);
+  for (let number = 0; number < 30; number += 1) keep.saveFailed(`m${number}`, turn);
+  assert.deepEqual([keep.failed("m29"), keep.failed("m0")], [turn, undefined]);
+  storage.setItem("chat.turn", "{broken");
+  assert.equal(keep.turn("a"), null);
+});
+
+test("the page itself runs nothing that its policy forbids, and asks for all its modules at once", async () => {
+  assert.doesNotMatch(page, /\sstyle=|\son\w+=|<style|<script(?![^>]* src=)/);
+  assert.deepEqual([...page.matchAll(/(?:href|src)="([^"#]*)"/g)].filter(([, to]) => !to.startsWith("/")), []);
+  const preloaded = [...page.matchAll(/modulepreload" href="\/page\/([\w-]+\.js)"/g)].map(([, name]) => name);
+  const needed = modules.filter((name) => name !== "theme.js" && name !== "main.js");
+  assert.deepEqual(preloaded.sort(), needed.sort());
+});
+
+test("where no header is sent, the page's own policy is the same", async () => {
+  const header = JSON.parse(await read("headers.json"))["Content-Security-Policy"];
+  const [, own] = /http-equiv="Content-Security-Policy" content="([^"]*)"/.exec(page);
+  assert.equal(own, header.replace(" frame-ancestors 'none';", ""));
+  assert.doesNotMatch(header, /unsafe|\*|https?:|data:/);
+});

@@ -1,0 +1,66 @@
+/** The API's routes beside the streamed one, as an outside developer would call them. */
+
+import { ChatError } from "../chat-client.js";
+import { refusal } from "./refusal.js";
+
+const ROOT = "/api/chat";
+
+/** @typedef {{ cursor?: string | null, limit?: number, signal?: AbortSignal }} Slice */
+
+/** @param {import("./session.js").Session} session */
+export function createApi(session) {
+  /** @param {string} method @param {string} path @param {unknown} [body] @param {RequestInit} [init] */
+  async function call(method, path, body, init = {}) {
+    const { token } = session;
+    // Only a message makes a guest of a visitor: who has none yet, has nothing that could be read.
+    if (!token) throw new ChatError("not signed in", { status: 403, code: "forbidden", retryable: false });
+    const headers = {
+      Authorization: `Bearer ${token}`,
+      ...(body !== undefined && { "Content-Type": "application/json" }),
+    };
+    /** @type {RequestInit} */
+    const request = { method, headers, body: JSON.stringify(body), cache: "no-store", ...init };
+    const response = await fetch(path, request).catch((cause) => {
+      init.signal?.throwIfAborted();
+      throw new ChatError("connection lost", { cause });
+    });
+    if (response.ok) return response;
+    // Of a token that was changed meanwhile nothing is said.
+    if (response.status === 401 && token === session.token) await session.getToken({ refresh: true });
+    throw await refusal(response);
+  }
+
+  const json = async (/** @type {Parameters<typeof call>} */ ...given) => (await call(...given)).json();
+  const one = (/** @type {string} */ id) => `${ROOT}/conversations/${encodeURIComponent(id)}`;
+  const query = (/** @type {Record<string, unknown>} */ values) =>
+    new URLSearchParams(
+      Object.entries(values)
+        .filter(([, value]) => value !== undefined && value !== null)
+        .map(([name, value]) => [name, String(value)]),
+    );
+
+  return {
+    conversations: (/** @type {string | null} */ cursor = null, limit = 40) =>
+      json("GET", `${ROOT}/conversations?${query({ limit, cursor })}`),
+    conversation: (/** @type {string} */ id) => json("GET", one(id)),
+    rename: (/** @type {string} */ id, /** @type {string} */ title) => json("PATCH", one(id), { title }),
+    /** With `keepalive` it is sent even while the page goes away. */
+    remove: (/** @type {string} */ id, keepalive = false) =>
+      call("DELETE", one(id), undefined, { keepalive }),
+    /** Newest first. @param {string} id */
+    messages: (id, { cursor = null, limit = 50, signal } = /** @type {Slice} */ ({})) =>
+      json("GET", `${one(id)}/messages?${query({ limit, order: "desc", cursor })}`, undefined, { signal }),
+    search: (/** @type {string} */ q, /** @type {AbortSignal} */ signal) =>
+      json("GET", `${ROOT}/search?${query({ q, limit: 30 })}`, undefined, { signal }),
+    usage: (/** @type {string} */ group_by, /** @type {string} */ from) =>
+      json("GET", `${ROOT}/usage?${query({ group_by, from })}`),
+    export: async (/** @type {string} */ id) => (await call("GET", `${one(id)}/export?format=markdown`)).blob(),
+    claim: (/** @type {string} */ token) => json("POST", `${ROOT}/conversations/claim`, { token }),
+    /** Whether a token is good, asked with itself. @param {string} token */
+    async check(token) {
+      const headers = { Authorization: `Bearer ${token}` };
+      const response = await fetch(`${ROOT}/conversations?limit=1`, { headers, cache: "no-store" });
+      if (!response.ok) throw await refusal(response);
+    },
+  };
+}

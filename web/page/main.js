@@ -1,0 +1,178 @@
+/** Wires the page: which conversation the address names, and who hears of what. */
+
+import { createChatClient } from "../chat-client.js";
+import { createApi } from "./api.js";
+import { createConversationView } from "./conversation-view.js";
+import { Conversations } from "./conversations.js";
+import { createSettings, createSignIn, createUsageDialog } from "./dialogs.js";
+import { byId } from "./dom.js";
+import { download } from "./download.js";
+import { i18n, t } from "./i18n.js";
+import { createKeep } from "./keep.js";
+import { createDrawer } from "./drawer.js";
+import { createSearch } from "./search.js";
+import { Session } from "./session.js";
+import { createSidebar } from "./sidebar.js";
+import { Thread } from "./thread.js";
+import { toast } from "./toast.js";
+import { createUsageView } from "./usage-view.js";
+
+// So often in a row a connection is tried, for some minutes, before the reader is asked.
+const RETRIES = 30;
+
+const session = new Session();
+translate();
+
+const api = createApi(session);
+const client = createChatClient({ getToken: session.getToken, fetch: fetchTurn, retries: RETRIES });
+const keep = createKeep();
+const conversations = new Conversations(api);
+const thread = new Thread(api, client, keep);
+const signIn = createSignIn(session, api);
+const view = createConversationView(thread, keep, signIn);
+const sidebar = createSidebar(conversations, { remove, rename });
+const drawer = createDrawer();
+const others = new BroadcastChannel("chat");
+
+createSearch(api, hasToken, view.say);
+createSettings(session, signIn);
+createUsageDialog(createUsageView(api, hasToken));
+
+thread.addEventListener("started", () => {
+  view.adopt(/** @type {string} */ (thread.id));
+  history.replaceState(null, "", `#c=${thread.id}`);
+  changed();
+});
+thread.addEventListener("settled", changed);
+conversations.addEventListener("change", drawTitle);
+session.addEventListener("change", () => {
+  conversations.forget();
+  conversations.refresh();
+  if (session.token) route();
+  else show(null);
+});
+others.addEventListener("message", ({ data }) => {
+  conversations.refresh();
+  if (data.id === thread.id) thread.refresh().catch(() => {});
+});
+addEventListener("hashchange", () => route());
+addEventListener("online", () => {
+  showConnection();
+  const answer = thread.messages.at(-1);
+  if (answer?.error?.code === "connection_lost") thread.retry(answer);
+  else thread.refresh().catch(() => {});
+  if (session.token) conversations.refresh();
+});
+addEventListener("offline", showConnection);
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState !== "visible" || !session.token) return;
+  conversations.refresh();
+  thread.refresh().catch(() => {});
+});
+byId("new-chat").addEventListener("click", () => show(null));
+byId("export").addEventListener("click", save);
+
+if (session.token) conversations.refresh();
+else sidebar.draw();
+showConnection();
+route();
+document.documentElement.dataset.ready = "true";
+
+/** What the address names: `#c=` a conversation, `&m=` a message in it; `#token=` hands over a token. */
+function route({ focus = true } = {}) {
+  const named = new URLSearchParams(location.hash.slice(1));
+  if (named.has("token")) return location.reload();
+  const id = named.get("c");
+  sidebar.open(id);
+  drawer.close();
+  view.open(id, named.get("m"), focus);
+  drawTitle();
+}
+
+/** @param {string | null} id @param {{ focus?: boolean }} [given] whether the message field gets the focus */
+function show(id, given) {
+  history.pushState(null, "", id ? `#c=${id}` : location.pathname + location.search);
+  route(given);
+}
+
+function drawTitle() {
+  const title = thread.id ? (conversations.get(thread.id)?.title ?? t("untitled")) : t("newChat");
+  byId("title").textContent = title;
+  document.title = thread.id ? `${title} – ${t("name")}` : t("name");
+  byId("export").hidden = thread.id === null;
+  sidebar.open(thread.id);
+}
+
+function hasToken() {
+  return session.token !== null;
+}
+
+function changed() {
+  conversations.refresh();
+  others.postMessage({ id: thread.id });
+}
+
+/** @param {string} id */
+function remove(id) {
+  const title = conversations.get(id)?.title ?? t("untitled");
+  const wasOpen = thread.id === id;
+  conversations.hide(id);
+  if (wasOpen) show(null, { focus: false });
+  const act = () => {
+    conversations.restore(id);
+    if (wasOpen) show(id);
+  };
+  const otherwise = () =>
+    conversations.remove(id).then(
+      () => others.postMessage({ id }),
+      () => toast(t("deleteFailed", { title })),
+    );
+  toast(t("deleted", { title }), { label: t("undo"), act, otherwise });
+}
+
+/** @param {string} id @param {string} title */
+function rename(id, title) {
+  conversations.rename(id, title).then(
+    () => others.postMessage({ id }),
+    () => toast(t("renameFailed")),
+  );
+}
+
+/** The open conversation as a file. */
+function save() {
+  const { id } = thread;
+  const name = `${(byId("title").textContent ?? "").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}.md`;
+  if (id) api.export(id).then((file) => download(file, name), () => toast(t("exportFailed")));
+}
+
+function showConnection() {
+  document.body.dataset.online = String(navigator.onLine);
+  byId("connection").textContent = navigator.onLine ? "" : t("youAreOffline");
+}
+
+/** A turn that is refused may be stored all the same; its ids, which are in the headers, go into the error.
+ * @param {RequestInfo | URL} url @param {RequestInit} [init] */
+async function fetchTurn(url, init) {
+  const response = await fetch(url, init);
+  const messageId = response.headers.get("X-Message-Id");
+  if (response.ok || !messageId) return response;
+  const conversationId = response.headers.get("X-Conversation-Id");
+  const body = { ...Object(await response.json().catch(() => null)), messageId, conversationId };
+  return new Response(JSON.stringify(body), response);
+}
+
+/** The texts that are in the document itself. */
+function translate() {
+  document.documentElement.lang = i18n.language;
+  for (const element of document.querySelectorAll("[data-t]")) {
+    element.textContent = t(/** @type {HTMLElement} */ (element).dataset.t ?? "");
+  }
+  for (const element of document.querySelectorAll("[data-t-label]")) {
+    const label = t(/** @type {HTMLElement} */ (element).dataset.tLabel ?? "");
+    element.setAttribute("aria-label", label);
+    if (element.matches("button")) element.setAttribute("title", label);
+  }
+  for (const element of document.querySelectorAll("[data-t-placeholder]")) {
+    element.setAttribute("placeholder", t(/** @type {HTMLElement} */ (element).dataset.tPlaceholder ?? ""));
+  }
+}

@@ -1,0 +1,23 @@
+/** What a message is on the page, and how a conversation stands after an error. */
+
+import { ChatError } from "../chat-client.js";
+
+/** @typedef {"idle" | "loading" | "connecting" | "thinking" | "streaming" | "reconnecting" | "offline" |
+ *   "limited" | "budget" | "busy" | "signed-out" | "failed" | "missing"} State */
+/** @typedef {object} Message
+ * @property {string} id @property {"user" | "assistant" | "system"} role @property {string} content
+ * @property {string} status @property {Record<string, any>} metadata @property {string} created_at
+ * @property {number} [token_count] @property {ChatError} [error] @property {import("./keep.js").Turn} [turn] */
+
+/** Of a turn whose acceptance nobody has confirmed. @param {Message} message */
+export const isLocal = (message) => message.id.startsWith("local-");
+
+/** @param {any} error */
+export function stateOf(error) {
+  if (!(error instanceof ChatError)) return "failed";
+  if (error.status === 401 || error.status === 403) return "signed-out";
+  if (error.code === "budget_exceeded") return "budget";
+  if (error.status === 429) return "limited";
+  if (error.status === 404) return "missing";
+  return error.status === 409 ? "busy" : "failed";
+}
