@@ -3,6 +3,8 @@ has it: the version is in each test's name."""
 
 import asyncio
 import json
+import os
+import subprocess
 from uuid import uuid4
 
 import httpx_sse
@@ -12,6 +14,7 @@ import pytest
 from dev import postgres
 from dev.lambda_emulator import in_thread
 from dev.mock_llm import answer_text
+from infra import build
 from migrations import migrate
 from tests.infra.bundles import LAMBDA_LOOP, Saying
 from tests.serving import Client, environment, mocked
@@ -65,25 +68,19 @@ def test_conversations_are_kept_and_described(image, database):
 
 @pytest.fixture
 def empty(server):
-    """An empty database as its owner; chat_app is left as it was."""
+    """An empty database as its owner, in a server that knows RDS's role for logins by IAM."""
     name = f"empty_{uuid4().hex}"
     with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+        connection.execute("create role rds_iam")
+        connection.execute(f"grant rds_iam to {postgres.OWNER} with admin option".encode())
         connection.execute(f"create database {name} owner {postgres.OWNER}".encode())
         yield server.url(postgres.OWNER, name)
-        connection.execute("alter role chat_app password null")
         connection.execute(f"drop database {name} with (force)".encode())
+        connection.execute("drop role rds_iam")
 
 
-def test_an_empty_database_is_migrated_with_secrets_that_the_runtime_s_boto3_reads(
-    image, empty, secrets_manager
-):
-    login = {"username": "chat_app", "password": "a password of chat_app's own"}
-    env = {
-        **secrets_manager.env,
-        "DATABASE_SECRET_ARN": secrets_manager.create(f"chat_app-{uuid4()}", login),
-        "MIGRATION_DATABASE_URL": empty,
-    }
-    saying = Saying(image.migrate(env))
+def test_migrations_are_applied_to_an_empty_database(image, empty):
+    saying = Saying(image.migrate({"MIGRATION_DATABASE_URL": empty, "DATABASE_IAM_AUTH": "true"}))
 
     async def twice():
         async with saying.emulator as emulator:
@@ -92,4 +89,24 @@ def test_an_empty_database_is_migrated_with_secrets_that_the_runtime_s_boto3_rea
     names = [migration.name for migration in migrate.load()]
     assert [done["applied"] for done in asyncio.run(twice())] == [names, []]
     _, beside = saying.packages(image, "migrate")
-    assert {"boto3", "botocore"} <= beside
+    assert beside <= {"botocore", *LAMBDA_LOOP}
+
+
+@pytest.mark.parametrize("function", build.ENTRIES)
+def test_what_reads_secrets_is_made_of_the_bundle_and_the_runtime_s_boto3(image, function):
+    command = (
+        "from shared import aws; aws.SecretsManager()._provider('eu-central-1');"
+        "print(sys.modules['aws_lambda_powertools'].__file__, sys.modules['boto3'].__file__)"
+    )
+    path = os.pathsep.join([str(image.bundle(function)), str(image.runtime)])
+    made = subprocess.run(
+        [image.python, "-c", f"import sys; {command}"],
+        env={"PYTHONPATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert made.stdout.split() == [
+        str(image.bundle(function) / "aws_lambda_powertools/__init__.py"),
+        str(image.runtime / "boto3/__init__.py"),
+    ]
