@@ -240,6 +240,34 @@ def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
     run(scenario)
 
 
+def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_opened():
+    async def main():
+        connected: asyncio.Queue[bool] = asyncio.Queue()
+
+        async def hang_in_the_handshake(reader, _):
+            connected.put_nowait(True)
+            await reader.read(-1)
+
+        server = await asyncio.start_server(hang_in_the_handshake, "127.0.0.1", 0)
+        environ = {
+            "DATABASE_URL": "unused",
+            "JWT_SECRET": "unused",
+            "LLM_MODEL": "openai/x",
+            "OPENAI_BASE_URL": f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1",
+        }
+        client = ModelClient(config.load(environ))
+        client.open_ahead()
+        await connected.get()
+        with pytest.raises(UpstreamError) as caught:
+            await start(client, "openai/x", seconds=0.5)
+        assert caught.value.code == "upstream_timeout"
+        assert connected.empty()
+        await client.aclose()
+        server.close()
+
+    asyncio.run(main())
+
+
 def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
     clock = [1000.0]
 
