@@ -37,11 +37,13 @@ class InTurn(Struct, frozen=True, tag=True):
 class AtOnce(Struct, frozen=True, tag=True):
     """All requests of one target at once, each `turns` times. They begin within `spread` seconds.
 
-    `stamped` answers say when each token was sent, and so for how long it was on its way.
+    An answer of another number of tokens than `tokens` has failed. `stamped` answers say when each token
+    was sent, and so for how long it was on its way.
     """
 
     target: Target
     turns: int
+    tokens: int
     spread: float = 0.0
     stamped: bool = False
 
@@ -108,10 +110,11 @@ class _Stream:
         self.request = request
         self.turns = turns
         self.answered = False
-        self.speaking = False
+        self.tokens = 0
 
     def ask(self) -> None:
-        self.answered = self.speaking = False
+        self.answered = False
+        self.tokens = 0
         self.connection.sendall(self.request)
 
 
@@ -182,12 +185,14 @@ class _Crowd:
         stream.answered = True
         tokens = stream.counter.take(data)
         self._tokens += tokens
-        if tokens and not stream.speaking:
-            stream.speaking = True
+        stream.tokens += tokens
+        if tokens and tokens == stream.tokens:  # its first
             self._speaking += stream.turns == self._job.turns
             if self._speaking == len(self._streams) and not (self._steady_from or self._steady_to):
                 self._steady_from = time.perf_counter(), self._tokens
         if stream.counter.ended:
+            if stream.tokens != self._job.tokens:
+                self._failures["ended early"] += 1
             self._end(stream)
 
     def _listen_to(self, stream: _Stream) -> None:
@@ -212,6 +217,9 @@ class _Crowd:
         if stream.turns:
             stream.ask()
             return
+        # A server hangs up on who asks nothing more: that is no failure.
+        self._poll.unregister(stream.connection)
+        stream.connection.close()
         self._running -= 1
         if self._steady_from and not self._steady_to:
             self._steady_to = time.perf_counter(), self._tokens

@@ -47,7 +47,7 @@ def full_speed(asked: Sequence[Subject], rounds: int, turns: int) -> dict[str, F
     for _ in range(rounds):
         for subject in asked:
             target = subject.target(AS_FAST_AS_CAN_BE, _STREAMS_AT_FULL_SPEED)
-            cpu, done = _cpu_per_million(subject, AtOnce(target, turns))
+            cpu, done = _cpu_per_million(subject, AtOnce(target, turns, _TOKENS))
             found[subject.name].append(
                 FullSpeed(cpu, done.tokens / done.seconds, sum(done.failures.values()))
             )
@@ -67,7 +67,7 @@ def paced(asked: Sequence[Subject], rounds: int, turns: int) -> dict[str, Paced]
     for _ in range(rounds):
         for subject in asked:
             target = subject.target(_PACED, _PACED_STREAMS)
-            job = AtOnce(target, turns, spread=_PAUSE * _TOKENS, stamped=True)
+            job = AtOnce(target, turns, _TOKENS, spread=_PAUSE * _TOKENS, stamped=True)
             cpu, done = _cpu_per_million(subject, job)
             way, resident = Spread.of(done.delays), usage(subject.pid).resident
             found[subject.name].append(
@@ -90,7 +90,7 @@ def overhead(provider: Subject) -> dict[str, float]:
     far from 1, they are not what is measured."""
     before = cpu_seconds(provider.pid)
     target = provider.target(_PACED, _PACED_STREAMS)
-    done = load.at_once(AtOnce(target, 2, spread=_PAUSE * _TOKENS, stamped=True))
+    done = load.at_once(AtOnce(target, 2, _TOKENS, spread=_PAUSE * _TOKENS, stamped=True))
     spent = cpu_seconds(provider.pid) - before
     per_token = _PACED_PER_SECOND / done.tokens
     return {"provider": spent * per_token, "load": done.cpu_seconds * per_token}
@@ -118,7 +118,7 @@ def endurance(subject: Subject, turns: int, samples: int = 10) -> dict[int, Usag
     each = turns // samples // _STREAMS_AT_FULL_SPEED
     found = {}
     for number in range(1, samples + 1):
-        load.at_once(AtOnce(target, each))
+        load.at_once(AtOnce(target, each, 20))
         found[number * each * _STREAMS_AT_FULL_SPEED] = usage(subject.pid)
     return found
 

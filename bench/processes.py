@@ -18,8 +18,12 @@ from msgspec import Struct
 from dev.local import ROOT
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_START_SECONDS = 60
+_START_SECONDS = 180
 _STOP_SECONDS = 15
+
+
+class NotStarted(Exception):
+    """A server did not come as far as to serve; the text has the end of its log."""
 
 
 class Served(Struct, frozen=True):
@@ -75,7 +79,7 @@ def serving(
     port: int | None = None,
 ) -> Iterator[Served]:
     """A server, until the block ends. It serves when it says `ready http://127.0.0.1:PORT` on its first
-    line, or, where its port is known beforehand, when that is open."""
+    line, or, where its port is known beforehand, when that is open. Raises NotStarted."""
     # Its log goes to a file that nobody reads: a pipe would stop it when it is full.
     with (
         tempfile.TemporaryFile("w+") as output,
@@ -108,7 +112,7 @@ def _port_of(process: "subprocess.Popen[bytes]", output: TextIO, port: int | Non
             return urlsplit(ready.split()[1]).port or 0
         time.sleep(0.005)
     output.seek(0)
-    raise RuntimeError(f"{process.args!r} did not start: {output.read()[-2000:]}")
+    raise NotStarted(f"{process.args!r}: {output.read()[-2000:]}")
 
 
 def _is_open(port: int) -> bool:

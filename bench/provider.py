@@ -40,7 +40,8 @@ class Answer:
         kind, tokens, pause = script.split("-")
         self.pause = int(pause) / 1_000_000
         self._stamped = kind == "stamps"
-        words = " ".join([STAMP if self._stamped else WORD] * int(tokens))
+        # Not always the same one: there are proxies that take a model which repeats itself for a broken one.
+        words = " ".join(STAMP if self._stamped else f"{WORD}{number % 10}" for number in range(int(tokens)))
         answer = OpenAI().answer(Question("bench", Script(text=words, input=100), include_usage=True))
         at_once = 1 if self.pause or self._stamped else WORDS_IN_A_WRITE
         cut = [answer.text[start : start + at_once] for start in range(0, len(answer.text), at_once)]

@@ -14,8 +14,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from bench import answers, encoders, measures, statements, subjects
+from bench.answers import NotAnswered
 from bench.measures import AS_FAST_AS_CAN_BE, Subject
-from bench.processes import Served, usage
+from bench.processes import NotStarted, Served, usage
 from bench.results import Results, Row
 from bench.statements import CountingProxy, Counts
 from bench.subjects import Users, completions
@@ -99,7 +100,10 @@ def run(size: Size, *, with_litellm: bool) -> Results:
         overhead = measures.overhead(direct)
         if with_litellm:
             _say("LiteLLM")
-            rows[LITELLM] = _litellm(direct, environ, size)
+            try:
+                rows[LITELLM] = _litellm(direct, environ, size)
+            except (NotStarted, NotAnswered) as error:
+                _say(f"left out: {error}")  # all that was measured before it stands
     _say("encoders")
     return Results(
         date=datetime.now(UTC).date().isoformat(),

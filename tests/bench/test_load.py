@@ -44,12 +44,12 @@ def written(script):
 
 
 def test_every_word_of_every_turn_is_counted(provider):
-    done = load.at_once(AtOnce(completions(provider, "words-50-0", 3), turns=4))
+    done = load.at_once(AtOnce(completions(provider, "words-50-0", 3), turns=4, tokens=50))
     assert (done.tokens, done.failures, done.delays) == (600, {}, [])
 
 
 def test_every_stamp_is_counted_and_tells_how_long_it_was_on_its_way(provider):
-    job = AtOnce(completions(provider, "stamps-40-2000", 3), turns=2, spread=0.01, stamped=True)
+    job = AtOnce(completions(provider, "stamps-40-2000", 3), turns=2, tokens=40, spread=0.01, stamped=True)
     done = load.at_once(job)
     assert (done.tokens, done.failures) == (240, {})
     assert done.seconds >= 2 * 39 * 0.002
@@ -88,9 +88,33 @@ def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_goes_on():
         connection.sendall(written("words-10-0"))
 
     with scripted(one_and_a_half, one) as port:
-        done = load.at_once(AtOnce(Target(port, [_HEAD]), turns=3))
+        done = load.at_once(AtOnce(Target(port, [_HEAD]), turns=3, tokens=10))
     assert done.failures == {"broken off": 1}
     assert done.tokens >= 20
+
+
+def test_an_answer_that_is_too_short_is_counted_as_failed(provider):
+    done = load.at_once(AtOnce(completions(provider, "words-9-0", 2), turns=3, tokens=10))
+    assert done.failures == {"ended early": 6}
+
+
+def test_a_connection_is_closed_with_its_last_turn():
+    hung_up = []
+
+    def one(connection):
+        connection.recv(1000)
+        connection.sendall(written("words-10-0"))
+        hung_up.append(connection.recv(1000))
+
+    def two(connection):
+        connection.recv(1000)
+        connection.sendall(written("words-10-0"))
+
+    # The second is answered only when the first has hung up.
+    with scripted(one, two) as port:
+        done = load.at_once(AtOnce(Target(port, [_HEAD, _HEAD]), turns=1, tokens=10))
+    assert hung_up == [b""]
+    assert (done.tokens, done.failures) == (20, {})
 
 
 def test_turns_are_asked_in_turn(provider):
@@ -108,4 +132,4 @@ def test_a_refusal_is_no_answer(provider):
     with pytest.raises(NotAnswered, match="404"):
         load.in_turn(InTurn({"a": refused}, rounds=1))
     with pytest.raises(NotAnswered, match="404"):
-        load.at_once(AtOnce(refused, turns=1))
+        load.at_once(AtOnce(refused, turns=1, tokens=1))
