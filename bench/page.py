@@ -8,18 +8,14 @@ context of its own, from a server on the same machine.
 import gzip
 import os
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from bench.processes import serving
 from dev import postgres
 from dev.local import ROOT
 from migrations import migrate
@@ -65,25 +61,15 @@ def _first_paints(chromium: str) -> list[float]:
         database = postgres.start(Path(folder) / "data")
         migrate.apply(database.url(postgres.OWNER))
         try:
-            with _served(database.url(postgres.APP)) as url, sync_playwright() as playwright:
+            environ = {"DATABASE_URL": database.url(postgres.APP), "LOG_LEVEL": "CRITICAL"}
+            with serving(["-m", "dev.server"], environ) as served, sync_playwright() as playwright:
+                url = f"http://127.0.0.1:{served.port}"
                 args = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
                 browser = playwright.chromium.launch(executable_path=chromium, args=args)
                 _first_paint(browser, url)  # the first is the browser's own beginning
                 return [_first_paint(browser, url) for _ in range(_LOADS)]
         finally:
             database.stop()
-
-
-@contextmanager
-def _served(database_url: str) -> Iterator[str]:
-    environ = {**os.environ, "DATABASE_URL": database_url, "LOG_LEVEL": "CRITICAL", "PORT": "0"}
-    command = [sys.executable, "-m", "dev.server"]
-    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield process.stdout.readline().split()[1]
-        finally:
-            process.send_signal(signal.SIGINT)
 
 
 def _first_paint(browser: Browser, url: str) -> float:
@@ -93,13 +79,3 @@ def _first_paint(browser: Browser, url: str) -> float:
     painted: float = page.evaluate(_PAINT)
     context.close()
     return painted
-
-
-def main() -> None:
-    print("| chat page | |\n| --- | ---: |")
-    for name, value in measure():
-        print(f"| {name} | {value} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """One run: what is started, and what is measured on it, in which order."""
 
-import importlib.util
 import statistics
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench import answers, encoders, measures, statements, subjects
+from bench import answers, encoders, measures, page, statements, subjects
 from bench.answers import NotAnswered
 from bench.measures import AS_FAST_AS_CAN_BE, Subject
 from bench.processes import NotStarted, Served, usage
@@ -114,7 +113,7 @@ def run(size: Size, *, with_litellm: bool) -> Results:
         overhead=overhead,
         endurance=endurance,
         encoders={dialect.route: encoders.events_per_second(dialect) for dialect in DIALECTS},
-        page=_page(),
+        page=page.measure(),
     )
 
 
@@ -189,14 +188,6 @@ def _function(emulator: Served) -> int:
     pid = subjects.function_pid(emulator)
     assert pid is not None
     return pid
-
-
-def _page() -> list[tuple[str, str]]:
-    """Where there is a page to measure."""
-    if importlib.util.find_spec("bench.page") is None:
-        return []
-    measured: list[tuple[str, str]] = importlib.import_module("bench.page").measure()
-    return measured
 
 
 def _machine() -> str:
