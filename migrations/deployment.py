@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 from msgspec import Struct
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrations import migrate, roles
 from migrations.migrate import DatabaseAhead, Migration, MigrationError
@@ -31,7 +31,8 @@ def bring_up_to_date(
         if login is None:
             roles.log_in_by_iam(url)
         else:
-            roles.log_in_by_password(url, login["user"], login["password"])
+            named = conninfo_to_dict(make_conninfo(**login))
+            roles.log_in_by_password(url, str(named.get("user", "")), str(named.get("password", "")))
     except psycopg.Error as error:
         raise MigrationError(f"{type(error).__name__}, SQLSTATE {error.sqlstate}") from error
     return done

@@ -14,6 +14,8 @@ def log_in_by_password(database_url: str, user: str, password: str) -> None:
     """Raises MigrationError for a user other than chat_app; psycopg.Error as the database says it."""
     if user != _ROLE:
         raise MigrationError(f"the secret is for the user {user}; the functions log in as {_ROLE}")
+    if not password:
+        raise MigrationError(f"there is no password for {_ROLE} to log in by")
     with psycopg.connect(database_url, connect_timeout=30) as connection:
         lock(connection)
         # Hashed here, so that the password itself is in no statement that could be logged.

@@ -6,6 +6,7 @@ import hmac
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import quote
 from uuid import uuid4
 
 import boto3
@@ -120,6 +121,16 @@ def test_it_migrates_and_gives_chat_app_the_password_of_its_secret(environ, serv
     assert opens(verifier, PASSWORD)
     assert not opens(verifier, PASSWORD + "!")
     assert handler(BY_HAND, None) == {"applied": [], "ahead": False}
+
+
+def test_the_password_may_be_in_the_url(environ, server):
+    environ.setenv("DATABASE_SECRET_ARN", "")
+    environ.setenv("DATABASE_URL", f"postgresql://chat_app:{quote(PASSWORD)}@127.0.0.1/chat")
+    handler(BY_HAND, None)
+    assert opens(one(server, "select rolpassword from pg_authid where rolname = 'chat_app'"), PASSWORD)
+    environ.setenv("DATABASE_URL", "postgresql://chat_app@127.0.0.1/chat")
+    with pytest.raises(MigrationError, match="no password"):
+        handler(BY_HAND, None)
 
 
 def by_iam(environ, server):
