@@ -139,8 +139,8 @@ class Database:
 
     async def _acquire(self) -> Connection:
         if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            await ahead.wait()
+            await self._ahead.wait()
+            self._ahead = None
         while self._idle:
             connection, since = self._idle.pop()
             if self._now() - since <= _TRUSTED_IDLE_SECONDS and _is_alive(connection):

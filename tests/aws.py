@@ -1,5 +1,6 @@
 """AWS as far as the tests need it: moto's server, which keeps secrets over HTTP as Secrets Manager does."""
 
+import importlib
 import json
 from typing import Any
 
@@ -26,6 +27,12 @@ class SecretsManager:
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
+        # The first of everything is slow, in moto and in boto3, and the functions wait for no more than
+        # two seconds.
+        arn = self.create("first", "x")
+        self._client.get_secret_value(SecretId=arn)
+        importlib.import_module("aws_lambda_powertools.utilities.parameters")
+        boto3.session.Session().client("secretsmanager", region_name=REGION)
 
     def create(self, name: str, value: str | dict[str, Any]) -> str:
         """The ARN of a new secret."""

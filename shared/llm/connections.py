@@ -48,8 +48,8 @@ class Connections:
         """Sends it, and returns when the head of the answer is there. Raises httpx's errors, and OSError
         for what breaks inside TLS, which httpx lets through as it is."""
         if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            await ahead.wait()
+            await self._ahead.wait()
+            self._ahead = None
         if self._http is None:
             self._http = self._client(self._transport(_tls(self._settings)))
         headers = {**_HEADERS, **request.headers}

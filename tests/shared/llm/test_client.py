@@ -243,10 +243,14 @@ def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
 def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_opened():
     async def main():
         connected: asyncio.Queue[bool] = asyncio.Queue()
+        left = asyncio.Event()
 
-        async def hang_in_the_handshake(reader, _):
+        async def hang_in_the_handshake(reader, writer):
             connected.put_nowait(True)
-            await reader.read(-1)
+            with contextlib.suppress(OSError):
+                await reader.read(-1)
+            writer.close()
+            left.set()
 
         server = await asyncio.start_server(hang_in_the_handshake, "127.0.0.1", 0)
         environ = {
@@ -263,6 +267,7 @@ def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_o
         assert caught.value.code == "upstream_timeout"
         assert connected.empty()
         await client.aclose()
+        await left.wait()
         server.close()
 
     asyncio.run(main())
