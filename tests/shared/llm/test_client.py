@@ -250,6 +250,8 @@ def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_o
             with contextlib.suppress(OSError):
                 await reader.read(-1)
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
             left.set()
 
         server = await asyncio.start_server(hang_in_the_handshake, "127.0.0.1", 0)
