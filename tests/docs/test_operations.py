@@ -17,10 +17,10 @@ from tests.infra.templates import load
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
 DEPLOY = (ROOT / "docs/deploy.md").read_text("utf-8")
 TEMPLATE = load("template.yaml")
-# CloudWatch's own metrics, and CodeDeploy's way to deploy at once.
-AWS_NAMES = {
+# CloudWatch's own metrics, CodeDeploy's way to deploy at once, and the namespace of our metrics.
+OTHER_NAMES = {
     "AllAtOnce", "ClientConnections", "ConcurrentExecutions", "DatabaseConnectionsBorrowLatency",
-    "DatabaseConnectionsCurrentlySessionPinned",
+    "DatabaseConnectionsCurrentlySessionPinned", "ServerlessChat",
 }  # fmt: skip
 # Up to its end, or to what the shell makes of it.
 COMMANDS = re.findall(r"\baws [a-z0-9-]+ [a-z0-9-]+(?:(?! \|| &&| >|; )[^`\n])*", PAGE)
@@ -101,7 +101,7 @@ def test_outputs_and_resources_that_commands_ask_for_are_the_templates():
 @pytest.mark.parametrize("page", [PAGE, DEPLOY], ids=["operations", "deploy"])
 def test_names_of_parameters_alarms_and_resources_are_the_templates(page):
     templates = [load(f"{name}.yaml") for name in ("template", "database", "page", "watch")]
-    known = AWS_NAMES | TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()
+    known = OTHER_NAMES | TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()
     known = known.union(*(template["Resources"] for template in templates))
     named = set(re.findall(r"`([A-Z][a-z]+[A-Z][A-Za-z]+)(?:[:=][^`]*)?`", page))
     named |= set(re.findall(r"PARAMETERS=\"?([A-Za-z]+)=", page)) - {"Name"}
