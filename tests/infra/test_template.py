@@ -302,6 +302,30 @@ def test_every_resource_and_output_makes_sense(stack):
             stack.value(output["Value"])
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("LlmModel", "gpt-6-luna"),
+        ("OpenaiBaseUrl", "models.example.com"),
+        ("RateLimitChat", "1000000/60"),
+        # A field would be missing in the role's policy, and so would the end of the name.
+        ("AnthropicApiKeySecretArn", f"{SECRET}keys-abcdef:anthropic"),
+        ("JwtSecretArn", f"{SECRET}jwt"),
+    ],
+)
+def test_what_no_function_could_start_with_is_refused_before_anything_is_made(name, wrong):
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(pattern, "") or name == "RateLimitChat"
+    assert not re.fullmatch(pattern, wrong)
+
+
+@pytest.mark.parametrize("parameters", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+def test_what_a_function_starts_with_is_not_refused(parameters):
+    defaults = {name: parameter["Default"] for name, parameter in TEMPLATE["Parameters"].items()}
+    for name, value in (defaults | parameters).items():
+        assert re.fullmatch(TEMPLATE["Parameters"][name].get("AllowedPattern", ".*"), str(value)), name
+
+
 def test_every_parameter_has_its_place_in_the_console_and_a_default():
     groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     placed = [name for group in groups for name in group["Parameters"]]
