@@ -20,6 +20,7 @@ from infra.deployment import ROOT, Deployment, DeploymentError, named
 
 _SAM = ROOT / ".venv-deploy/bin/sam"
 _BUILT = ROOT / ".aws-sam/build/template.yaml"
+_MARK = ", version "
 # As long as the function may run, and no second run beside the first.
 _MIGRATING = Config(read_timeout=310, retries={"max_attempts": 0})
 
@@ -40,7 +41,9 @@ def mark_versions(built: Path, parameters: Mapping[str, str]) -> None:
     """Makes a new version of what has changed in any way, and of nothing else.
 
     Left to itself, SAM looks at the code alone: traffic would stay with a version that has the old model,
-    limits and secrets, whatever a deployment said of them.
+    limits and secrets, whatever a deployment said of them. The mark is in the function's description as
+    well: Lambda makes no second version of a function that is the same, and the deployment would fail, as
+    it would for a parameter that only the other function is given.
     """
     template = yaml.safe_load(built.read_text("utf-8"))
     settings = [template["Globals"], dict(sorted(parameters.items()))]
@@ -49,12 +52,15 @@ def mark_versions(built: Path, parameters: Mapping[str, str]) -> None:
         if "AutoPublishAlias" not in properties:
             continue
         properties.pop("AutoPublishCodeSha256", None)
+        said = properties["Description"].partition(_MARK)[0]
+        properties["Description"] = said
         digest = hashlib.sha256(json.dumps([settings, properties], sort_keys=True).encode())
         folder = built.parent / properties["CodeUri"]
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             content = hashlib.sha256(path.read_bytes()).digest()
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
         properties["AutoPublishCodeSha256"] = digest.hexdigest()
+        properties["Description"] = f"{said}{_MARK}{digest.hexdigest()[:12]}"
     built.write_text(yaml.safe_dump(template, sort_keys=False), "utf-8")
 
 

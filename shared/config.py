@@ -16,7 +16,16 @@ from shared.environment import ConfigError, Environment, RateLimit
 from shared.logins import Login
 from shared.secrets import Given, Made, Secret
 
-__all__ = ["PROVIDERS", "ConfigError", "ProviderSettings", "RateLimit", "Settings", "load", "login"]
+__all__ = [
+    "LONGEST_MODEL",
+    "PROVIDERS",
+    "ConfigError",
+    "ProviderSettings",
+    "RateLimit",
+    "Settings",
+    "load",
+    "login",
+]
 
 
 class ProviderSettings(Struct, frozen=True, kw_only=True):
@@ -84,6 +93,8 @@ _DEFAULT_MODELS = {
     "nvidia": "nvidia/meta/llama-3.3-70b-instruct",
 }
 _SCRIPTED = "scripted/echo"
+# Of `provider/model`, in characters: what the database keeps.
+LONGEST_MODEL = 200
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -213,6 +224,8 @@ def _check_model(name: str, providers: Mapping[str, ProviderSettings]) -> None:
     provider, _, model = name.partition("/")
     if not model:
         raise ConfigError("LLM_MODEL and LLM_FALLBACK_MODELS name models as provider/model.")
+    if len(name) > LONGEST_MODEL:
+        raise ConfigError(f"LLM_MODEL and LLM_FALLBACK_MODELS name models in {LONGEST_MODEL} characters.")
     if provider == "scripted" or provider in providers:
         return
     if provider not in PROVIDERS:

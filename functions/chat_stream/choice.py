@@ -2,7 +2,7 @@
 
 from fnmatch import fnmatchcase
 
-from shared.config import PROVIDERS, Settings
+from shared.config import LONGEST_MODEL, PROVIDERS, Settings
 from shared.errors import InvalidRequest
 
 
@@ -43,4 +43,7 @@ class ModelChoice:
         if name in self._configured:
             return True
         provider = name.partition("/")[0]
-        return provider in self._providers and any(fnmatchcase(name, pattern) for pattern in self._patterns)
+        # A pattern matches names of any length, and a provider makes what was asked for longer.
+        if provider not in self._providers or len(name) > LONGEST_MODEL:
+            return False
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns)

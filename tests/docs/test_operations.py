@@ -1,5 +1,5 @@
 """`docs/operations.md` is held against what it speaks of: commands against the AWS CLI's models, SQL against
-the schema, sums against their arithmetic, names against the code."""
+the schema, sums against their arithmetic, names against the code. `docs/deploy.md` names things, too."""
 
 import re
 from uuid import uuid4
@@ -12,8 +12,16 @@ from botocore import xform_name
 from dev.local import ROOT
 from shared import costs, metrics
 from shared.events import Usage
+from tests.infra.templates import load
 
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
+DEPLOY = (ROOT / "docs/deploy.md").read_text("utf-8")
+TEMPLATE = load("template.yaml")
+# CloudWatch's own metrics, CodeDeploy's way to deploy at once, and the namespace of our metrics.
+OTHER_NAMES = {
+    "AllAtOnce", "ClientConnections", "ConcurrentExecutions", "DatabaseConnectionsBorrowLatency",
+    "DatabaseConnectionsCurrentlySessionPinned", "ServerlessChat",
+}  # fmt: skip
 # Up to its end, or to what the shell makes of it.
 COMMANDS = re.findall(r"\baws [a-z0-9-]+ [a-z0-9-]+(?:(?! \|| &&| >|; )[^`\n])*", PAGE)
 EVERY_COMMANDS_OPTIONS = {"query", "output", "region"}
@@ -82,3 +90,20 @@ def test_what_a_model_costs_is_what_the_price_table_says(model, usd):
 def test_every_metric_is_described():
     section = PAGE[PAGE.index("## Metrics") : PAGE.index("## Alarms")]
     assert set(re.findall(r"`([a-z_]+)`", section)) >= metrics.METRICS.keys()
+
+
+def test_outputs_and_resources_that_commands_ask_for_are_the_templates():
+    outputs, resources = (set(re.findall(rf"[( ]{what} ([A-Z]\w+)", PAGE)) for what in ("output", "resource"))
+    assert {"DatabaseEndpoint", "MigrateFunction"} <= outputs <= TEMPLATE["Outputs"].keys()
+    assert {"ChatStreamFunction", "ChatStreamLogs"} <= resources <= TEMPLATE["Resources"].keys()
+
+
+@pytest.mark.parametrize("page", [PAGE, DEPLOY], ids=["operations", "deploy"])
+def test_names_of_parameters_alarms_and_resources_are_the_templates(page):
+    templates = [load(f"{name}.yaml") for name in ("template", "database", "page", "watch")]
+    known = OTHER_NAMES | TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()
+    known = known.union(*(template["Resources"] for template in templates))
+    named = set(re.findall(r"`([A-Z][a-z]+[A-Z][A-Za-z]+)(?:[:=][^`]*)?`", page))
+    named |= set(re.findall(r"PARAMETERS=\"?([A-Za-z]+)=", page)) - {"Name"}
+    assert "DatabaseAuth" in named
+    assert named - known == set()

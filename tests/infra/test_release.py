@@ -163,7 +163,7 @@ def test_parameters_given_by_hand_join_those_of_the_file_and_go_before_them():
 def built(folder, code="1", memory=512):
     (folder / "Chat").mkdir(exist_ok=True)
     (folder / "Chat/app.py").write_text(code, "utf-8")
-    chat = {"CodeUri": "Chat", "AutoPublishAlias": "live", "MemorySize": memory}
+    chat = {"CodeUri": "Chat", "AutoPublishAlias": "live", "MemorySize": memory, "Description": "Chats"}
     template = folder / "template.yaml"
     template.write_text(
         json.dumps(
@@ -178,7 +178,10 @@ def version(template, **parameters):
     release.mark_versions(template, parameters)
     marked = yaml.safe_load(template.read_text("utf-8"))
     assert marked["Resources"]["Bucket"] == {"Type": "bucket"}
-    return marked["Resources"]["Chat"]["Properties"]["AutoPublishCodeSha256"]
+    properties = marked["Resources"]["Chat"]["Properties"]
+    # Lambda refuses a new version of a function that is not changed by anything.
+    assert properties["Description"] == f"Chats, version {properties['AutoPublishCodeSha256'][:12]}"
+    return properties["AutoPublishCodeSha256"]
 
 
 def test_a_version_is_new_when_code_template_or_a_parameter_is_and_only_then(tmp_path):

@@ -193,7 +193,15 @@ def test_traffic_moves_after_the_migration_and_back_when_an_alarm_rings():
     for name in ("ChatStreamFunction", "ConversationsFunction"):
         preference = properties(name)["DeploymentPreference"]
         assert preference["Hooks"] == {"PreTraffic": {"Ref": "MigrateFunction"}}
-        assert {"Ref": "FaultsAlarm"} in preference["Alarms"]
+        canary, at_once = (
+            Stack("template.yaml", DeploymentPreference=kind).value(preference["Alarms"])
+            for kind in ("Canary10Percent5Minutes", "AllAtOnce")
+        )
+        assert canary == ["<ChatErrorsAlarm>", "<ConversationsErrorsAlarm>", "<FaultsAlarm>"]
+        # CodeDeploy would refuse what is to end the alarm that rings.
+        assert at_once == []
+        # Else it might be the last version of it that is called.
+        assert TEMPLATE["Resources"][name]["DependsOn"] == "MigrateFunction"
         assert properties(name)["AutoPublishAlias"] == "live"
     # CodeDeploy's role may call nothing that is named otherwise.
     assert properties("MigrateFunction")["FunctionName"]["Fn::Sub"].startswith("CodeDeployHook_")
@@ -220,10 +228,13 @@ def origins(page):
     return page.value(page.resources["Distribution"]["Properties"]["DistributionConfig"]["Origins"])
 
 
-def behaviours():
+def distribution():
     page = Stack("page.yaml", ApiKeySecretArn="arn", ApiStage="live", ApiDomain="api")
-    distribution = page.value(page.resources["Distribution"])["Properties"]["DistributionConfig"]
-    return distribution["CacheBehaviors"]
+    return page.value(page.resources["Distribution"])["Properties"]["DistributionConfig"]
+
+
+def behaviours():
+    return distribution()["CacheBehaviors"]
 
 
 def test_every_route_of_the_api_is_behind_the_domain_and_no_file_of_the_page_is():
@@ -245,6 +256,14 @@ def test_the_domain_caches_nothing_of_the_api_and_passes_on_all_but_the_host():
         "b689b0a8-53d0-40ab-baf2-38738e2966ac"  # AWS's AllViewerExceptHostHeader
     }
     assert {"PATCH", "DELETE", "OPTIONS"} <= set(behaviours()[-1]["AllowedMethods"])
+
+
+def test_the_domain_keeps_no_error_which_may_be_another_users_and_replaces_none():
+    # Those that CloudFront keeps unless told otherwise, whatever the cache policy says.
+    codes = (400, 403, 404, 405, 414, 500, 501, 502, 503, 504)
+    assert distribution()["CustomErrorResponses"] == [
+        {"ErrorCode": code, "ErrorCachingMinTTL": 0} for code in codes
+    ]
 
 
 def test_the_domain_waits_longer_than_a_stream_is_ever_silent():
@@ -281,6 +300,30 @@ def test_every_resource_and_output_makes_sense(stack):
     for output in stack.template["Outputs"].values():
         if "Condition" not in output or stack.holds(output["Condition"]):
             stack.value(output["Value"])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("LlmModel", "gpt-6-luna"),
+        ("OpenaiBaseUrl", "models.example.com"),
+        ("RateLimitChat", "1000000/60"),
+        # A field would be missing in the role's policy, and so would the end of the name.
+        ("AnthropicApiKeySecretArn", f"{SECRET}keys-abcdef:anthropic"),
+        ("JwtSecretArn", f"{SECRET}jwt"),
+    ],
+)
+def test_what_no_function_could_start_with_is_refused_before_anything_is_made(name, wrong):
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(pattern, "") or name == "RateLimitChat"
+    assert not re.fullmatch(pattern, wrong)
+
+
+@pytest.mark.parametrize("parameters", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+def test_what_a_function_starts_with_is_not_refused(parameters):
+    defaults = {name: parameter["Default"] for name, parameter in TEMPLATE["Parameters"].items()}
+    for name, value in (defaults | parameters).items():
+        assert re.fullmatch(TEMPLATE["Parameters"][name].get("AllowedPattern", ".*"), str(value)), name
 
 
 def test_every_parameter_has_its_place_in_the_console_and_a_default():

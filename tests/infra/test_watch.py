@@ -54,8 +54,25 @@ def test_the_dashboard_shows_metrics_that_are_emitted():
         assert tuple(dimensions.split(",")) == ("service", *METRICS[metric].by)
 
 
-def dashboard():
-    watch = Stack("watch.yaml", Name="chat", ChatStreamFunction="a", ConversationsFunction="b", Cluster="c")
+def test_without_a_cluster_no_dimension_is_empty():
+    assert "AWS/RDS" in dashboard()
+    assert "AWS/RDS" not in dashboard(Cluster="")
+    assert '""' not in dashboard(Cluster="")
+
+
+def test_the_alarm_of_connections_knows_what_the_capacity_allows_and_what_aurora_does():
+    for least, most, limit in [("0", "4", 2000), ("0.5", "64", 2000), ("1", "64", 5000)]:
+        watch = Stack("watch.yaml", MinCapacity=least, MaxCapacity=most, Cluster="c")
+        queries = watch.value(watch.resources["DatabaseConnectionsAlarm"])["Properties"]["Metrics"]
+        expressions = {query["Id"]: query.get("Expression") for query in queries}
+        assert expressions["percent"] == "MAX([of_memory, of_limit])"
+        assert expressions["of_memory"] == f"100 * connections / (180 * {most})"
+        assert expressions["of_limit"] == f"100 * connections / {limit}"
+
+
+def dashboard(**parameters):
+    given = {"Name": "chat", "ChatStreamFunction": "a", "ConversationsFunction": "b", "Cluster": "c"}
+    watch = Stack("watch.yaml", **given | parameters)
     body = watch.value(watch.resources["Dashboard"])["Properties"]["DashboardBody"]
     assert len(json.loads(body)["widgets"]) > 5
     return body

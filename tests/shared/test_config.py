@@ -29,6 +29,14 @@ def test_a_key_alone_chooses_its_providers_model():
     }
 
 
+@pytest.mark.parametrize("name", ["LLM_MODEL", "LLM_FALLBACK_MODELS"])
+def test_a_model_has_a_name_that_the_database_can_keep(name):
+    longest = "scripted/" + "m" * 191
+    config.load(NEEDED | {name: longest})
+    with pytest.raises(ConfigError, match="200 characters"):
+        config.load(NEEDED | {name: longest + "m"})
+
+
 def test_a_server_of_ones_own_needs_no_key():
     environ = {"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1/", "LLM_MODEL": "openai/qwen"}
     settings = config.load(NEEDED | environ)

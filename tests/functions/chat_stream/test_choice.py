@@ -50,3 +50,10 @@ def test_a_pattern_gives_no_way_to_a_provider_that_is_not_configured():
 def test_the_names_are_those_that_can_be_told():
     named = choice(LLM_ALLOWED_MODELS="anthropic/claude-*,openai/gpt-6-sol").names
     assert named == ("openai/gpt-6-luna", "openai/gpt-6-sol")
+
+
+def test_a_name_that_is_too_long_with_its_provider_is_refused_whatever_a_pattern_allows():
+    allowing = choice(LLM_ALLOWED_MODELS="openai/*")
+    assert allowing.resolve("m" * 193)[0] == "openai/" + "m" * 193
+    with pytest.raises(InvalidRequest):
+        allowing.resolve("m" * 194)
