@@ -99,8 +99,11 @@ function openCode(tokens, made) {
 
 /** What elements need on the page: their direction, where links lead, and code that can be copied. */
 function finish(/** @type {DocumentFragment} */ fragment) {
-  for (const element of fragment.querySelectorAll("p, li, h3, h4, h5, h6, blockquote, th, td")) {
+  for (const element of fragment.querySelectorAll("p, ul, ol, li, h3, h4, h5, h6, blockquote, th, td")) {
     element.setAttribute("dir", "auto");
+  }
+  for (const item of fragment.querySelectorAll("li")) {
+    if (/^[☐☑] /.test(item.textContent ?? "")) item.className = "task";
   }
   for (const link of fragment.querySelectorAll("a")) finishLink(link);
   for (const table of fragment.querySelectorAll("table")) {
@@ -116,7 +119,7 @@ function finishLink(/** @type {HTMLAnchorElement} */ link) {
   if (!href) return link.replaceWith(...link.childNodes);
   const place = target(href, link.textContent ?? "");
   Object.assign(link, { rel: "noopener noreferrer nofollow", target: "_blank" });
-  if (place) link.append(" ", h("span", { class: "target", dir: "ltr" }, place));
+  if (place) link.append(h("span", { class: "target", dir: "ltr" }, place));
 }
 
 function finishCode(/** @type {HTMLPreElement} */ pre) {
