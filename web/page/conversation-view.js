@@ -46,7 +46,7 @@ export function createConversationView(thread, keep, signIn) {
   /** @param {string} state @returns {(string | Node)[]} */
   function statusOf(state) {
     if (TOLD.has(state)) return [h("span", { class: "pulse", "aria-hidden": "true" }), t(`is.${state}`)];
-    if (state === "limited") return [t("is.limited"), " ", h("strong", { id: "countdown" }, left())];
+    if (state === "limited") return [t("is.limited"), " ", h("strong", { id: "countdown", role: "timer", "aria-live": "off" }, left())];
     if (state === "budget") return [t("is.budget", { time: i18n.time(new Date(thread.until).toISOString()) })];
     if (state === "signed-out") {
       const key = error?.code === "forbidden" ? "signInFirst" : "signInAgain";
