@@ -114,6 +114,8 @@ export function createConversationView(thread, keep, signIn) {
     async open(id, messageId, focus) {
       composer.open(id);
       await thread.open(id);
+      // Another one was opened meanwhile.
+      if (thread.id !== id) return;
       if (messageId) await reveal(messageId);
       else if (focus && matchMedia("(pointer: fine)").matches) composer.focus();
     },

@@ -125,7 +125,9 @@ function noticeOf(message) {
   if (status === "interrupted") return { text: t("wasInterrupted"), acts };
   if (status === "error") {
     const unsent = !content && message.turn && isLocal(message);
-    return { text: explain(error, metadata.code), acts: unsent ? ["retry", "discard"] : acts };
+    // What comes after the text that is here, the server may have: it is read, not asked for.
+    const lost = error?.code === "connection_lost" && !unsent;
+    return { text: explain(error, metadata.code), acts: unsent ? ["retry", "discard"] : lost ? ["retry"] : acts };
   }
   if (metadata.finish_reason === "length") return { text: t("wasTooLong"), acts: ["proceed"], tone: "calm" };
   return metadata.finish_reason === "content_filter" ? { text: t("wasFiltered"), acts: [] } : null;
