@@ -61,6 +61,16 @@ export class Conversations extends EventTarget {
     this.#tell();
   }
 
+  /** One that is open, and may stand further down than has been read. @param {string} id */
+  async need(id) {
+    const { signal } = this.#theirs;
+    if (!this.loaded) await this.more();
+    if (this.#known.has(id)) return;
+    // That it is not there is told where its messages should be.
+    const found = await this.api.conversation(id).catch(() => null);
+    if (found && !signal.aborted) this.#put(found);
+  }
+
   /** @param {string} id @param {string} title */
   async rename(id, title) {
     const before = this.#known.get(id);

@@ -91,6 +91,7 @@ function route({ focus = true } = {}) {
   sidebar.open(id);
   drawer.close();
   view.open(id, named.get("m"), focus);
+  if (id && hasToken()) conversations.need(id);
   drawTitle();
 }
 

@@ -110,7 +110,7 @@ export class MessageView {
       const onclick = () => this.actions[act](message);
       return h("button", { type: "button", class: "quiet", data: { act }, onclick }, t(act));
     });
-    return h("div", { class: "notice", data: { code, tone } }, h("p", {}, text), ...buttons);
+    return h("div", { class: "notice", data: { code, tone } }, h("p", {}, text), h("div", { class: "acts" }, ...buttons));
   }
 }
 

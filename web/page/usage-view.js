@@ -86,7 +86,7 @@ function totals({ totals: sum }) {
 /** @param {any} budget */
 function budget({ limit_usd, left_usd, renews_at }) {
   const used = Number(limit_usd) - Number(left_usd);
-  const values = { left: i18n.money(left_usd), limit: i18n.money(limit_usd), time: i18n.time(renews_at) };
+  const values = { left: i18n.money(left_usd), limit: i18n.money(limit_usd), time: i18n.clock(renews_at) };
   const text = t("budgetLeft", values);
   return h(
     "p",
