@@ -4,7 +4,8 @@
  * answer is.
  */
 
-import { h, iconButton } from "./dom.js";
+import { copyButton } from "./copy.js";
+import { h } from "./dom.js";
 import { t } from "./i18n.js";
 import { blocks, elements, target } from "./safe-html.js";
 
@@ -126,12 +127,7 @@ function finishCode(/** @type {HTMLPreElement} */ pre) {
   const code = pre.querySelector("code");
   const language = /(?:^|\s)language-([\w+#.-]{1,20})/.exec(code?.className ?? "")?.[1] ?? "";
   code?.removeAttribute("class");
-  const copy = iconButton("copy", t("copyCode"), () => {
-    navigator.clipboard.writeText(code?.textContent ?? "").then(() => {
-      copy.dataset.state = "copied";
-      setTimeout(() => delete copy.dataset.state, 1500);
-    });
-  });
+  const copy = copyButton(t("copyCode"), () => code?.textContent ?? "");
   const name = language || t("code");
   const frame = h("div", { class: "code", dir: "ltr" }, h("div", { class: "code-head" }, h("span", {}, name), copy));
   pre.replaceWith(frame);
