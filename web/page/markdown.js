@@ -100,9 +100,8 @@ function openCode(tokens, made) {
 
 /** What elements need on the page: their direction, where links lead, and code that can be copied. */
 function finish(/** @type {DocumentFragment} */ fragment) {
-  for (const element of fragment.querySelectorAll("p, ul, ol, li, h3, h4, h5, h6, blockquote, th, td")) {
-    element.setAttribute("dir", "auto");
-  }
+  // Only the outermost: an element with a direction of its own tells nothing of that of the one around it.
+  for (const element of fragment.children) element.setAttribute("dir", "auto");
   for (const item of fragment.querySelectorAll("li")) {
     if (/^[☐☑] /.test(item.textContent ?? "")) item.className = "task";
   }
@@ -131,6 +130,7 @@ function finishCode(/** @type {HTMLPreElement} */ pre) {
   const name = language || t("code");
   const frame = h("div", { class: "code", dir: "ltr" }, h("div", { class: "code-head" }, h("span", {}, name), copy));
   pre.replaceWith(frame);
+  pre.removeAttribute("dir");
   Object.assign(pre, { tabIndex: 0, role: "group" });
   pre.setAttribute("aria-label", t("codeIn", { language: name }));
   frame.append(pre);

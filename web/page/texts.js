@@ -135,7 +135,7 @@ export const texts = {
     closeSidebar: "Gespräche schließen",
     newChat: "Neues Gespräch",
     search: "Suche",
-    searchPlaceholder: "Nachrichten durchsuchen",
+    searchPlaceholder: "Nachrichten suchen",
     found: { one: "{count} Nachricht gefunden", other: "{count} Nachrichten gefunden" },
     searchFailed: "Die Suche hat nicht geklappt. Bitte versuche es noch einmal.",
     today: "Heute",
