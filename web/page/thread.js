@@ -8,7 +8,7 @@
  */
 
 import { merge } from "./merge.js";
-import { isLocal, stateOf } from "./message.js";
+import { isLocal, messagesOf, newTurn, stateOf } from "./message.js";
 
 const PAGE = 50;
 
@@ -99,8 +99,7 @@ export class Thread extends EventTarget {
 
   send(/** @type {string} */ text) {
     if (this.running) return;
-    const request = { message: text, ...(this.id && { conversationId: this.id }) };
-    const turn = { key: crypto.randomUUID(), request, at: new Date().toISOString() };
+    const turn = newTurn(text, this.id);
     this.keep.saveTurn(turn);
     this.#begin(turn);
   }
@@ -119,6 +118,8 @@ export class Thread extends EventTarget {
     const turn = answer.turn ?? (answer.content ? undefined : this.keep.failed(answer.id));
     const question = this.messages[this.messages.indexOf(answer) - 1];
     if (!turn) return question && this.send(question.content);
+    // It was to begin a conversation; another one did so meanwhile.
+    if (isLocal(answer) && (turn.request.conversationId ?? null) !== this.id) return this.send(this.discard(answer));
     this.#run(turn, answer);
   }
 
@@ -162,10 +163,7 @@ export class Thread extends EventTarget {
   }
 
   #begin(/** @type {import("./keep.js").Turn} */ turn) {
-    const local = `local-${turn.key}`;
-    const common = { status: "complete", metadata: {}, created_at: turn.at };
-    const question = /** @type {Message} */ ({ ...common, id: local, role: "user", content: turn.request.message });
-    const answer = /** @type {Message} */ ({ ...common, id: `${local}-answer`, role: "assistant", content: "" });
+    const [question, answer] = messagesOf(turn);
     this.messages.push(question, answer);
     this.#tell("added", { own: true });
     this.#run(turn, answer);
