@@ -243,9 +243,10 @@ export class Thread extends EventTarget {
     if (!this.id || isLocal(answer)) return;
     const { messages } = await this.api.messages(this.id, { limit: 2, signal }).catch(() => ({ messages: [] }));
     const stored = messages.find((/** @type {Message} */ message) => message.id === answer.id);
-    if (signal.aborted || !stored) return;
+    // One that is lost here may be written on there: it is read on when that is asked for.
+    if (signal.aborted || !stored || stored.status === "streaming") return;
     const { content, ...known } = stored;
-    this.#update(answer, known);
+    if (stored.status === answer.status) this.#update(answer, known);
     if (!this.running) this.#merge(messages.reverse());
   }
 
