@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { toCsv } from "../../web/page/csv.js";
 import { choose, createI18n, languages } from "../../web/page/i18n.js";
 import { createKeep } from "../../web/page/keep.js";
+import { merge } from "../../web/page/merge.js";
 import { blocks, html, target } from "../../web/page/safe-html.js";
 import { texts } from "../../web/page/texts.js";
 
@@ -120,10 +121,37 @@ test("what must not be lost is kept for its conversation", () => {
   const turn = { key: "k", request: { message: "Hi", conversationId: "a" }, at: "2026-11-21T12:00:00Z" };
   keep.saveTurn(turn);
   assert.deepEqual([keep.turn("a"), keep.turn(null)], [turn, null]);
+  const elsewhere = { key: "l", request: { message: "Hi" }, at: turn.at };
+  keep.saveTurn(elsewhere);
+  keep.forgetTurn({ ...turn, key: "before" });
+  assert.deepEqual([keep.turn("a"), keep.turn(null)], [turn, elsewhere]);
+  keep.forgetTurn(elsewhere);
+  assert.deepEqual([keep.turn("a"), keep.turn(null)], [turn, null]);
   for (let number = 0; number < 30; number += 1) keep.saveFailed(`m${number}`, turn);
   assert.deepEqual([keep.failed("m29"), keep.failed("m0")], [turn, undefined]);
-  storage.setItem("chat.turn", "{broken");
+  storage.setItem("chat.turn.a", "{broken");
   assert.equal(keep.turn("a"), null);
+});
+
+const user = (id) => ({ id, role: "user", content: id, status: "complete", metadata: {}, created_at: "" });
+const coach = (id, status = "complete") => ({ ...user(id), role: "assistant", status });
+const idsOf = (messages) => messages.map(({ id }) => id);
+
+test("what the server has is merged once, however often it is read", () => {
+  const here = [user("q1"), coach("a1", "streaming")];
+  const stored = () => [user("q1"), coach("a1"), user("q2"), coach("a2")];
+  const first = merge(here, stored());
+  assert.deepEqual([idsOf(first.changed), first.added, first.atEnd], [["a1"], 2, true]);
+  const second = merge(here, stored());
+  assert.deepEqual([second.changed, second.added], [[], 0]);
+  assert.deepEqual(idsOf(here), ["q1", "a1", "q2", "a2"]);
+});
+
+test("a question that only its answer was heard of is not shown twice, and an unsent one stays last", () => {
+  const here = [user("local-1"), coach("a1"), user("local-2"), coach("local-2-answer", "error")];
+  const { changed, added, atEnd } = merge(here, [user("q1"), coach("a1"), user("q3"), coach("a3")]);
+  assert.deepEqual([idsOf(changed), added, atEnd], [["q1"], 2, false]);
+  assert.deepEqual(idsOf(here), ["q1", "a1", "q3", "a3", "local-2", "local-2-answer"]);
 });
 
 test("the page itself runs nothing that its policy forbids, and asks for all its modules at once", async () => {

@@ -37,7 +37,7 @@ export function barChart(bars, { label, width, format }) {
       s("title", {}, title),
       s("rect", { class: "hit", x, y: 0, width: step, height: base }),
       s("rect", bar),
-      index % every ? null : s("text", { x: x + step / 2, y: HEIGHT - 4, "text-anchor": "middle" }, name),
+      (bars.length - 1 - index) % every ? null : s("text", { x: x + step / 2, y: HEIGHT - 4, "text-anchor": "middle" }, name),
     );
   });
   return s("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label }, ...lines, ...columns);

@@ -46,8 +46,11 @@ export function createConversationView(thread, keep, signIn) {
   /** @param {string} state @returns {(string | Node)[]} */
   function statusOf(state) {
     if (TOLD.has(state)) return [h("span", { class: "pulse", "aria-hidden": "true" }), t(`is.${state}`)];
-    if (state === "limited") return [t("is.limited"), " ", h("strong", { id: "countdown" }, left())];
-    if (state === "budget") return [t("is.budget", { time: i18n.time(new Date(thread.until).toISOString()) })];
+    if (state === "limited") {
+      const [before, after] = t("is.limited", { time: "\n" }).split("\n");
+      return [h("span", {}, before, h("strong", { id: "countdown", role: "timer", "aria-live": "off" }, left()), after)];
+    }
+    if (state === "budget") return [t("is.budget", { time: i18n.clock(thread.until) })];
     if (state === "signed-out") {
       const key = error?.code === "forbidden" ? "signInFirst" : "signInAgain";
       return [t(key), " ", h("button", { type: "button", class: "quiet", onclick: signIn }, t("signIn"))];
@@ -70,7 +73,7 @@ export function createConversationView(thread, keep, signIn) {
   /** What cannot be done now is seen to be so. */
   function markActions() {
     for (const button of list.element.querySelectorAll("[data-act]")) {
-      button.disabled = thread.running || BLOCKED.has(thread.state);
+      button.disabled = thread.running || (BLOCKED.has(thread.state) && button.dataset.act !== "discard");
     }
   }
 
@@ -114,6 +117,8 @@ export function createConversationView(thread, keep, signIn) {
     async open(id, messageId, focus) {
       composer.open(id);
       await thread.open(id);
+      // Another one was opened meanwhile.
+      if (thread.id !== id) return;
       if (messageId) await reveal(messageId);
       else if (focus && matchMedia("(pointer: fine)").matches) composer.focus();
     },

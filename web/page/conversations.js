@@ -11,6 +11,7 @@ export class Conversations extends EventTarget {
   /** @type {Set<string>} */ #hidden = new Set();
   /** @type {string | null} */ #cursor = null;
   /** @type {Promise<void> | null} */ #reading = null;
+  #theirs = new AbortController();
   loaded = false;
   /** @type {unknown} */ error = null;
 
@@ -41,7 +42,8 @@ export class Conversations extends EventTarget {
   /** The next page. */
   more() {
     if (!this.hasMore) return Promise.resolve();
-    this.#reading ??= this.#read(this.#cursor, true).finally(() => (this.#reading = null));
+    const { signal } = this.#theirs;
+    this.#reading ??= this.#read(this.#cursor, true).finally(() => signal.aborted || (this.#reading = null));
     return this.#reading;
   }
 
@@ -50,10 +52,23 @@ export class Conversations extends EventTarget {
     return this.loaded ? this.#read(null, false) : this.more();
   }
 
+  /** Somebody else is here now: what is on its way to the one before is of no use. */
   forget() {
+    this.#theirs.abort();
+    this.#theirs = new AbortController();
     this.#known.clear();
-    [this.#cursor, this.loaded, this.error] = [null, false, null];
+    [this.#cursor, this.#reading, this.loaded, this.error] = [null, null, false, null];
     this.#tell();
+  }
+
+  /** One that is open, and may stand further down than has been read. @param {string} id */
+  async need(id) {
+    const { signal } = this.#theirs;
+    if (!this.loaded) await this.more();
+    if (this.#known.has(id)) return;
+    // That it is not there is told where its messages should be.
+    const found = await this.api.conversation(id).catch(() => null);
+    if (found && !signal.aborted) this.#put(found);
   }
 
   /** @param {string} id @param {string} title */
@@ -96,13 +111,16 @@ export class Conversations extends EventTarget {
   }
 
   async #read(/** @type {string | null} */ cursor, /** @type {boolean} */ further) {
+    const { signal } = this.#theirs;
     try {
       const page = await this.api.conversations(cursor);
+      if (signal.aborted) return;
       if (!further) this.#forgetMissing(page);
       for (const conversation of page.conversations) this.#known.set(conversation.id, conversation);
       if (further) this.#cursor = page.next_cursor;
       [this.loaded, this.error] = [true, null];
     } catch (error) {
+      if (signal.aborted) return;
       this.error = error;
     }
     this.#tell();

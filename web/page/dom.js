@@ -6,6 +6,7 @@ const ICONS = {
   edit: "M4 20h4L19 9l-4-4L4 16v4M13 7l4 4",
   trash: "M5 7h14M10 11v6M14 11v6M7 7l1 13h8l1-13M9 7V4h6v3",
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",
+  done: "M5 13l4 4L19 7",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
 };
 

@@ -29,6 +29,8 @@ export function createDrawer() {
   });
   byId("close-sidebar").addEventListener("click", close);
   byId("veil").addEventListener("click", close);
+  // The one that is open already is a choice, too, though the address stays the same.
+  sidebar.addEventListener("click", (/** @type {any} */ { target }) => target.closest("a") && close());
   addEventListener("keydown", (event) => {
     // One thing at a time: a dialog above it first.
     const on = document.body.dataset.sidebar === "open" && !document.querySelector("dialog[open]");

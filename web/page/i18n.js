@@ -50,6 +50,7 @@ export function createI18n(language) {
       const then = new Date(moment);
       return (then.toDateString() === now.toDateString() ? clock : full).format(then);
     },
+    clock: (/** @type {string | number} */ moment) => clock.format(new Date(moment)),
     moment: (/** @type {string} */ moment) => full.format(new Date(moment)),
     date: (/** @type {string} */ day) => date.format(new Date(day)),
     day: (/** @type {string} */ day) => monthDay.format(new Date(day)),

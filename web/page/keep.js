@@ -1,7 +1,7 @@
 /** What a reload must not lose, in this tab's session storage: drafts, and turns nobody has confirmed yet. */
 
 const DRAFT = "chat.draft.";
-const TURN = "chat.turn";
+const TURN = "chat.turn.";
 const FAILED = "chat.failed";
 // As many failed turns as are remembered with the key that lets them be tried again.
 const MOST = 20;
@@ -25,18 +25,21 @@ export function createKeep(storage = sessionStorage) {
     }
   };
   const draftOf = (/** @type {string | null} */ id) => DRAFT + (id ?? "new");
+  const turnOf = (/** @type {string | null | undefined} */ id) => TURN + (id ?? "new");
 
   return {
     draft: (/** @type {string | null} */ id) => read(draftOf(id)) ?? "",
     saveDraft: (/** @type {string | null} */ id, /** @type {string} */ text) => write(draftOf(id), text),
 
-    /** The turn that was sent and not heard of, if it belongs to this conversation.
+    /** The turn that was sent to this conversation and not heard of.
      * @param {string | null} id @returns {Turn | null} */
-    turn(id) {
-      const turn = read(TURN);
-      return turn && (turn.request.conversationId ?? null) === id ? turn : null;
+    turn: (id) => read(turnOf(id)),
+    saveTurn: (/** @type {Turn} */ turn) => write(turnOf(turn.request.conversationId), turn),
+    /** It was heard of, or never will be; another one that was sent since stays. @param {Turn | undefined} turn */
+    forgetTurn(turn) {
+      const name = turnOf(turn?.request.conversationId);
+      if (turn && read(name)?.key === turn.key) write(name, null);
     },
-    saveTurn: (/** @type {Turn | null} */ turn) => write(TURN, turn),
 
     /** The turn behind an answer that failed before its first word. @param {string} messageId
      * @returns {Turn | undefined} */

@@ -47,12 +47,12 @@ thread.addEventListener("settled", changed);
 conversations.addEventListener("change", drawTitle);
 session.addEventListener("change", () => {
   conversations.forget();
-  conversations.refresh();
+  refreshList();
   if (session.token) route();
   else show(null);
 });
 others.addEventListener("message", ({ data }) => {
-  conversations.refresh();
+  refreshList();
   if (data.id === thread.id) thread.refresh().catch(() => {});
 });
 addEventListener("hashchange", () => route());
@@ -61,19 +61,24 @@ addEventListener("online", () => {
   const answer = thread.messages.at(-1);
   if (answer?.error?.code === "connection_lost") thread.retry(answer);
   else thread.refresh().catch(() => {});
-  if (session.token) conversations.refresh();
+  refreshList();
 });
 addEventListener("offline", showConnection);
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState !== "visible" || !session.token) return;
-  conversations.refresh();
+  if (document.visibilityState !== "visible") return;
+  refreshList();
   thread.refresh().catch(() => {});
 });
 byId("new-chat").addEventListener("click", () => show(null));
 byId("export").addEventListener("click", save);
+// The address is the conversation's: the link leads there without being followed.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("message").focus();
+});
 
-if (session.token) conversations.refresh();
-else sidebar.draw();
+sidebar.draw();
+refreshList();
 showConnection();
 route();
 document.documentElement.dataset.ready = "true";
@@ -86,6 +91,7 @@ function route({ focus = true } = {}) {
   sidebar.open(id);
   drawer.close();
   view.open(id, named.get("m"), focus);
+  if (id && hasToken()) conversations.need(id);
   drawTitle();
 }
 
@@ -107,14 +113,25 @@ function hasToken() {
   return session.token !== null;
 }
 
+/** Who has no token yet has no conversations either. */
+function refreshList() {
+  if (hasToken()) conversations.refresh();
+}
+
 function changed() {
-  conversations.refresh();
+  refreshList();
   others.postMessage({ id: thread.id });
+}
+
+/** So that what is said of it has room, too. @param {string} title */
+function shortened(title) {
+  const characters = Array.from(title);
+  return characters.length > 40 ? `${characters.slice(0, 39).join("").trim()}…` : title;
 }
 
 /** @param {string} id */
 function remove(id) {
-  const title = conversations.get(id)?.title ?? t("untitled");
+  const title = shortened(conversations.get(id)?.title ?? t("untitled"));
   const wasOpen = thread.id === id;
   conversations.hide(id);
   if (wasOpen) show(null, { focus: false });

@@ -4,7 +4,8 @@
  * answer is.
  */
 
-import { h, iconButton } from "./dom.js";
+import { copyButton } from "./copy.js";
+import { h } from "./dom.js";
 import { t } from "./i18n.js";
 import { blocks, elements, target } from "./safe-html.js";
 
@@ -103,8 +104,10 @@ function openCode(tokens, made) {
 
 /** What elements need on the page: their direction, where links lead, and code that can be copied. */
 function finish(/** @type {DocumentFragment} */ fragment) {
-  for (const element of fragment.querySelectorAll("p, li, h3, h4, h5, h6, blockquote, th, td")) {
-    element.setAttribute("dir", "auto");
+  // Only the outermost: an element with a direction of its own tells nothing of that of the one around it.
+  for (const element of fragment.children) element.setAttribute("dir", "auto");
+  for (const item of fragment.querySelectorAll("li")) {
+    if (/^[☐☑] /.test(item.textContent ?? "")) item.className = "task";
   }
   for (const link of fragment.querySelectorAll("a")) finishLink(link);
   for (const table of fragment.querySelectorAll("table")) {
@@ -120,22 +123,18 @@ function finishLink(/** @type {HTMLAnchorElement} */ link) {
   if (!href) return link.replaceWith(...link.childNodes);
   const place = target(href, link.textContent ?? "");
   Object.assign(link, { rel: "noopener noreferrer nofollow", target: "_blank" });
-  if (place) link.append(" ", h("span", { class: "target", dir: "ltr" }, place));
+  if (place) link.append(h("span", { class: "target", dir: "ltr" }, place));
 }
 
 function finishCode(/** @type {HTMLPreElement} */ pre) {
   const code = pre.querySelector("code");
   const language = /(?:^|\s)language-([\w+#.-]{1,20})/.exec(code?.className ?? "")?.[1] ?? "";
   code?.removeAttribute("class");
-  const copy = iconButton("copy", t("copyCode"), () => {
-    navigator.clipboard.writeText(code?.textContent ?? "").then(() => {
-      copy.dataset.state = "copied";
-      setTimeout(() => delete copy.dataset.state, 1500);
-    });
-  });
+  const copy = copyButton(t("copyCode"), () => code?.textContent ?? "");
   const name = language || t("code");
   const frame = h("div", { class: "code", dir: "ltr" }, h("div", { class: "code-head" }, h("span", {}, name), copy));
   pre.replaceWith(frame);
+  pre.removeAttribute("dir");
   Object.assign(pre, { tabIndex: 0, role: "group" });
   pre.setAttribute("aria-label", t("codeIn", { language: name }));
   frame.append(pre);

@@ -1,6 +1,7 @@
 /** One message as an article: who said it, what, when, at what cost, and what can be done if it broke off. */
 
-import { h, iconButton } from "./dom.js";
+import { copyButton } from "./copy.js";
+import { h } from "./dom.js";
 import { i18n, t } from "./i18n.js";
 import { MarkdownView } from "./markdown.js";
 import { isLocal } from "./message.js";
@@ -87,20 +88,12 @@ export class MessageView {
     if (metadata.cost_usd != null) {
       shown.push(h("span", { title: t("model", { name: metadata.model }) }, i18n.money(metadata.cost_usd)));
     }
-    shown.push(iconButton("copy", t("copyAnswer"), () => this.#copy()));
+    shown.push(copyButton(t("copyAnswer"), () => this.message.content));
     const notice = noticeOf(message);
     return [
       ...(notice ? [this.#notice(message, notice)] : []),
       ...(content ? [h("div", { class: "facts" }, ...shown)] : []),
     ];
-  }
-
-  #copy() {
-    const button = this.#foot.querySelector(".facts button");
-    navigator.clipboard.writeText(this.message.content).then(() => {
-      button.dataset.state = "copied";
-      setTimeout(() => delete button.dataset.state, 1500);
-    });
   }
 
   /** @param {Message} message @param {Notice} notice */
@@ -110,7 +103,7 @@ export class MessageView {
       const onclick = () => this.actions[act](message);
       return h("button", { type: "button", class: "quiet", data: { act }, onclick }, t(act));
     });
-    return h("div", { class: "notice", data: { code, tone } }, h("p", {}, text), ...buttons);
+    return h("div", { class: "notice", data: { code, tone } }, h("p", {}, text), h("div", { class: "acts" }, ...buttons));
   }
 }
 
@@ -125,7 +118,9 @@ function noticeOf(message) {
   if (status === "interrupted") return { text: t("wasInterrupted"), acts };
   if (status === "error") {
     const unsent = !content && message.turn && isLocal(message);
-    return { text: explain(error, metadata.code), acts: unsent ? ["retry", "discard"] : acts };
+    // What comes after the text that is here, the server may have: it is read, not asked for.
+    const lost = error?.code === "connection_lost" && !unsent;
+    return { text: explain(error, metadata.code), acts: unsent ? ["retry", "discard"] : lost ? ["retry"] : acts };
   }
   if (metadata.finish_reason === "length") return { text: t("wasTooLong"), acts: ["proceed"], tone: "calm" };
   return metadata.finish_reason === "content_filter" ? { text: t("wasFiltered"), acts: [] } : null;

@@ -1,4 +1,4 @@
-/** What a message is on the page, and how a conversation stands after an error. */
+/** What a message and a turn are on the page, and how a conversation stands after an error. */
 
 import { ChatError } from "../chat-client.js";
 
@@ -11,6 +11,24 @@ import { ChatError } from "../chat-client.js";
 
 /** Of a turn whose acceptance nobody has confirmed. @param {Message} message */
 export const isLocal = (message) => message.id.startsWith("local-");
+
+/** @typedef {import("./keep.js").Turn} Turn */
+
+/** @param {string} text @param {string | null} conversationId null begins a conversation @returns {Turn} */
+export function newTurn(text, conversationId) {
+  const request = { message: text, ...(conversationId && { conversationId }) };
+  return { key: crypto.randomUUID(), request, at: new Date().toISOString() };
+}
+
+/** The question and the empty answer of a turn, until the server has given them their ids. @param {Turn} turn
+ * @returns {[Message, Message]} */
+export function messagesOf({ key, request, at }) {
+  const common = { status: "complete", metadata: {}, created_at: at };
+  return [
+    { ...common, id: `local-${key}`, role: "user", content: request.message },
+    { ...common, id: `local-${key}-answer`, role: "assistant", content: "" },
+  ];
+}
 
 /** @param {any} error */
 export function stateOf(error) {

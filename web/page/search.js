@@ -48,7 +48,6 @@ export function createSearch(api, hasToken, say) {
     event.preventDefault();
     ask();
   });
-  return { focus: () => field.focus() };
 }
 
 /** @param {any} result */

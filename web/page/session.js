@@ -37,7 +37,7 @@ export class Session extends EventTarget {
   /** What `createChatClient` asks for. Without a token the visitor becomes an anonymous user, once. */
   getToken = async ({ refresh = false } = {}) => {
     if (refresh) {
-      this.#refuse();
+      this.expired = true;
       return null;
     }
     if (this.token || this.expired) return this.token;
@@ -64,15 +64,9 @@ export class Session extends EventTarget {
     this.changed();
   }
 
-  #refuse() {
-    if (this.expired) return;
-    this.expired = true;
-    this.dispatchEvent(new Event("expired"));
-  }
-
   async #signInAnonymously() {
     const response = await fetch("/auth/anonymous", { method: "POST", cache: "no-store" });
-    if (response.status === 403) this.#refuse();
+    if (response.status === 403) this.expired = true;
     if (!response.ok) throw await refusal(response);
     const { token } = await response.json();
     this.adopt(token);

@@ -69,21 +69,22 @@ export function createSidebar(conversations, actions) {
     editing = id;
     const field = h("input", { value: title ?? "", maxlength: 200, dir: "auto", "aria-label": t("newTitle") });
     const before = [...element.children];
-    const end = (/** @type {boolean} */ keep) => {
+    const end = (/** @type {boolean} */ keep, /** @type {boolean} */ byKey) => {
       if (editing !== id) return;
       editing = "";
       element.replaceChildren(...before);
       const typed = field.value.trim();
       if (keep && typed && typed !== title) actions.rename(id, typed);
       draw();
-      list.querySelector(`[data-focus="rename-${id}"]`)?.focus();
+      // Who went elsewhere with the pointer has the focus there.
+      if (byKey) list.querySelector(`[data-focus="rename-${id}"]`)?.focus();
     };
-    field.addEventListener("blur", () => end(true));
+    field.addEventListener("blur", () => end(true, false));
     field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
       event.preventDefault();
       event.stopPropagation();
-      end(event.key === "Enter");
+      end(event.key === "Enter", true);
     });
     element.replaceChildren(field);
     field.focus();

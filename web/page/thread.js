@@ -7,7 +7,8 @@
  *   settled   an answer has ended
  */
 
-import { isLocal, stateOf } from "./message.js";
+import { merge } from "./merge.js";
+import { isLocal, messagesOf, newTurn, stateOf } from "./message.js";
 
 const PAGE = 50;
 
@@ -90,25 +91,15 @@ export class Thread extends EventTarget {
   async refresh() {
     if (!this.id || this.running || this.state === "loading") return;
     const { signal } = this.#left;
-    const known = new Map(this.messages.map((message) => [message.id, message]));
     const { messages } = await this.api.messages(this.id, { limit: PAGE, signal });
     if (signal.aborted || this.running) return;
-    const fresh = messages.reverse().filter((/** @type {Message} */ message) => !known.has(message.id));
-    for (const message of messages) {
-      const before = known.get(message.id);
-      if (before && before.status !== message.status) this.#update(before, message);
-    }
-    // One that was refused here, and has not been stored, stays where it is: at the end.
-    const unsent = this.messages.findIndex(isLocal);
-    this.messages.splice(unsent < 0 ? this.messages.length : unsent, 0, ...fresh);
-    if (fresh.length) this.#tell(unsent < 0 ? "added" : "open", { own: false });
+    this.#merge(messages.reverse());
     this.#follow();
   }
 
   send(/** @type {string} */ text) {
     if (this.running) return;
-    const request = { message: text, ...(this.id && { conversationId: this.id }) };
-    const turn = { key: crypto.randomUUID(), request, at: new Date().toISOString() };
+    const turn = newTurn(text, this.id);
     this.keep.saveTurn(turn);
     this.#begin(turn);
   }
@@ -119,26 +110,34 @@ export class Thread extends EventTarget {
   }
 
   /** Asks again: a turn that was not answered under its own key, so that nothing is doubled. What has text
-   * already, or whose key nobody knows any more, is asked as a new question. @param {Message} answer */
+   * already, or whose key nobody knows any more, is asked as a new question; what the server has, or may be
+   * writing still, is only read on. @param {Message} answer */
   retry(answer) {
     if (this.running) return;
+    if (answer.error?.code === "connection_lost" && !isLocal(answer)) return this.#readOn(answer);
     const turn = answer.turn ?? (answer.content ? undefined : this.keep.failed(answer.id));
     const question = this.messages[this.messages.indexOf(answer) - 1];
     if (!turn) return question && this.send(question.content);
+    // It was to begin a conversation; another one did so meanwhile.
+    if (isLocal(answer) && (turn.request.conversationId ?? null) !== this.id) return this.send(this.discard(answer));
     this.#run(turn, answer);
   }
 
   /** A limit is over. */
   recover() {
-    if (this.state === "limited" || this.state === "budget") this.#become("idle");
+    if (this.#limited) this.#become("idle");
+  }
+
+  get #limited() {
+    return this.state === "limited" || this.state === "budget";
   }
 
   /** Takes back a question that was never accepted; returns its text. @param {Message} answer */
   discard(answer) {
     const at = this.messages.indexOf(answer);
     const [question] = this.messages.splice(at - 1, 2);
-    this.keep.saveTurn(null);
-    this.#become("idle");
+    this.keep.forgetTurn(answer.turn);
+    if (!this.#limited) this.#become("idle");
     this.#tell("open");
     return question.content;
   }
@@ -152,18 +151,19 @@ export class Thread extends EventTarget {
 
   #follow() {
     const answer = this.messages.findLast((message) => message.status === "streaming");
-    if (!answer || this.running) return;
+    if (answer && !this.running) this.#readOn(answer);
+  }
+
+  #readOn(/** @type {Message} */ answer) {
     const { signal } = this.#left;
+    this.#update(answer, { status: "streaming", error: undefined });
     // Ids of events count characters as Python does: code points.
     const from = Array.from(answer.content).length;
     this.#hold(this.client.resume(answer.id, from, this.#handlers(answer, signal), { signal }));
   }
 
   #begin(/** @type {import("./keep.js").Turn} */ turn) {
-    const local = `local-${turn.key}`;
-    const common = { status: "complete", metadata: {}, created_at: turn.at };
-    const question = /** @type {Message} */ ({ ...common, id: local, role: "user", content: turn.request.message });
-    const answer = /** @type {Message} */ ({ ...common, id: `${local}-answer`, role: "assistant", content: "" });
+    const [question, answer] = messagesOf(turn);
     this.messages.push(question, answer);
     this.#tell("added", { own: true });
     this.#run(turn, answer);
@@ -198,7 +198,7 @@ export class Thread extends EventTarget {
 
   /** @param {Message} answer @param {string} messageId @param {string} conversationId */
   #started(answer, messageId, conversationId) {
-    if (answer.turn) this.keep.saveTurn(null);
+    this.keep.forgetTurn(answer.turn);
     this.#update(answer, { id: messageId });
     if (this.id || !conversationId) return;
     this.id = conversationId;
@@ -207,7 +207,7 @@ export class Thread extends EventTarget {
 
   /** @param {Message} answer @param {string} finishReason */
   #completed(answer, finishReason) {
-    this.keep.saveTurn(null);
+    this.keep.forgetTurn(answer.turn);
     this.#answer = null;
     const status = ENDS[/** @type {"cancelled"} */ (finishReason)] ?? "complete";
     // Stopped before anybody heard of it: should it have been heard all the same, its key finds it.
@@ -233,7 +233,7 @@ export class Thread extends EventTarget {
     if (answer.content) answer.turn = undefined;
     else if (!isLocal(answer)) this.keep.saveFailed(answer.id, turn);
     // What can never be accepted as it is, is not sent again by a reload.
-    else if (!error.retryable && error.status !== 401 && error.status !== 403) this.keep.saveTurn(null);
+    else if (!error.retryable && error.status !== 401 && error.status !== 403) this.keep.forgetTurn(turn);
   }
 
   /** What only the server knows of a turn that has ended: times, tokens, cost. */
@@ -243,12 +243,18 @@ export class Thread extends EventTarget {
     if (!this.id || isLocal(answer)) return;
     const { messages } = await this.api.messages(this.id, { limit: 2, signal }).catch(() => ({ messages: [] }));
     const stored = messages.find((/** @type {Message} */ message) => message.id === answer.id);
-    const asked = messages.find((/** @type {Message} */ message) => message.role === "user");
-    if (signal.aborted || !stored) return;
-    const question = this.messages[this.messages.indexOf(answer) - 1];
+    // One that is lost here may be written on there: it is read on when that is asked for.
+    if (signal.aborted || !stored || stored.status === "streaming") return;
     const { content, ...known } = stored;
-    this.#update(answer, known);
-    if (asked && question && isLocal(question)) this.#update(question, { id: asked.id, created_at: asked.created_at });
+    if (stored.status === answer.status) this.#update(answer, known);
+    if (!this.running) this.#merge(messages.reverse());
+  }
+
+  /** @param {Message[]} stored the newest that the server has, oldest of them first */
+  #merge(stored) {
+    const { changed, added, atEnd } = merge(this.messages, stored);
+    for (const message of changed) this.#tell("message", message);
+    if (added) this.#tell(atEnd ? "added" : "open", { own: false });
   }
 
   /** @param {Message | undefined} message @param {Partial<Message>} changes */

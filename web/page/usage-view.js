@@ -16,19 +16,39 @@ export function createUsageView(api, hasToken) {
   const period = byId("usage-period");
   const measure = byId("usage-measure");
 
+  /** @type {any[]} */
+  let reports = [];
+  let width = 0;
+  let asked = 0;
+
   async function open() {
+    asked += 1;
+    const mine = asked;
     const days = Number(period.value);
     const from = dayBefore(days - 1);
     view.dataset.state = "loading";
     try {
-      const reports = hasToken() ? [api.usage("day", from), api.usage("model", from)] : [];
-      const [byDay, byModel] = await Promise.all(reports);
-      view.replaceChildren(...(byDay ? drawn(byDay, byModel, days) : [h("p", { class: "hint" }, t("noUsage"))]));
-      view.dataset.state = "ready";
+      const [byDay, byModel] = await Promise.all(hasToken() ? [api.usage("day", from), api.usage("model", from)] : []);
+      // Another period was chosen meanwhile.
+      if (mine !== asked) return;
+      reports = [byDay, byModel, days];
+      draw();
     } catch (error) {
+      if (mine !== asked) return;
+      reports = [];
       view.replaceChildren(h("p", { class: "notice" }, explain(/** @type {any} */ (error))));
       view.dataset.state = "failed";
     }
+  }
+
+  function draw() {
+    const [byDay, byModel, days] = reports;
+    width = view.clientWidth;
+    const nothing = h("p", { class: "hint" }, t("noUsage"));
+    if (!byDay) view.replaceChildren(nothing);
+    else if (byDay.rows.length) view.replaceChildren(...drawn(byDay, byModel, days));
+    else view.replaceChildren(...(byDay.budget ? [budget(byDay.budget)] : []), nothing);
+    view.dataset.state = "ready";
   }
 
   /** @param {any} byDay @param {any} byModel @param {number} days */
@@ -48,7 +68,7 @@ export function createUsageView(api, hasToken) {
     return [
       totals(byDay),
       ...(byDay.budget ? [budget(byDay.budget)] : []),
-      part("byDay", barChart(bars, { label: t("chartByDay"), width: Math.max(240, view.clientWidth), format }), "day", byDay.rows, (row) => i18n.date(row.day), (row) => [row.day]),
+      part("byDay", barChart(bars, { label: t("chartByDay"), width: Math.max(240, width), format }), "day", byDay.rows, (row) => i18n.date(row.day), (row) => [row.day]),
       part(
         "byModel",
         h("div", { class: "models", "aria-hidden": "true" }, ...byModel.rows.map((/** @type {any} */ row) => modelBar(row, value(row), most, format))),
@@ -61,7 +81,9 @@ export function createUsageView(api, hasToken) {
   }
 
   period.addEventListener("change", open);
-  measure.addEventListener("change", open);
+  measure.addEventListener("change", draw);
+  // The drawing is made for its width: letters keep their size when a phone is turned.
+  new ResizeObserver(() => reports.length && view.clientWidth && view.clientWidth !== width && draw()).observe(view);
   return { open };
 }
 
@@ -86,7 +108,7 @@ function totals({ totals: sum }) {
 /** @param {any} budget */
 function budget({ limit_usd, left_usd, renews_at }) {
   const used = Number(limit_usd) - Number(left_usd);
-  const values = { left: i18n.money(left_usd), limit: i18n.money(limit_usd), time: i18n.time(renews_at) };
+  const values = { left: i18n.money(left_usd), limit: i18n.money(limit_usd), time: i18n.clock(renews_at) };
   const text = t("budgetLeft", values);
   return h(
     "p",
