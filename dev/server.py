@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -43,6 +44,8 @@ def example(url: str, user_id: UUID) -> str:
 
 def main() -> int:
     port = int(os.environ.get("PORT") or 8787)
+    # As Ctrl-C: uvicorn raises it again once it has stopped, and Postgres is to stop, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         os.environ.update(local.environment(f"http://127.0.0.1:{port}"))
         # Imported when the settings are there: the functions read them as they are loaded.
@@ -60,7 +63,7 @@ def main() -> int:
         proxy_headers=False,  # whoever says X-Forwarded-For here has made it up
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+    with contextlib.suppress(KeyboardInterrupt):
         ReadyServer(configured, announce).run()
     return 0
 

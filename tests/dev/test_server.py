@@ -42,7 +42,8 @@ def ready_url(process):
     return ready[1]
 
 
-def test_it_says_when_it_is_ready_and_the_curl_line_works_as_printed(database):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_when_it_is_ready_and_the_curl_line_works_as_printed(database, number):
     with running(database) as process:
         ready_url(process)
         lines = [process.stdout.readline() for _ in range(3)]
@@ -50,7 +51,7 @@ def test_it_says_when_it_is_ready_and_the_curl_line_works_as_printed(database):
         answer = subprocess.run(curl, capture_output=True, text=True, timeout=30, check=True).stdout
         assert 'data: {"type":"token","content":' in answer
         assert '"type":"done"' in answer.splitlines()[-2]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(10) == 0
     assert [row["status"] for row in database.rows("select status from messages")] == ["complete", "complete"]
 
