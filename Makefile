@@ -8,6 +8,8 @@ READY := .venv/ready
 ARCH ?= arm64
 export ARCH
 BUILD_DIR ?= .aws-sam/build
+# As in a bundle: what is started often is not compiled at each start, whatever the environment says.
+COMPILE = $(BIN)/python -m compileall -q functions shared migrations dev
 NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
@@ -80,6 +82,7 @@ check: setup ## format, lint and types
 bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: roughly, and only print)
 	@$(MAKE) --silent .venv-chat_stream/ready || echo 'The function has the packages of .venv: its own could not be installed'
 	@$(if $(QUICK),true,$(MAKE) --silent .venv-litellm/ready) || echo 'LiteLLM could not be installed: measured without it'
+	@$(COMPILE)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 openapi: setup ## describe the routes anew, for GET /openapi.json
@@ -94,6 +97,7 @@ format: setup ## rewrite the code in the one format
 
 test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
+	@$(COMPILE)
 	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
