@@ -24,10 +24,11 @@ $(READY): requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	@touch $@
 
-# Environments of their own, from a lock file each: what needs one names .venv-deploy/ready, say.
+# Environments of their own, from a lock file each: what needs one names .venv-deploy/ready, say. Those that
+# are measured are compiled.
 .venv-%/ready: requirements/%.txt $(READY)
 	@test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes --compile-bytecode $<
+	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $(if $(filter chat_stream litellm,$*),--compile-bytecode) $<
 	@touch $@
 
 run: setup ## start Postgres and both functions on one port (PORT=8787)
