@@ -19,7 +19,7 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not on this machine: apt-get install chromium"
 )
 # A slow machine with four browsers on two cores is no reason to fail.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000
 _ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",

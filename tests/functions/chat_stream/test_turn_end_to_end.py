@@ -77,15 +77,15 @@ def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider)
 
 def test_tokens_are_relayed_as_they_come(serving, database, mock):
     with (
-        serving(configured(database, mock, "openai/mock:tokens=8,gap=50ms")) as url,
+        serving(configured(database, mock, "openai/mock:tokens=8,gap=200ms")) as url,
         Client(url, USER) as client,
         client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
     ):
         arrived = [time.monotonic() for _ in httpx_sse.EventSource(response).iter_sse()][:8]
     gaps = [later - earlier for earlier, later in itertools.pairwise(arrived)]
-    assert sum(gaps) == pytest.approx(7 * 0.05, abs=0.3)
+    assert sum(gaps) == pytest.approx(7 * 0.2, abs=0.6)
     # Held back and sent together, most of them would be nothing.
-    assert sum(gap > 0.02 for gap in gaps) >= 5
+    assert sum(gap > 0.05 for gap in gaps) >= 5
 
 
 def test_a_conversation_goes_on_with_its_newest_messages(serving, database, mock):

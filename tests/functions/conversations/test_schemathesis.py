@@ -124,7 +124,7 @@ def run(folder, url, user):
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml"]
     command += ["run", f"{url}/openapi.json", "--auth-wfc-user", user, "--no-color"]
     return subprocess.run(
-        command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=400, check=False
     )
 
 
