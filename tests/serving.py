@@ -28,9 +28,6 @@ from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
 from shared import auth, config
 
-# The promise is 3 seconds. What a busy machine adds is not ours, and without the promise it would be 10
-# or 30.
-SOON = 6.0
 SECRET = "a secret for tests, long enough for HS256"
 
 

@@ -124,7 +124,7 @@ def test_a_database_that_does_not_answer_is_unavailable_in_time_and_the_query_is
         began = time.monotonic()
         with pytest.raises(Unavailable):
             await db.call("select 1 from pg_sleep(20)")
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 3
         assert await db.call("select 1") == 1
 
     run(scenario, database.url, timeout=0.5)
