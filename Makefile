@@ -99,7 +99,8 @@ format: setup ## rewrite the code in the one format
 test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
 	@$(COMPILE)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not wall_clock"
+	$(BIN)/python -m pytest -n 2 -m wall_clock
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
 	@cd tests/web && npm ci --silent

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,17 +38,50 @@ def server() -> Iterator[LocalPostgres]:
         running.stop()
 
 
-@pytest.fixture
-def database(server: LocalPostgres) -> Iterator[TestDatabase]:
-    """A migrated database of the test's own."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(server.superuser_url, autocommit=True) as connection:
-        connection.execute(
-            f"create database {name} template {postgres.DATABASE} owner {postgres.OWNER}"
-            " strategy file_copy".encode()
+class _Databases:
+    """Copies of the migrated database, the next one made while a test has the last: to make and to drop one
+    takes as long as many a test."""
+
+    def __init__(self, server: LocalPostgres) -> None:
+        self._server = server
+        self._beside = ThreadPoolExecutor(1)
+        self._next = self._beside.submit(self._make)
+
+    def take(self) -> str:
+        made, self._next = self._next, self._beside.submit(self._make)
+        return made.result()
+
+    def drop(self, name: str) -> None:
+        self._beside.submit(self._execute, f"drop database {name} with (force)")
+
+    def close(self) -> None:
+        self._beside.shutdown(cancel_futures=True)
+
+    def _make(self) -> str:
+        name = f"test_{uuid4().hex}"
+        self._execute(
+            f"create database {name} template {postgres.DATABASE} owner {postgres.OWNER} strategy file_copy"
         )
-        yield TestDatabase(server, name)
-        connection.execute(f"drop database {name} with (force)".encode())
+        return name
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def databases(server: LocalPostgres) -> Iterator[_Databases]:
+    made = _Databases(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database(server: LocalPostgres, databases: _Databases) -> Iterator[TestDatabase]:
+    """A migrated database of the test's own."""
+    name = databases.take()
+    yield TestDatabase(server, name)
+    databases.drop(name)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """The functions behind a real server, in a thread of the test's process, on a port of its own."""
 
+import asyncio
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -68,21 +70,48 @@ class Client(httpx.Client):
         super().__init__(base_url=url, headers=headers, timeout=30, trust_env=False)
 
 
+class _PromptServer(ReadyServer):
+    """Ends as soon as all is done. uvicorn looks ten times a second whether it should, which is most of
+    what many a test takes."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        if not self.should_exit:
+            await self._told.wait()
+
+    def end(self) -> None:
+        self.should_exit = True
+        if hasattr(self, "_told"):
+            self._loop.call_soon_threadsafe(self._told.set)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        state = self.server_state
+        for server in self.servers:
+            server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        last = self._loop.time() + 2
+        while (state.connections or state.tasks) and self._loop.time() < last:  # noqa: ASYNC110 (uvicorn tells nobody)
+            await asyncio.sleep(0.002)
+        for task in state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
+
+
 @contextmanager
 def serve(configured: config.Settings) -> Iterator[str]:
     """Both functions at the URL it gives, until the block ends."""
     app = BothFunctions(chat_stream.create_app(configured), conversations.create_app(configured))
-    served = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False, timeout_graceful_shutdown=2
-    )
+    served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False)
     urls: queue.SimpleQueue[str] = queue.SimpleQueue()
-    server = ReadyServer(served, urls.put)
+    server = _PromptServer(served, urls.put)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         yield urls.get(timeout=60)
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(15)
 
 

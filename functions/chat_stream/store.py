@@ -1,7 +1,7 @@
 """The turn's SQL: every step of its life is one stored function, and so one round trip."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid4, uuid5
@@ -23,9 +23,11 @@ from shared.rate_limits import Rate
 # Renewed by every checkpoint, some fifteen times before it is over: a short absence of the database
 # costs no answer, and a conversation is free again soon after its writer was killed.
 _LEASE = "15 seconds"
-# An answer is kept in memory this much longer when the database is away for a moment, as in a
-# failover; the client hears heartbeats meanwhile.
-_SAVE_AGAIN_AFTER_SECONDS = (0.5, 1.0, 2.0)
+# An answer is kept in memory this much longer when the database is away, half a minute in all, as long
+# as Aurora's failover may take; the client hears heartbeats meanwhile.
+_SAVE_AGAIN_AFTER_SECONDS: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+# Where there is no answer, or one that need not be stored, nothing is kept up for as long.
+_FORGET_AFTER_SECONDS: Sequence[float] = (0.5, 1.0, 2.0)
 
 
 class _Outcome(Struct):
@@ -44,6 +46,8 @@ _answers = msgspec.json.Decoder(StoredAnswer)
 
 
 class TurnStore:
+    _save_again_after = _SAVE_AGAIN_AFTER_SECONDS
+
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
@@ -136,7 +140,8 @@ class TurnStore:
             raise Unavailable("the database did not answer before the function's time was over") from None
 
     async def _finish(self, settlement: Settlement) -> str | None:
-        for pause in (*_SAVE_AGAIN_AFTER_SECONDS, None):
+        pauses = self._save_again_after if settlement.usage else _FORGET_AFTER_SECONDS
+        for pause in (*pauses, None):
             try:
                 status: str | None = await self._database.call(
                     "select app.finish_turn(%s, %s, %s, %s, %s, %s, %s)",
@@ -181,6 +186,8 @@ class TurnStore:
 
 class ForgivingStore(TurnStore):
     """For a format whose answers go on when they cannot be stored: a fault is logged, and forgotten."""
+
+    _save_again_after = _FORGET_AFTER_SECONDS
 
     async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
         try:

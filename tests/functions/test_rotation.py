@@ -119,6 +119,7 @@ def test_between_the_two_halves_of_a_rotation_the_pending_password_serves(rotate
     assert database.refused_logins() == refused + 1
 
 
+@pytest.mark.wall_clock
 def test_a_password_that_is_wrong_for_good_is_a_warm_error_and_is_not_tried_again_and_again(rotated):
     client, _, database = rotated
     refused = database.refused_logins()
@@ -258,6 +259,7 @@ def test_warm_functions_outlive_an_outage_of_secrets_manager(guarded, aws, model
             turn(client)
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("kind", ["JWT_SECRET", "OPENAI_API_KEY", "DATABASE"])
 def test_a_secrets_manager_that_hangs_is_a_warm_error_within_three_seconds(
     database, aws, model, monkeypatch, kind

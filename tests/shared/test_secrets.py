@@ -207,6 +207,7 @@ def test_who_gives_up_waiting_does_not_take_the_reading_along():
     asyncio.run(scenario())
 
 
+@pytest.mark.wall_clock
 def test_nobody_waits_longer_than_a_caller_could():
     going_on = threading.Event()
 

@@ -42,6 +42,7 @@ def text_of(events):
     return "".join(event["content"] for event in events if event["type"] == "token")
 
 
+@pytest.mark.wall_clock
 def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, mock):
     mock.reset()
     with serve(configured(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:

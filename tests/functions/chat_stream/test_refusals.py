@@ -199,6 +199,7 @@ def test_a_preflight_is_answered_without_a_token(database):
     assert "access-control-allow-origin" not in foreign.headers
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("fault", ["refused", "silent"])
 def test_without_a_database_the_answer_is_503_within_3_seconds_and_no_model_is_called(mock, fault, tmp_path):
     mock.reset()

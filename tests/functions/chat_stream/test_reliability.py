@@ -204,6 +204,7 @@ def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
     check_books(database)
 
 
+@pytest.mark.wall_clock
 def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(server, database, mock):
     mock.reset()
     environ = {"LLM_IDLE_TIMEOUT": "4", "DATABASE_CONNECTIONS": "10"}
@@ -237,8 +238,8 @@ def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(se
 
 
 def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database, mock):
-    environ = {"LLM_START_TIMEOUT": "0.1", "STREAM_HEARTBEAT": "0.2", "STREAM_PADDING": "2048"}
-    configured = config.load(asking(database, mock, "tokens=2,first=800ms", **environ))
+    environ = {"LLM_START_TIMEOUT": "1", "STREAM_HEARTBEAT": "0.3", "STREAM_PADDING": "2048"}
+    configured = config.load(asking(database, mock, "tokens=2,first=3s", **environ))
     with serve(configured) as url, Client(url, USER) as client:
         body = client.post("/chat-stream", json={"message": "Hi"}).content
     head = body.split(b"\n\n")[0]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.serving import Client, serve, settings
 
+pytestmark = pytest.mark.wall_clock
 USER = uuid4()
 
 

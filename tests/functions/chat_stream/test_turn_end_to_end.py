@@ -75,6 +75,7 @@ def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider)
     assert 0 <= row["ttft_ms"] <= row["duration_ms"]
 
 
+@pytest.mark.wall_clock
 def test_tokens_are_relayed_as_they_come(serving, database, mock):
     with (
         serving(configured(database, mock, "openai/mock:tokens=8,gap=200ms")) as url,

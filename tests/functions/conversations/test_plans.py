@@ -6,14 +6,18 @@ import re
 import pytest
 
 from bench import plans
+from tests.database import TestDatabase
 
+pytestmark = pytest.mark.xdist_group("plans")  # one worker, so that the rows are made once
 ROWS = 20_000
 
 
-@pytest.fixture
-def explained(server, database):
-    plans.fill(server.url("postgres", database.name), ROWS)
-    return asyncio.run(plans.plans(database.url, ROWS))
+@pytest.fixture(scope="module")
+def explained(server, databases):
+    name = databases.take()
+    plans.fill(server.url("postgres", name), ROWS)
+    yield asyncio.run(plans.plans(TestDatabase(server, name).url, ROWS))
+    databases.drop(name)
 
 
 def blocks_read(plan):

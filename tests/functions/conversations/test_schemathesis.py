@@ -22,7 +22,7 @@ warnings = false
 
 [generation]
 deterministic = true
-max-examples = 15
+max-examples = 8
 database = "none"
 allow-x00 = false
 

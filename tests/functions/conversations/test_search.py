@@ -266,14 +266,14 @@ def test_no_query_is_too_strange(database, client):
     ask()
 
 
-@pytest.mark.parametrize("typed", ["b", '"cb"', '"b cb"', "b -cb"])
-def test_a_search_reads_the_index_and_the_messages_of_its_user(server, database, typed):
+def test_a_search_reads_the_index_and_the_messages_of_its_user(server, database):
     bench.fill(server.url("postgres", database.name), 20_000)
-    plan = bench.plan(database.owner_url, bench.HEAVY_USER, typed)
-    assert "Index Cond: (app.search_entries(user_id, content) @@" in plan
-    assert "Seq Scan" not in plan
-    assert "Rows Removed" not in plan
-    assert bench.plan(database.owner_url, uuid4(), typed).count("rows=0.00") >= 3
+    for typed in ("b", '"cb"', '"b cb"', "b -cb"):
+        plan = bench.plan(database.owner_url, bench.HEAVY_USER, typed)
+        assert "Index Cond: (app.search_entries(user_id, content) @@" in plan, typed
+        assert "Seq Scan" not in plan, typed
+        assert "Rows Removed" not in plan, typed
+        assert bench.plan(database.owner_url, uuid4(), typed).count("rows=0.00") >= 3, typed
 
 
 def test_the_owner_of_the_tables_sees_what_is_searched_for_and_nothing_else(database):

@@ -192,6 +192,7 @@ def test_what_is_not_worth_retrying_is_asked_once(model, hits):
     run(scenario)
 
 
+@pytest.mark.wall_clock
 def test_a_fallback_gets_a_share_of_the_time_when_the_first_is_silent():
     async def scenario(mock, client):
         began = time.monotonic()
