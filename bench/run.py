@@ -81,7 +81,7 @@ def run(size: Size, *, with_litellm: bool) -> Results:
         stateless = Subject(STATELESS, own.pid, users.stateless)
         stored = Subject(STORED, own.pid, users.stored)
         emulator = stack.enter_context(subjects.emulator(environ))
-        lambda_users = Users.of(emulator, 1)
+        lambda_users = Users.of(emulator, measures.USERS_IN_TURN)
         cold_start, cold_peak = measures.cold_starts(emulator, lambda_users, size.starts)
         on_lambda = [
             Subject(STATELESS + ON_LAMBDA, _function(emulator), lambda_users.stateless),

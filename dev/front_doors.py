@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -146,9 +147,13 @@ def _openness(part: str) -> int:
 
 
 def _path_parameters(resource: str, path: str) -> dict[str, str] | None:
-    pattern = re.sub(r"\\{(\w+)(\\\+)?\\}", _capture, re.escape(resource))
-    match = re.fullmatch(pattern, path)
+    match = _pattern(resource).fullmatch(path)
     return match.groupdict() if match else None
+
+
+@lru_cache(maxsize=256)
+def _pattern(resource: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)(\\\+)?\\}", _capture, re.escape(resource)))
 
 
 def _capture(parameter: re.Match[str]) -> str:

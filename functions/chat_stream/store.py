@@ -111,8 +111,7 @@ class TurnStore:
         }
 
     async def _call(self, function: str, given: Mapping[str, Any], within: float) -> _Outcome:
-        named = ", ".join(f"p_{name} => %s" for name in given)
-        query = f"select app.{function}({named})::text"
+        query = _query(function, tuple(given))
         return _outcomes.decode(await self._database.call(query, tuple(given.values()), within=within))
 
     async def give_up(self, question: Question) -> None:
@@ -241,6 +240,11 @@ def _refusal(outcome: _Outcome) -> ChatError:
             return Conflict("another answer is being written in this conversation")
         case _:
             return NotFound("no such conversation")
+
+
+@lru_cache(maxsize=64)
+def _query(function: str, names: tuple[str, ...]) -> str:
+    return f"select app.{function}({', '.join(f'p_{name} => %s' for name in names)})::text"
 
 
 @lru_cache(maxsize=64)

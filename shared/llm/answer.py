@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import cast
 
 import httpx
 
@@ -27,7 +28,7 @@ class ModelAnswer:
         self.target = target
         self._response = response
         self._decoder = decoder
-        self._reads = response.aiter_raw()
+        self._reads = aiter(cast("httpx.AsyncByteStream", response.stream))
         self._heard = False
         self._first = asyncio.ensure_future(self._beginning())
         self._complete = False

@@ -1,4 +1,4 @@
-"""HTTP to the providers: one client for the life of a process, made when it is first needed or ahead
+"""HTTP to the providers: one transport for the life of a process, made when it is first needed or ahead
 of that."""
 
 import asyncio
@@ -23,7 +23,11 @@ _HEADERS = {"user-agent": "serverless-chat", "accept": "*/*", "accept-encoding":
 
 
 class Connections:
-    """All timeouts are the caller's. `scripted` is asked for whatever has no provider."""
+    """All timeouts are the caller's. `scripted` is asked for whatever has no provider.
+
+    Requests go to httpx's transports directly: what its client does above them, for redirects, cookies
+    and logins, no provider's interface has, and it takes longer than sending the request.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,7 @@ class Connections:
         self._settings = settings
         self._now = now
         self._scripted = scripted or ScriptedTransport()
-        self._http: httpx.AsyncClient | None = None
+        self._http: StreamingTransport | None = None
         self._ahead: Ahead | None = None
 
     def open_ahead(self, target: Target) -> Ahead:
@@ -51,10 +55,11 @@ class Connections:
             await self._ahead.wait()
             self._ahead = None
         if self._http is None:
-            self._http = self._client(self._transport(_tls(self._settings)))
+            self._http = self._transport(_tls(self._settings))
         headers = {**_HEADERS, **request.headers}
         ours = httpx.Request("POST", _url(request.url), headers=headers, content=request.body)
-        return await self._http.send(ours, stream=True)
+        transport = self._scripted if request.url.startswith(SCRIPTED_URL) else self._http
+        return await transport.handle_async_request(ours)
 
     async def aclose(self) -> None:
         if self._ahead is not None:
@@ -73,19 +78,11 @@ class Connections:
         # Certificates are read without the interpreter's lock: the loop has other things to open.
         transport = self._transport(await asyncio.to_thread(_tls, self._settings))
         if self._http is None:
-            self._http = self._client(transport)
+            self._http = transport
             await transport.open_ahead(_url(target.endpoint.base_url))
 
     def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
         return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
-
-    def _client(self, transport: StreamingTransport) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=transport,
-            timeout=None,  # noqa: S113 (the start has its deadline, the turn has its clocks)
-            trust_env=False,
-            mounts={SCRIPTED_URL: self._scripted},
-        )
 
 
 @lru_cache(maxsize=64)

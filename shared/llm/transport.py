@@ -244,9 +244,13 @@ class _Body(httpx.AsyncByteStream):
         self._connection = connection
         self._release = release
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self._connection.read():
-            yield data
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if data := await self._connection.read():
+            return data
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         self._release()
