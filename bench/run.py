@@ -200,7 +200,9 @@ def _machine() -> str:
 
 
 def _versions(*, with_litellm: bool) -> dict[str, str]:
-    versions = {name: metadata.version(name) for name in ("uvicorn", "starlette", "httpx", "psycopg")}
+    versions = {
+        name: metadata.version(name) for name in ("uvicorn", "uvloop", "starlette", "httpx", "psycopg")
+    }
     if with_litellm:
         code = "from importlib import metadata; print(metadata.version('litellm'))"
         command = [str(subjects.LITELLM.with_name("python")), "-c", code]
