@@ -64,6 +64,7 @@ class RuntimeApi:
 
     def __init__(self, address: str) -> None:
         self._address = address
+        self._last: Exchange | None = None
 
     async def next(self) -> Invocation:
         """The next invocation, waited for without limit: the process may be frozen meanwhile.
@@ -81,7 +82,8 @@ class RuntimeApi:
 
     async def respond(self, invocation: Invocation, prelude: bytes) -> "StreamedResponse":
         """Starts the response with its head, from `prelude()`."""
-        exchange = await self._post(
+        exchange = await self._begin(
+            "POST",
             f"/runtime/invocation/{invocation.request_id}/response",
             ("Lambda-Runtime-Function-Response-Mode", "streaming"),
             ("Content-Type", "application/vnd.awslambda.http-integration-response"),
@@ -115,11 +117,8 @@ class RuntimeApi:
     async def _get(self, path: str) -> Answer:
         for pause in _RETRIES:
             await asyncio.sleep(pause)
-            exchange = await Exchange.begin(self._address, "GET", f"/2018-06-01{path}")
-            try:
-                answer = await exchange.answer
-            finally:
-                exchange.close()
+            exchange = await self._begin("GET", path)
+            answer = await exchange.answer
             if answer is None:
                 continue
             if answer.status != 200:
@@ -127,12 +126,22 @@ class RuntimeApi:
             return answer
         raise RuntimeApiLost("the runtime API is out of reach")
 
-    async def _post(self, path: str, *headers: tuple[str, str]) -> Exchange:
-        return await Exchange.begin(self._address, "POST", f"/2018-06-01{path}", *headers)
+    async def _begin(self, method: str, path: str, *headers: tuple[str, str]) -> Exchange:
+        """Over the connection of the request before, as long as it lasts: an invocation is answered where
+        it came from."""
+        exchange = self._last
+        if exchange is None or not exchange.again():
+            if exchange is not None:
+                exchange.close()
+            exchange = self._last = await Exchange.connect(self._address)
+        common = (("Host", self._address), ("User-Agent", "serverless-chat"))
+        exchange.begin(method, f"/2018-06-01{path}", *common, *headers)
+        return exchange
 
     async def _report(self, path: str, fault: Fault, *headers: tuple[str, str]) -> None:
         body = fault.body()
-        exchange = await self._post(
+        exchange = await self._begin(
+            "POST",
             path,
             (_FAULT_TYPE, fault.reason),
             ("Content-Type", "application/json"),
@@ -193,10 +202,7 @@ def _invocation_id(invocation: Invocation) -> list[tuple[str, str]]:
 
 
 async def _settle(exchange: Exchange, what: str) -> None:
-    try:
-        answer = await exchange.answer
-    finally:
-        exchange.close()
+    answer = await exchange.answer
     # 400 when the copy to the client failed, 410 when the invocation is gone, nothing at all when the
     # connection broke: the client has lost something, the function has not.
     if answer is None or answer.status != 202:

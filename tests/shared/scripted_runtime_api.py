@@ -68,6 +68,7 @@ class ScriptedApi:
         self.requests: list[str] = []
         self.posts: list[bytes] = []
         self.address = ""
+        self.connections = 0
         self._answers = list(answers)
         self._script = script
         self._changed = asyncio.Event()
@@ -89,14 +90,17 @@ class ScriptedApi:
                 await self._changed.wait()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
+        self.connections += 1
         try:
-            await self._serve(reader, writer)
+            while await self._answer(reader, writer):
+                pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
-    async def _serve(self, reader: Reader, writer: Writer) -> None:
+    async def _answer(self, reader: Reader, writer: Writer) -> bool:
+        """One request; whether the connection may bring another."""
         line = await reader.readuntil(b"\r\n")
         method, target, _ = line.decode().split(" ")
         self.requests.append(f"{method} {target.removeprefix('/2018-06-01/runtime')}")
@@ -105,15 +109,17 @@ class ScriptedApi:
             await reader.readuntil(b"\r\n\r\n")
             if not self._answers:
                 await asyncio.Event().wait()
-            writer.write(self._answers.pop(0))
-            return
+            answer = self._answers.pop(0)
+            writer.write(answer)
+            return b"\r\n\r\n" in answer and b"\r\nConnection: close" not in answer
         if self._script and target.endswith("/response"):
             await self._script(reader, writer)
-            return
+            return False
         raw = line + await read_request(reader)
         self.posts.append(raw.replace(self.address.encode(), b"127.0.0.1:PORT"))
         self._changed.set()
         writer.write(ACCEPTED)
+        return True
 
 
 @asynccontextmanager

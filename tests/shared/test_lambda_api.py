@@ -39,7 +39,6 @@ def test_a_streamed_response_is_these_bytes():
             b"POST /2018-06-01/runtime/invocation/req-1/response HTTP/1.1\r\n"
             b"Host: 127.0.0.1:PORT\r\n"
             b"User-Agent: serverless-chat\r\n"
-            b"Connection: close\r\n"
             b"Lambda-Runtime-Function-Response-Mode: streaming\r\n"
             b"Content-Type: application/vnd.awslambda.http-integration-response\r\n"
             b"Transfer-Encoding: chunked\r\n"
@@ -223,6 +222,26 @@ def test_an_app_waits_while_lambda_reads_slowly():
 
 
 # Getting work
+
+
+def test_one_connection_carries_one_invocation_after_the_other():
+    async def main():
+        answers = [invocation(GET_HEALTH, f"req-{number}") for number in range(3)]
+        async with scripted_api(*answers) as api, serving(ok, api):
+            await api.asked(7)
+            return api.connections
+
+    assert asyncio.run(main()) == 1
+
+
+def test_a_connection_that_the_api_closes_is_not_used_again():
+    async def main():
+        closing = invocation(GET_HEALTH, "req-1", "Connection: close")
+        async with scripted_api(closing, invocation(GET_HEALTH, "req-2")) as api, serving(ok, api):
+            await api.posted(2)
+            return api.connections
+
+    assert asyncio.run(main()) == 2
 
 
 def test_the_connection_to_next_may_break():

@@ -38,7 +38,6 @@ def test_an_error_before_the_response_is_reported_without_its_text():
             b"POST /2018-06-01/runtime/invocation/req-1/error HTTP/1.1\r\n"
             b"Host: 127.0.0.1:PORT\r\n"
             b"User-Agent: serverless-chat\r\n"
-            b"Connection: close\r\n"
             b"Lambda-Runtime-Function-Error-Type: Function.Unhandled\r\n"
             b"Content-Type: application/json\r\n"
             b"Content-Length: 106\r\n"
