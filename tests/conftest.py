@@ -92,11 +92,17 @@ def mock() -> Iterator[MockProcess]:
 
 
 @pytest.fixture(scope="session")
-def secrets_manager() -> Iterator[SecretsManager]:
+def moto() -> Iterator[str]:
+    """The URL of AWS's APIs as moto's server plays them."""
     from moto.server import ThreadedMotoServer  # noqa: PLC0415 (most tests need none of it)
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield SecretsManager(f"http://{host}:{port}")
+    yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def secrets_manager(moto: str) -> SecretsManager:
+    return SecretsManager(moto)

@@ -9,7 +9,6 @@ from uuid import uuid4
 import jwt
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from infra import deployment, page, release
 from infra.deployment import DeploymentError
@@ -18,18 +17,9 @@ from tests.infra.templates import load
 SECRET = "the deployment's own, long enough for HS256"
 
 
-@pytest.fixture(scope="module")
-def aws():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def deployed(aws, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+def deployed(moto, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     dev = replace(deployment.named("dev"), stack=f"stack-{uuid4()}")

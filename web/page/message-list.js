@@ -13,6 +13,7 @@ const MOST = 120; // messages in the document
 const NEAR = 2; // screens from an edge, where more is put in
 const AHEAD = 50; // messages that are read before they are put in
 const AT_END = 48; // pixels from the end that still count as being there
+const UNKNOWN = [Infinity, Infinity]; // heights of the last two frames in which nothing but the end grew
 
 /** @typedef {import("./message.js").Message} Message */
 
@@ -23,6 +24,7 @@ export class MessageList extends EventTarget {
   #to = 0;
   #top = 0;
   #height = 0;
+  #drawn = UNKNOWN;
   following = true;
 
   /** @param {HTMLElement} scroller @param {import("./message-view.js").Actions} actions
@@ -105,6 +107,7 @@ export class MessageList extends EventTarget {
   }
 
   #put(/** @type {number} */ from, /** @type {number} */ to, /** @type {Element | null} */ before) {
+    this.#drawn = UNKNOWN;
     const fragment = document.createDocumentFragment();
     for (const message of this.#messages.slice(from, to)) {
       const view = new MessageView(message, this.actions);
@@ -115,6 +118,7 @@ export class MessageList extends EventTarget {
   }
 
   #drop(/** @type {number} */ from, /** @type {number} */ to) {
+    this.#drawn = UNKNOWN;
     for (const message of this.#messages.slice(from, to)) {
       this.#views.get(message)?.element.remove();
       this.#views.delete(message);
@@ -123,7 +127,9 @@ export class MessageList extends EventTarget {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const end = scrollHeight - clientHeight - scrollTop < AT_END && this.#to === this.#messages.length;
+    // Who scrolls down aims at the end they see, and more may have come since it was drawn.
+    const seen = scrollTop > this.#top ? Math.min(scrollHeight, this.#drawn[0]) : scrollHeight;
+    const end = seen - clientHeight - scrollTop < AT_END && this.#to === this.#messages.length;
     // Only who scrolls up lets go; what grows below moves nobody.
     const up = scrollTop < this.#top - 2 && scrollHeight >= this.#height;
     const following = end || (this.following && !up);
@@ -136,6 +142,7 @@ export class MessageList extends EventTarget {
   }
 
   #keepEnd() {
+    this.#drawn = [this.#drawn[1], this.scroller.scrollHeight];
     if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
     else this.#fill();
   }

@@ -12,7 +12,6 @@ from uuid import uuid4
 import boto3
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 from psycopg.conninfo import conninfo_to_dict
 
 from dev import postgres
@@ -23,15 +22,6 @@ from migrations.migrate import Migration, MigrationError
 
 PASSWORD = "a password of chat_app's own"
 BY_HAND = {"ran": "by hand"}
-
-
-@pytest.fixture(scope="module")
-def secrets_manager():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
@@ -46,15 +36,15 @@ def empty(server):
 
 
 @pytest.fixture
-def environ(empty, secrets_manager, monkeypatch):
+def environ(empty, moto, monkeypatch):
     """As the template sets it, with the owner's password where RDS keeps it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets_manager)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    owner = make_secret(secrets_manager, username=postgres.OWNER, password="not asked for on a socket")
-    app = make_secret(secrets_manager, username="chat_app", password=PASSWORD)
+    owner = make_secret(moto, username=postgres.OWNER, password="not asked for on a socket")
+    app = make_secret(moto, username="chat_app", password=PASSWORD)
     monkeypatch.setenv("MIGRATION_DATABASE_URL", empty.replace(f"{postgres.OWNER}@", ""))
     monkeypatch.setenv("MIGRATION_DATABASE_SECRET_ARN", owner)
     monkeypatch.setenv("DATABASE_SECRET_ARN", app)
@@ -153,12 +143,12 @@ def test_with_iam_chat_app_joins_the_role_of_rds_and_has_no_password(environ, se
     assert one(server, "select rolpassword is null from pg_authid where rolname = 'chat_app'")
 
 
-def test_going_back_to_a_password_leaves_the_role_of_rds(environ, server, secrets_manager):
+def test_going_back_to_a_password_leaves_the_role_of_rds(environ, server, moto):
     by_iam(environ, server)
     handler(BY_HAND, None)
     assert one(server, IS_IN_RDS_IAM)
     environ.setenv("DATABASE_IAM_AUTH", "false")
-    app = make_secret(secrets_manager, username="chat_app", password=PASSWORD)
+    app = make_secret(moto, username="chat_app", password=PASSWORD)
     environ.setenv("DATABASE_SECRET_ARN", app)
     handler(BY_HAND, None)
     assert not one(server, IS_IN_RDS_IAM)
@@ -171,8 +161,8 @@ def test_a_database_that_knows_no_iam_is_refused_with_a_sentence(environ, server
         handler(BY_HAND, None)
 
 
-def test_a_secret_of_another_user_changes_nothing(environ, secrets_manager, server):
-    environ.setenv("DATABASE_SECRET_ARN", make_secret(secrets_manager, username="owner", password="x"))
+def test_a_secret_of_another_user_changes_nothing(environ, moto, server):
+    environ.setenv("DATABASE_SECRET_ARN", make_secret(moto, username="owner", password="x"))
     with pytest.raises(MigrationError, match="the functions log in as chat_app"):
         handler(BY_HAND, None)
 
