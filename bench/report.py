@@ -1,4 +1,4 @@
-"""The results as Markdown, and their place in `docs/performance.md`."""
+"""The results as Markdown, and their places: the README has the table, `docs/performance.md` all of them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from bench.results import FullSpeed, Paced, Results, Row, Spread
 from bench.run import DIRECT, RELAY, STORED
 from dev.local import ROOT
 
-PAGE = ROOT / "docs/performance.md"
+PAGE, README = ROOT / "docs/performance.md", ROOT / "README.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 _NONE = ""
 
@@ -25,12 +25,16 @@ def markdown(results: Results) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def update(results: Results, page: Path = PAGE) -> None:
+def update(results: Results, page: Path = PAGE, readme: Path = README) -> None:
     """Replaces what the last run wrote."""
-    text = page.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
+    _replace(page, markdown(results))
+    _replace(readme, _table(results.rows))
+
+
+def _replace(page: Path, text: str) -> None:
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", "utf-8")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
 
 
 def _heading(results: Results) -> str:
@@ -118,7 +122,7 @@ def _overhead(results: Results) -> str:
     return (
         "With the paced streams and nothing between them, the provider takes"
         f" {results.overhead['provider']:.0%} of a core and the load {results.overhead['load']:.0%}:"
-        " they are not what is measured."
+        " what limits is the process between them."
     )
 
 

@@ -52,14 +52,20 @@ def test_the_table_has_each_subject_with_its_figures_and_how_they_compare(result
 
 
 def test_a_run_replaces_what_the_last_one_wrote(results, tmp_path):
-    page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", "utf-8")
-    report.update(results, page)
-    report.update(results, page)
+    page, readme = tmp_path / "performance.md", tmp_path / "README.md"
+    for each in (page, readme):
+        each.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", "utf-8")
+    for _ in range(2):
+        report.update(results, page, readme)
     assert (
         page.read_text("utf-8")
         == f"before\n{report.BEGIN}\n{report.markdown(results)}\n{report.END}\nafter\n"
     )
+    begun, _, ended = readme.read_text("utf-8").partition(
+        f"| {RELAY} | 1.00 / 2.00 ms | 16.0 |  |  | 60 MiB |"
+    )
+    assert begun.startswith(f"before\n{report.BEGIN}\n| ")
+    assert ended.endswith(f" |\n{report.END}\nafter\n")
 
 
 def test_the_plot_is_an_image_with_each_subject_but_the_base(results):
