@@ -33,7 +33,7 @@ def test_a_new_conversation_comes_first_and_each_is_opened_by_its_link(chat):
     expect(tab.messages.first).to_contain_text("The second one")
 
 
-def test_the_list_is_read_on_as_it_is_scrolled(chat, database):
+def with_many(chat, database):
     user_id = uuid4()
     database.rows(
         "insert into conversations (id, user_id, title, created_at)"
@@ -44,9 +44,25 @@ def test_the_list_is_read_on_as_it_is_scrolled(chat, database):
     tab = chat.open(user_id=user_id)
     expect(tab.conversations.first).to_contain_text("Number 1")
     assert tab.conversations.count() < 130
+    return tab
+
+
+def test_the_list_is_read_on_as_it_is_scrolled(chat, database):
+    tab = with_many(chat, database)
     tab.page.locator("#conversations").hover()
     tab.wait_until(lambda: tab.page.mouse.wheel(0, 2000) or tab.conversations.count() == 130)
     assert titles(tab) == [f"Number {n}" for n in range(1, 131)]
+
+
+def test_the_list_is_read_on_for_who_is_at_its_end_before_a_page_is_drawn(chat, database):
+    tab = with_many(chat, database)
+    tab.page.evaluate("""() => {
+        const list = document.querySelector("#conversations");
+        const toEnd = () => (list.scrollTop = list.scrollHeight);
+        new MutationObserver(toEnd).observe(list, { childList: true, subtree: true });
+        toEnd();
+    }""")
+    expect(tab.conversations).to_have_count(130)
 
 
 def test_a_conversation_is_renamed(chat, database):

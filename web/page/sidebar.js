@@ -18,6 +18,11 @@ export function createSidebar(conversations, actions) {
   /** @type {string | null} */
   let openId = null;
   let editing = "";
+  const bottom = new IntersectionObserver(
+    ([entry]) => entry.isIntersecting && conversations.loaded && conversations.more(),
+    { root: list, rootMargin: "400px" },
+  );
+  bottom.observe(more);
 
   function draw() {
     if (editing) return;
@@ -34,6 +39,14 @@ export function createSidebar(conversations, actions) {
     if (!shown.length) parts.push(h("p", { class: "hint" }, t(stateOfList())));
     list.replaceChildren(...parts, more);
     if (focused) list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+    if (!conversations.error) watchEnd();
+  }
+
+  /** Anew after each page: who scrolls faster than pages come is at the end all the time, and an observer
+   * only says what changes. After a failure the reader's next move does it. */
+  function watchEnd() {
+    bottom.unobserve(more);
+    bottom.observe(more);
   }
 
   function stateOfList() {
@@ -92,10 +105,6 @@ export function createSidebar(conversations, actions) {
   }
 
   conversations.addEventListener("change", draw);
-  new IntersectionObserver(
-    ([entry]) => entry.isIntersecting && conversations.loaded && conversations.more(),
-    { root: list, rootMargin: "400px" },
-  ).observe(more);
 
   return {
     /** @param {string | null} id */
