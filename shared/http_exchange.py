@@ -50,7 +50,8 @@ class Exchange(asyncio.Protocol):
     def again(self) -> bool:
         """Readies the connection for another request, if both ends are done with the last and stay."""
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        if not done or self._transport is None or self._transport.is_closing():
+        unasked, _ = self._http.trailing_data
+        if not done or unasked or self._transport is None or self._transport.is_closing():
             return False
         self._http.start_next_cycle()
         self.answer = asyncio.get_running_loop().create_future()

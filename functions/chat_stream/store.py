@@ -1,7 +1,8 @@
 """The turn's SQL: every step of its life is one stored function, and so one round trip."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid4, uuid5
@@ -23,11 +24,11 @@ from shared.rate_limits import Rate
 # Renewed by every checkpoint, some fifteen times before it is over: a short absence of the database
 # costs no answer, and a conversation is free again soon after its writer was killed.
 _LEASE = "15 seconds"
-# An answer is kept in memory this much longer when the database is away, half a minute in all, as long
-# as Aurora's failover may take; the client hears heartbeats meanwhile.
-_SAVE_AGAIN_AFTER_SECONDS: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-# Where there is no answer, or one that need not be stored, nothing is kept up for as long.
-_FORGET_AFTER_SECONDS: Sequence[float] = (0.5, 1.0, 2.0)
+# When the database is away for a moment.
+_SAVE_AGAIN_AFTER_SECONDS = (0.5, 1.0, 2.0)
+# A text that is to be kept stays in memory as long as Aurora's failover may take; the client hears
+# heartbeats meanwhile. Tried often: past its lease, whoever reads the answer first settles it.
+_PATIENCE_SECONDS = 30.0
 
 
 class _Outcome(Struct):
@@ -46,8 +47,6 @@ _answers = msgspec.json.Decoder(StoredAnswer)
 
 
 class TurnStore:
-    _save_again_after = _SAVE_AGAIN_AFTER_SECONDS
-
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
@@ -128,19 +127,25 @@ class TurnStore:
         )
         return state
 
-    async def finish(self, settlement: Settlement, deadline: float | None = None) -> str | None:
+    async def finish(
+        self, settlement: Settlement, deadline: float | None = None, *, patient: bool = False
+    ) -> str | None:
         """Commits a turn's end, unless it has one already, and returns the status that stands: this
         one, or that of whoever was first. Safe to repeat. Raises Unavailable when all attempts failed,
-        or at `deadline`, in the loop's time, less the second that it takes to tell the client."""
+        which takes longer if `patient`, or at `deadline`, in the loop's time, less the second that it
+        takes to tell the client."""
+        last = float("inf") if deadline is None else deadline - 1
+        if patient:
+            last = min(last, asyncio.get_running_loop().time() + _PATIENCE_SECONDS)
         try:
-            async with asyncio.timeout_at(None if deadline is None else deadline - 1):
-                return await self._finish(settlement)
+            async with asyncio.timeout_at(None if last == float("inf") else last):
+                return await self._finish(settlement, patient=patient)
         except TimeoutError:
-            raise Unavailable("the database did not answer before the function's time was over") from None
+            raise Unavailable("the database did not answer while there was time") from None
 
-    async def _finish(self, settlement: Settlement) -> str | None:
-        pauses = self._save_again_after if settlement.usage else _FORGET_AFTER_SECONDS
-        for pause in (*pauses, None):
+    async def _finish(self, settlement: Settlement, *, patient: bool) -> str | None:
+        more = itertools.repeat(_SAVE_AGAIN_AFTER_SECONDS[-1]) if patient else (None,)
+        for pause in itertools.chain(_SAVE_AGAIN_AFTER_SECONDS, more):
             try:
                 status: str | None = await self._database.call(
                     "select app.finish_turn(%s, %s, %s, %s, %s, %s, %s)",
@@ -186,15 +191,19 @@ class TurnStore:
 class ForgivingStore(TurnStore):
     """For a format whose answers go on when they cannot be stored: a fault is logged, and forgotten."""
 
-    _save_again_after = _FORGET_AFTER_SECONDS
-
     async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
         try:
             return await super().checkpoint(begun, content) or "running"
         except Unavailable:
             return "running"
 
-    async def finish(self, settlement: Settlement, deadline: float | None = None) -> str | None:
+    async def finish(
+        self,
+        settlement: Settlement,
+        deadline: float | None = None,
+        *,
+        patient: bool = False,  # noqa: ARG002 (nobody waits for what need not be stored)
+    ) -> str | None:
         try:
             if await super().finish(settlement, deadline) is None:
                 # It could not begin, but it was answered: that cost something.

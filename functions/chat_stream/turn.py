@@ -232,7 +232,8 @@ class Turn:
         )
         try:
             with self._journal.waiting("finish"):
-                stands = await self._store.finish(settlement, self._clocks.deadline)
+                kept = bool(text) and self._begun.conversation_id is not None
+                stands = await self._store.finish(settlement, self._clocks.deadline, patient=kept)
             if stands != status:
                 end = _SETTLED_BY_ANOTHER
         except ChatError as error:

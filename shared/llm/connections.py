@@ -2,6 +2,7 @@
 of that."""
 
 import asyncio
+import base64
 import ssl
 import time
 from collections.abc import Callable
@@ -57,7 +58,11 @@ class Connections:
         if self._http is None:
             self._http = self._transport(_tls(self._settings))
         headers = {**_HEADERS, **request.headers}
-        ours = httpx.Request("POST", _url(request.url), headers=headers, content=request.body)
+        url = _url(request.url)
+        if url.userinfo:
+            login = f"{url.username}:{url.password}".encode()
+            headers["authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        ours = httpx.Request("POST", url, headers=headers, content=request.body)
         transport = self._scripted if request.url.startswith(SCRIPTED_URL) else self._http
         return await transport.handle_async_request(ours)
 

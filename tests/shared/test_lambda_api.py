@@ -244,6 +244,17 @@ def test_a_connection_that_the_api_closes_is_not_used_again():
     assert asyncio.run(main()) == 2
 
 
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
+    async def main():
+        unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+        answers = (invocation(GET_HEALTH, "req-1") + unasked, invocation(GET_HEALTH, "req-2"))
+        async with scripted_api(*answers) as api, serving(ok, api):
+            await api.posted(2)
+            return api.connections
+
+    assert asyncio.run(main()) == 2
+
+
 def test_the_connection_to_next_may_break():
     async def main():
         async with scripted_api(b"", b"HTTP/1.1 200", invocation(GET_HEALTH)) as api, serving(ok, api):

@@ -132,6 +132,29 @@ def test_markdown_is_shown_and_code_is_copied(chat):
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == "print('hello')"
 
 
+def test_who_reads_on_is_not_taken_to_the_end_of_what_came_at_once(chat):
+    tab = chat.open()
+    tab.ask("mock:tokens=1500")
+    scroller = tab.page.locator("#scroller")
+    scroller.hover()
+    tab.page.mouse.wheel(0, -1000)
+    tab.page.wait_for_timeout(200)
+    grow = """px => {
+        const grown = document.createElement("div");
+        grown.style.height = `${px}px`;
+        document.querySelector(".messages").lastElementChild.append(grown);
+    }"""
+    tab.page.evaluate(grow, 4000)
+    tab.page.wait_for_timeout(200)
+    for _ in range(8):
+        tab.page.mouse.wheel(0, 200)
+        tab.page.wait_for_timeout(100)
+    before = scroller.evaluate("e => e.scrollTop")
+    tab.page.evaluate(grow, 50)
+    tab.page.wait_for_timeout(200)
+    assert scroller.evaluate("e => e.scrollTop") == before
+
+
 def test_who_scrolls_up_is_left_there_and_who_comes_back_follows(chat):
     tab = chat.open()
     tab.say("mock:tokens=3000,gap=5ms")

@@ -130,6 +130,7 @@ export class MessageList extends EventTarget {
     // Who scrolls down aims at the end they see, and more may have come since it was drawn.
     const seen = scrollTop > this.#top ? Math.min(scrollHeight, this.#drawn[0]) : scrollHeight;
     const end = seen - clientHeight - scrollTop < AT_END && this.#to === this.#messages.length;
+    this.#drawn = [this.#drawn[1], scrollHeight];
     // Only who scrolls up lets go; what grows below moves nobody.
     const up = scrollTop < this.#top - 2 && scrollHeight >= this.#height;
     const following = end || (this.following && !up);

@@ -1,6 +1,7 @@
 """One contract for every provider, against every script of the mock, over real connections."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import ssl
@@ -73,6 +74,19 @@ def ask(model, **options):
 
 def text_of(events):
     return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_a_login_in_a_base_url_is_sent():
+    async def main():
+        async with MockLLM() as mock:
+            url = mock.ollama_url.replace("http://", "http://me:p%40ss@")
+            environ = {"DATABASE_URL": "unused", "JWT_SECRET": "unused", "OLLAMA_BASE_URL": url}
+            client = ModelClient(config.load(environ))
+            await events_of(await start(client, "ollama/mock:tokens=1"))
+            await client.aclose()
+            return mock.requests[-1].headers["authorization"]
+
+    assert asyncio.run(main()) == "Basic " + base64.b64encode(b"me:p@ss").decode()
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
