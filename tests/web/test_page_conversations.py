@@ -50,7 +50,14 @@ def with_many(chat, database):
 def test_the_list_is_read_on_as_it_is_scrolled(chat, database):
     tab = with_many(chat, database)
     tab.page.locator("#conversations").hover()
-    tab.wait_until(lambda: tab.page.mouse.wheel(0, 2000) or tab.conversations.count() == 130)
+
+    def read_on():
+        # With a pause: a browser sends the events of one gesture to whatever could scroll at its first.
+        tab.page.mouse.wheel(0, 2000)
+        tab.page.wait_for_timeout(600)
+        return tab.conversations.count() == 130
+
+    tab.wait_until(read_on)
     assert titles(tab) == [f"Number {n}" for n in range(1, 131)]
 
 
