@@ -234,21 +234,18 @@ def test_one_connection_carries_one_invocation_after_the_other():
     assert asyncio.run(main()) == 1
 
 
-def test_a_connection_that_the_api_closes_is_not_used_again():
+@pytest.mark.parametrize(
+    "first",
+    [
+        invocation(GET_HEALTH, "req-1", "Connection: close"),
+        # An answer that nobody asked for must not be taken for the next.
+        invocation(GET_HEALTH, "req-1") + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["closed", "unasked"],
+)
+def test_a_connection_that_is_not_clean_is_not_used_again(first):
     async def main():
-        closing = invocation(GET_HEALTH, "req-1", "Connection: close")
-        async with scripted_api(closing, invocation(GET_HEALTH, "req-2")) as api, serving(ok, api):
-            await api.posted(2)
-            return api.connections
-
-    assert asyncio.run(main()) == 2
-
-
-def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
-    async def main():
-        unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
-        answers = (invocation(GET_HEALTH, "req-1") + unasked, invocation(GET_HEALTH, "req-2"))
-        async with scripted_api(*answers) as api, serving(ok, api):
+        async with scripted_api(first, invocation(GET_HEALTH, "req-2")) as api, serving(ok, api):
             await api.posted(2)
             return api.connections
 

@@ -22,7 +22,7 @@ warnings = false
 
 [generation]
 deterministic = true
-max-examples = 8
+max-examples = 15
 database = "none"
 allow-x00 = false
 
