@@ -109,6 +109,7 @@ tests/web/node_modules/.ready: tests/web/package-lock.json
 lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	@for group in chat-stream conversations migrate boto3 runtime dev deploy policy litellm; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    $$(test ! -f requirements/$$group.overrides || echo --overrides requirements/$$group.overrides) \
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 

@@ -50,6 +50,11 @@ _UNUSED = (
 # psycopg asks for its own version, and takes itself for 0.0.0.0 where it finds none.
 _WITH_METADATA = ("psycopg-", "psycopg_binary-")
 _EPOCH = 315_532_800  # 1980-01-01, where the times of a zip begin
+# Environment variables of uv that change which versions are installed, or whether hashes are checked.
+_UV_CHANGES_VERSIONS = frozenset(
+    {"UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_EXCLUDE_NEWER",
+     "UV_NO_VERIFY_HASHES", "UV_OVERRIDE", "UV_PRERELEASE", "UV_RESOLUTION"}
+)  # fmt: skip
 
 
 # The modules that Lambda loads, for each function. What they import, the source says.
@@ -102,11 +107,17 @@ def build(
 def install(
     folder: Path, locks: Sequence[Path], *, architecture: str, version: interpreters.Version = VERSION
 ) -> None:
-    """Unpacks the wheels of lock files, made for Lambda's platform, whatever this machine is."""
+    """Unpacks the wheels that the lock files name, for Lambda's platform, whatever this machine is.
+
+    The lock files alone say what is installed: uv's configuration (`--no-config`) and its environment
+    variables could change a version and drop its hash, and so the bytes of a bundle would depend on what
+    is published on the day of the build.
+    """
     requirements = [argument for lock in locks for argument in ("--requirements", str(lock))]
+    environ = {name: value for name, value in os.environ.items() if name not in _UV_CHANGES_VERSIONS}
     subprocess.run(
         [
-            str(BIN / "uv"), "pip", "install", "--quiet",
+            str(BIN / "uv"), "pip", "install", "--no-config", "--quiet",
             "--python", sys.executable, "--target", str(folder), "--link-mode", "copy", "--no-deps",
             "--python-version", interpreters.name(version), "--python-platform", PLATFORMS[architecture],
             "--only-binary", ":all:", "--require-hashes", *requirements,
@@ -114,6 +125,7 @@ def install(
         check=True,
         stderr=subprocess.PIPE,
         text=True,
+        env=environ,
     )  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 """The folders that are deployed: what is in them, and that they are enough to serve from."""
 
 import os
+import tomllib
+import zipfile
+from hashlib import sha256
 
 import pytest
 
@@ -86,6 +89,53 @@ def test_the_same_inputs_give_the_same_bytes(deployed, tmp_path):
         for folder in (deployed / "MigrateFunction", tmp_path / "again")
     )
     assert first == second
+
+
+def test_a_build_gives_the_same_bytes_after_a_newer_version_was_published(tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    index.mkdir()
+    wheel = publish(index, "1.0")
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"some-package==1.0 --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    build.install(tmp_path / "before", [lock], architecture="arm64")
+
+    publish(index, "2.0")
+    # What a checkout, a user or a CI may have: a configuration and a variable that drop the pin.
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[tool.uv]\noverride-dependencies = ["some-package"]\n')
+    monkeypatch.chdir(project)
+    (tmp_path / "overrides.txt").write_text("some-package\n")
+    monkeypatch.setenv("UV_OVERRIDE", str(tmp_path / "overrides.txt"))
+    build.install(tmp_path / "after", [lock], architecture="arm64")
+    assert content(tmp_path / "before") == content(tmp_path / "after")
+    assert (tmp_path / "after" / "some_package.py").read_text() == "version = '1.0'\n"
+
+
+def publish(index, version):
+    """Puts a wheel of `some-package` into the folder `index` and returns its path."""
+    wheel = index / f"some_package-{version}-py3-none-any.whl"
+    info = f"some_package-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("some_package.py", f"version = '{version}'\n")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: some-package\nVersion: {version}\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/RECORD", f"some_package.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
+    return wheel
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in files(folder)}
+
+
+def test_the_build_reads_no_configuration_of_this_project():
+    assert "uv" not in tomllib.loads((build.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
 
 
 def stated(path):

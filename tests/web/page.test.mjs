@@ -8,6 +8,7 @@ import { toCsv } from "../../web/page/csv.js";
 import { choose, createI18n, languages } from "../../web/page/i18n.js";
 import { createKeep } from "../../web/page/keep.js";
 import { merge } from "../../web/page/merge.js";
+import { messagesOf, newTurn } from "../../web/page/message.js";
 import { blocks, html, target } from "../../web/page/safe-html.js";
 import { texts } from "../../web/page/texts.js";
 
@@ -44,6 +45,12 @@ test("every text is used, and every text that is used is there", () => {
   const used = [...code.matchAll(/\bt\(\s*"([\w.]+)"|data-t(?:-label|-placeholder)?="([\w.]+)"/g)].map(([, a, b]) => a ?? b);
   assert.ok(used.length > 80);
   assert.deepEqual(used.filter((key) => !(key in texts.en)), []);
+});
+
+test("the answer to a new question is not complete before it was asked for", () => {
+  const [question, answer] = messagesOf(newTurn("Hi", null));
+  assert.deepEqual([question.role, question.status], ["user", "complete"]);
+  assert.deepEqual([answer.role, answer.status], ["assistant", "streaming"]);
 });
 
 test("the language is the first of the reader's that there is", () => {

@@ -23,10 +23,11 @@ export function newTurn(text, conversationId) {
 /** The question and the empty answer of a turn, until the server has given them their ids. @param {Turn} turn
  * @returns {[Message, Message]} */
 export function messagesOf({ key, request, at }) {
-  const common = { status: "complete", metadata: {}, created_at: at };
+  const common = { metadata: {}, created_at: at };
   return [
-    { ...common, id: `local-${key}`, role: "user", content: request.message },
-    { ...common, id: `local-${key}-answer`, role: "assistant", content: "" },
+    { ...common, id: `local-${key}`, role: "user", status: "complete", content: request.message },
+    // The answer is drawn before its request is sent, and must not look complete until it is.
+    { ...common, id: `local-${key}-answer`, role: "assistant", status: "streaming", content: "" },
   ];
 }
 
