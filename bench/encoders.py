@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 
 from functions.chat_stream.dialects import DIALECTS
-from functions.chat_stream.dialects.base import Ask, Dialect, Head
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect
+from functions.chat_stream.request import TurnRequest
 from shared.events import Event, TextDelta
-from shared.llm.base import ChatMessage
+from shared.llm.wire_format import ChatMessage
 
 _WORDS = (
     "Let's",
@@ -31,18 +32,18 @@ _EVENTS = 10_000
 _AT_ONCE = 8
 _ROUNDS = 5
 
-_HEAD = Head("0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11", "anthropic/claude-sonnet-5-5", 1_700_000_000)
-_ASK = Ask(messages=(ChatMessage("user", "Hi"),))
+_HEAD = AnswerMeta("0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11", "anthropic/claude-sonnet-5-5", 1_700_000_000)
+_ASK = TurnRequest(messages=(ChatMessage("user", "Hi"),))
 
 
-def events_per_second(dialect: Dialect, ask: Ask = _ASK) -> float:
+def events_per_second(dialect: Dialect, ask: TurnRequest = _ASK) -> float:
     """The best of some rounds, each with an encoder of its own: the others were disturbed."""
     events = [TextDelta(_WORDS[number % len(_WORDS)]) for number in range(_EVENTS)]
     reads = [events[start : start + _AT_ONCE] for start in range(0, _EVENTS, _AT_ONCE)]
     return _EVENTS / min(_seconds(dialect, ask, reads) for _ in range(_ROUNDS))
 
 
-def _seconds(dialect: Dialect, ask: Ask, reads: Sequence[Sequence[Event]]) -> float:
+def _seconds(dialect: Dialect, ask: TurnRequest, reads: Sequence[Sequence[Event]]) -> float:
     encoder = dialect.encoder(ask, _HEAD)
     began = time.perf_counter()
     for events in reads:

@@ -19,7 +19,7 @@ from bench.answers import PATIENCE, READ_BYTES, NotAnswered, Stamps, Words, ask,
 from dev.local import ROOT
 
 
-class Target(Struct, frozen=True):
+class ModelTarget(Struct, frozen=True):
     """Whom to ask on 127.0.0.1, and the whole requests: one of them for each stream, sent again and again."""
 
     port: int
@@ -29,7 +29,7 @@ class Target(Struct, frozen=True):
 class InTurn(Struct, frozen=True, tag=True):
     """One request after the other: each target once in each round. The first rounds are not counted."""
 
-    targets: dict[str, Target]
+    targets: dict[str, ModelTarget]
     rounds: int
     warm_up: int = 20
 
@@ -41,7 +41,7 @@ class AtOnce(Struct, frozen=True, tag=True):
     was sent, and so for how long it was on its way.
     """
 
-    target: Target
+    target: ModelTarget
     turns: int
     tokens: int
     spread: float = 0.0

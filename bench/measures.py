@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from bench import answers, load, subjects
-from bench.load import AtOnce, Delivered, InTurn, Target
+from bench.load import AtOnce, Delivered, InTurn, ModelTarget
 from bench.processes import Served, Usage, cpu_seconds, usage
 from bench.results import FullSpeed, Paced, Spread
 from bench.subjects import Users
@@ -32,7 +32,7 @@ class Subject(Struct, frozen=True):
 
     name: str
     pid: int
-    target: Callable[[str, int], Target]
+    target: Callable[[str, int], ModelTarget]
 
 
 def first_tokens(asked: Sequence[Subject], rounds: int) -> dict[str, Spread]:

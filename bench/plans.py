@@ -13,13 +13,13 @@ from uuid import UUID
 import psycopg
 
 from dev import postgres
+from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_store import MessageStore
-from functions.conversations.paging import Cursor, Window
-from functions.conversations.store import ConversationStore
+from functions.conversations.paging import Cursor, PageRequest
 from migrations import migrate
-from shared.config import RateLimit
 from shared.db import Database, Row
-from shared.logins import Login
+from shared.db_credentials import DatabaseCredentials
+from shared.settings import RateLimit
 
 USER = UUID("00000000-0000-4000-8000-000000000001")
 CONVERSATION = UUID("00000000-0000-4000-8000-000000000002")
@@ -64,25 +64,25 @@ def fill(url: str, rows: int) -> None:
 
 async def plans(url: str, rows: int) -> dict[str, str]:
     """By what is asked for: a first page, one in the middle by cursor, and the same one by offset."""
-    database = ExplainingDatabase(Login.at(url), timeout=60)
+    database = ExplainingDatabase(DatabaseCredentials.at(url), timeout=60)
     conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
     found = {}
 
-    async def conversation_page(name: str, window: Window) -> str | None:
+    async def conversation_page(name: str, window: PageRequest) -> str | None:
         page = await conversations.page(USER, window)
         found[f"conversations, {name}"] = database.plan
         return page.next_cursor
 
-    async def message_page(name: str, window: Window) -> str | None:
+    async def message_page(name: str, window: PageRequest) -> str | None:
         page = await messages.page(USER, CONVERSATION, window, "asc")
         found[f"messages, {name}"] = database.plan
         return page.next_cursor
 
     for page, limit in ((conversation_page, 50), (message_page, 100)):
-        await page("first page", Window(limit, 0, None))
-        cursor = await page("offset", Window(limit, rows * 9 // 10, None))
+        await page("first page", PageRequest(limit, 0, None))
+        cursor = await page("offset", PageRequest(limit, rows * 9 // 10, None))
         assert cursor is not None
-        await page("cursor", Window(limit, 0, Cursor.parse(cursor)))
+        await page("cursor", PageRequest(limit, 0, Cursor.parse(cursor)))
     await database.close()
     return found
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from dev.mock_llm.openai import OpenAI
 from dev.mock_llm.scripts import Script
-from dev.mock_llm.wire import Question
+from dev.mock_llm.wire import NewTurn
 
 # About as many as one read from a busy provider brings.
 WORDS_IN_A_WRITE = 8
@@ -42,7 +42,7 @@ class Answer:
         self._stamped = kind == "stamps"
         # Not always the same one: there are proxies that take a model which repeats itself for a broken one.
         words = " ".join(STAMP if self._stamped else f"{WORD}{number % 10}" for number in range(int(tokens)))
-        answer = OpenAI().answer(Question("bench", Script(text=words, input=100), include_usage=True))
+        answer = OpenAI().answer(NewTurn("bench", Script(text=words, input=100), include_usage=True))
         at_once = 1 if self.pause or self._stamped else WORDS_IN_A_WRITE
         cut = [answer.text[start : start + at_once] for start in range(0, len(answer.text), at_once)]
         writes = [_chunk(b"".join(events)) for events in cut]

@@ -18,7 +18,7 @@ from dev import postgres
 from functions.conversations.search_store import SearchStore
 from migrations import migrate
 from shared.db import Database
-from shared.logins import Login
+from shared.db_credentials import DatabaseCredentials
 
 _MESSAGES = 1_000_000
 _ROUNDS = 7
@@ -90,7 +90,7 @@ def plan(owner_url: str, user_id: UUID, typed: str) -> str:
 
 async def times(url: str, user_id: UUID) -> Mapping[str, float]:
     """Medians in ms by what is asked for, snippets and the way to Postgres included."""
-    database = Database(Login.at(url), timeout=60)
+    database = Database(DatabaseCredentials.at(url), timeout=60)
     store = SearchStore(database)
     found = {}
     for name, typed in _QUERIES.items():

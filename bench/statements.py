@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from bench import answers
-from bench.load import Target
+from bench.load import ModelTarget
 from dev import postgres
 from dev.postgres import LocalPostgres
 
@@ -77,7 +77,7 @@ class CountingProxy:
         return data
 
 
-def counts(proxy: CountingProxy, target: Target, turns: int) -> Counts:
+def counts(proxy: CountingProxy, target: ModelTarget, turns: int) -> Counts:
     """The answers must pause between their words: so it is known on which side of the first something was."""
     sides: list[tuple[list[int], list[int]]] = []
     with answers.connect(target.port) as connection:

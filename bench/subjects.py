@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from bench import answers
 from bench import provider as bench_provider
-from bench.load import Target
+from bench.load import ModelTarget
 from bench.processes import Served, children, serving
 from dev import postgres
 from dev.local import ROOT
@@ -127,22 +127,22 @@ class Users(Struct, frozen=True):
             users.conversations.append(found.decode())
         return users
 
-    def stored(self, script: str, streams: int) -> Target:
+    def stored(self, script: str, streams: int) -> ModelTarget:
         """Each goes on with its own conversation."""
         said = bench_provider.question(script)
         requests = [
             _request("/chat-stream", {"message": said, "conversationId": conversation}, token)
             for token, conversation in zip(self.tokens, self.conversations, strict=True)
         ]
-        return Target(self.port, requests[:streams])
+        return ModelTarget(self.port, requests[:streams])
 
-    def stateless(self, script: str, streams: int) -> Target:
-        return Target(self.port, [_completion(script, token) for token in self.tokens[:streams]])
+    def stateless(self, script: str, streams: int) -> ModelTarget:
+        return ModelTarget(self.port, [_completion(script, token) for token in self.tokens[:streams]])
 
 
-def completions(served: Served, script: str, streams: int) -> Target:
+def completions(served: Served, script: str, streams: int) -> ModelTarget:
     """In the provider's own format, which the bare relay and LiteLLM speak too."""
-    return Target(served.port, [_completion(script, "key")] * streams)
+    return ModelTarget(served.port, [_completion(script, "key")] * streams)
 
 
 def _completion(script: str, token: str) -> bytes:

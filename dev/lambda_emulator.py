@@ -19,7 +19,7 @@ import h11
 
 from dev.front_doors import HttpRequest, function_url_event, resource_for, rest_api_event
 from dev.http1 import Connection, Disconnected, listening
-from dev.lambda_payload import Head, MalformedPayload, PayloadReader
+from dev.lambda_payload import AnswerMeta, MalformedPayload, PayloadReader
 from dev.lambda_pool import ProcessPool
 from dev.lambda_process import Function, Log
 from dev.page import Page
@@ -185,7 +185,7 @@ class _HttpResponse:
         self.finished = asyncio.Event()
         self._connection = connection
         self._payload = PayloadReader(streaming=False)
-        self._head: Head | None = None
+        self._head: AnswerMeta | None = None
 
     async def start(self, *, streaming: bool) -> None:
         self._payload = PayloadReader(streaming=streaming)
@@ -203,12 +203,12 @@ class _HttpResponse:
             self._connection.abort()
             self.finished.set()
 
-    async def _pass_on(self, pieces: Iterator[Head | bytes]) -> None:
+    async def _pass_on(self, pieces: Iterator[AnswerMeta | bytes]) -> None:
         if self.finished.is_set():
             return
         try:
             for piece in pieces:
-                if isinstance(piece, Head):
+                if isinstance(piece, AnswerMeta):
                     self._head = piece
                     await self._connection.send(h11.Response(status_code=piece.status, headers=piece.headers))
                 elif self._head and self._connection.has_body(self._head.status):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from dev.lambda_emulator import Emulator, Failure, Function
-from dev.lambda_payload import Head, MalformedPayload, PayloadReader
+from dev.lambda_payload import AnswerMeta, MalformedPayload, PayloadReader
 
 
 def invoke(function: Function, event: Any, *, output: BinaryIO | None = None) -> int:
@@ -45,16 +45,16 @@ class _Printer:
         print(f"{failure.reason} {failure.body.decode(errors='replace')}".rstrip(), file=sys.stderr)
         self.exit_code = 1
 
-    def _print(self, pieces: Iterator[Head | bytes]) -> None:
+    def _print(self, pieces: Iterator[AnswerMeta | bytes]) -> None:
         try:
             for piece in pieces:
                 self._unprinted = b""
-                self._output.write(_text(piece) if isinstance(piece, Head) else piece)
+                self._output.write(_text(piece) if isinstance(piece, AnswerMeta) else piece)
         except MalformedPayload:
             self._output.write(self._unprinted)
         self._output.flush()
 
 
-def _text(head: Head) -> bytes:
+def _text(head: AnswerMeta) -> bytes:
     lines = [str(head.status), *(f"{name}: {value}" for name, value in head.headers)]
     return "\n".join([*lines, "", ""]).encode()

@@ -19,7 +19,7 @@ class MalformedPayload(Exception):
 
 
 @dataclass(frozen=True)
-class Head:
+class AnswerMeta:
     status: int
     headers: list[tuple[str, str]]
 
@@ -32,7 +32,7 @@ class PayloadReader:
         self._in_body = False
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Head | bytes]:
+    def feed(self, data: bytes) -> Iterator[AnswerMeta | bytes]:
         if self._in_body:
             yield data
             return
@@ -40,7 +40,7 @@ class PayloadReader:
         if self._streaming:
             yield from self._split()
 
-    def close(self) -> Iterator[Head | bytes]:
+    def close(self) -> Iterator[AnswerMeta | bytes]:
         """The payload is complete."""
         if self._in_body:
             return
@@ -53,7 +53,7 @@ class PayloadReader:
         yield _head(described, default_type="application/json")
         yield base64.b64decode(body) if described.get("isBase64Encoded") else str(body).encode()
 
-    def _split(self) -> Iterator[Head | bytes]:
+    def _split(self) -> Iterator[AnswerMeta | bytes]:
         end = self._buffer.find(_DELIMITER)
         if (len(self._buffer) if end < 0 else end + len(_DELIMITER)) > _MAX_PRELUDE_BYTES:
             raise MalformedPayload("the delimiter is not within the first 16 KB")
@@ -75,7 +75,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
     return described
 
 
-def _head(described: dict[str, Any], *, default_type: str) -> Head:
+def _head(described: dict[str, Any], *, default_type: str) -> AnswerMeta:
     try:
         status = int(described.get("statusCode", 200))
         several = described.get("multiValueHeaders") or {}
@@ -90,4 +90,4 @@ def _head(described: dict[str, Any], *, default_type: str) -> Head:
         raise MalformedPayload("the status is none of a response")
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("content-type", default_type))
-    return Head(status, headers)
+    return AnswerMeta(status, headers)

@@ -12,7 +12,7 @@ import uvicorn
 
 from dev import local
 from dev.routing import BothFunctions
-from shared.config import ConfigError
+from shared.settings import ConfigError
 
 _GRACE_SECONDS = 2
 

@@ -59,7 +59,7 @@ _UV_CHANGES_VERSIONS = frozenset(
 
 # The modules that Lambda loads, for each function. What they import, the source says.
 ENTRIES = {
-    "chat_stream": ("shared.lambda_runtime", "functions.chat_stream.app"),
+    "chat_stream": ("shared.lambda_runtime.loop", "functions.chat_stream.app"),
     "conversations": ("functions.conversations.app",),
     "migrate": ("functions.migrate.app",),
 }
@@ -67,11 +67,11 @@ ENTRIES = {
 # The files that modules read, and that Lambda runs.
 DATA = {
     "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
-    "functions/chat_stream/asking.py": "functions/chat_stream/system_prompt.md",
+    "functions/chat_stream/request_reader.py": "functions/chat_stream/system_prompt.md",
     "functions/conversations/openapi_routes.py": "functions/conversations/openapi.json",
     "migrations/migrate.py": "migrations/*.sql",
     "shared/costs.py": "shared/models.json",
-    "shared/logins.py": "shared/rds_ca/*.pem",
+    "shared/db_credentials.py": "shared/rds_ca/*.pem",
 }
 
 

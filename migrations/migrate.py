@@ -17,10 +17,9 @@ import psycopg
 from msgspec import Struct
 from psycopg.conninfo import make_conninfo
 
-from shared import config
-from shared.config import ConfigError
 from shared.environment import Environment
 from shared.errors import Unavailable
+from shared.settings import ConfigError, database_credentials
 
 _FOLDER = Path(__file__).parent
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
@@ -113,7 +112,7 @@ def _compare(done: list[tuple[str, str]], migrations: list[Migration]) -> None:
 def connection(environ: Mapping[str, str]) -> str:
     """The owner's connection by the settings that begin with MIGRATION_DATABASE. Raises ConfigError, and
     Unavailable when its secret cannot be read."""
-    login = config.login(Environment(environ), "MIGRATION_DATABASE")
+    login = database_credentials(Environment(environ), "MIGRATION_DATABASE")
     return make_conninfo(**login.complete(asyncio.run(login.key())))
 
 

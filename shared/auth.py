@@ -17,12 +17,12 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
-from shared.ahead import Ahead
-from shared.config import ConfigError
 from shared.errors import Unauthorized, Unavailable
 from shared.jwks import ALGORITHMS, JwksCache
 from shared.logs import logger
-from shared.secrets import Given, Secret
+from shared.secret_sources import Secret, StaticSecret
+from shared.settings import ConfigError
+from shared.warmup import WarmUp
 
 # Importing PyJWT imports cryptography too, wherever that is installed, also when only HS256 is used.
 
@@ -59,16 +59,16 @@ class TokenVerifier:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
-        self._own_keys = {secret.text: _secret_key(secret.text)} if isinstance(secret, Given) else {}
+        self._own_keys = {secret.text: _secret_key(secret.text)} if isinstance(secret, StaticSecret) else {}
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
         self._now = now
         self._seen: dict[str, tuple[_Claims, float]] = {}
 
-    def open_ahead(self) -> Ahead:
+    def warm_up(self) -> WarmUp:
         """Begins to read the secret and to fetch the key set, which the first token will wait for."""
-        return Ahead("keys of tokens", self._open, now=self._now)
+        return WarmUp("keys of tokens", self._open, now=self._now)
 
     async def verify(self, authorization: str | None) -> Identity:
         """The caller named by an `Authorization` header, which may be anything that a client can send.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from shared.secrets import Field, Secret, Stage, Stored
+from shared.secret_sources import JsonFieldSecret, Secret, SecretsManagerSecret, Stage
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
@@ -32,7 +32,7 @@ class SecretsManager:
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._stored: dict[str, Stored] = {}
+        self._stored: dict[str, SecretsManagerSecret] = {}
         self._providers: dict[str, SecretsProvider] = {}
         self._making = threading.Lock()
 
@@ -43,8 +43,10 @@ class SecretsManager:
             raise ValueError("not an ARN of Secrets Manager")
         arn, region, field = match.groups()
         if arn not in self._stored:
-            self._stored[arn] = Stored(arn, lambda stage: self._read(arn, region, stage), now=self._now)
-        return Field(self._stored[arn], field) if field else self._stored[arn]
+            self._stored[arn] = SecretsManagerSecret(
+                arn, lambda stage: self._read(arn, region, stage), now=self._now
+            )
+        return JsonFieldSecret(self._stored[arn], field) if field else self._stored[arn]
 
     def _read(self, arn: str, region: str, stage: Stage) -> str | None:
         provider = self._provider(region)

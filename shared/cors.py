@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
-from shared.config import ConfigError
+from shared.settings import ConfigError
 
 Header: TypeAlias = tuple[bytes, bytes]
 

@@ -15,11 +15,11 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row, scalar_row
 
-from shared.ahead import Ahead
+from shared.db_credentials import DatabaseCredentials
 from shared.errors import Unavailable
-from shared.logins import Login
 from shared.logs import logger
 from shared.metrics import measured
+from shared.warmup import WarmUp
 
 Row: TypeAlias = dict[str, Any]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
@@ -45,7 +45,7 @@ class Database:
 
     def __init__(
         self,
-        login: Login,
+        login: DatabaseCredentials,
         *,
         max_connections: int = 10,
         timeout: float = 2.5,
@@ -56,11 +56,11 @@ class Database:
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
         self._free = asyncio.Semaphore(max_connections)
-        self._ahead: Ahead | None = None
+        self._ahead: WarmUp | None = None
 
-    def open_ahead(self) -> Ahead:
+    def warm_up(self) -> WarmUp:
         """Begins a connection for the first call, which will wait for it."""
-        self._ahead = Ahead("database", self._open_one, now=self._now)
+        self._ahead = WarmUp("database", self._open_one, now=self._now)
         return self._ahead
 
     async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from shared.aws import SecretsManager
-from shared.secrets import Given, Secret
+from shared.secret_sources import Secret, StaticSecret
 
 
 class ConfigError(Exception):
@@ -45,7 +45,7 @@ class Environment:
         value, stored = self.text(name), self.stored(arn_name)
         if value is not None and stored is not None:
             raise ConfigError(f"{name} and {arn_name} must not both be set.")
-        return stored if value is None else Given(value)
+        return stored if value is None else StaticSecret(value)
 
     def stored(self, name: str) -> Secret | None:
         arn = self.text(name)

@@ -23,7 +23,7 @@ class TextDelta(Struct, frozen=True, gc=False):
     text: str
 
 
-class ThinkingDelta(Struct, frozen=True, gc=False):
+class ReasoningDelta(Struct, frozen=True, gc=False):
     """More of the model's reasoning, where the provider shows it; never part of the answer's text."""
 
     text: str
@@ -59,4 +59,4 @@ class Failed(Struct, frozen=True, gc=False):
     retryable: bool
 
 
-Event: TypeAlias = Started | TextDelta | ThinkingDelta | Usage | Finished | Failed
+Event: TypeAlias = Started | TextDelta | ReasoningDelta | Usage | Finished | Failed

@@ -28,7 +28,8 @@ from dev.routing import BothFunctions
 from dev.server import ReadyServer
 from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
-from shared import auth, config
+from shared import auth
+from shared.settings import Settings, load_settings
 
 SECRET = "a secret for tests, long enough for HS256"
 
@@ -57,9 +58,9 @@ def mocked(database_url: str, mock: MockProcess, model: str, **environ: str) -> 
     )
 
 
-def settings(database_url: str, **environ: str) -> config.Settings:
+def settings(database_url: str, **environ: str) -> Settings:
     """As from an environment; names as there."""
-    return config.load(environment(database_url, **environ))
+    return load_settings(environment(database_url, **environ))
 
 
 class Client(httpx.Client):
@@ -100,7 +101,7 @@ class _PromptServer(ReadyServer):
 
 
 @contextmanager
-def serve(configured: config.Settings) -> Iterator[str]:
+def serve(configured: Settings) -> Iterator[str]:
     """Both functions at the URL it gives, until the block ends."""
     app = BothFunctions(chat_stream.create_app(configured), conversations.create_app(configured))
     served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False)

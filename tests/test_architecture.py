@@ -25,10 +25,10 @@ FORBIDDEN = {
     "functions.chat_stream": ("functions.conversations", "functions.migrate", "migrations"),
     "functions.conversations": ("functions.chat_stream", "functions.migrate", "migrations"),
     "functions.migrate": ("functions.chat_stream", "functions.conversations"),
-    "shared.llm": ("functions", "shared.http", "shared.db", "starlette"),
+    "shared.llm": ("functions", "shared.web", "shared.db", "starlette"),
     "functions.chat_stream.dialects": (
         "shared.llm.client",
-        "shared.llm.catalogue",
+        "shared.llm.providers",
         "shared.db",
         "starlette",
         "httpx",
@@ -75,9 +75,9 @@ def test_decoders_encoders_and_prices_do_no_io():
         "shared.events",
         "shared.sse",
         "shared.costs",
-        "shared.llm.anthropic",
-        "shared.llm.openai",
-        "shared.llm.ollama",
+        "shared.llm.anthropic_format",
+        "shared.llm.openai_format",
+        "shared.llm.ollama_format",
         *(module for module in IMPORTS if within(module, "functions.chat_stream.dialects")),
     }
     for module in pure:

@@ -10,7 +10,7 @@ from dev.mock_llm.wire import (
     SSE,
     VENDOR_WORDS,
     Answer,
-    Question,
+    NewTurn,
     Refusal,
     check_fields,
     check_messages,
@@ -63,10 +63,10 @@ class Anthropic:
         check_tokens(body, "max_tokens")
         _check_sampling(body)
 
-    def question(self, body: dict[str, Any], script: Script) -> Question:
-        return Question(body["model"], script, stream=bool(body.get("stream")))
+    def question(self, body: dict[str, Any], script: Script) -> NewTurn:
+        return NewTurn(body["model"], script, stream=bool(body.get("stream")))
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: NewTurn) -> Answer:
         script = question.script
         if not question.stream:
             return Answer(JSON, end=(json_bytes(_whole_message(question)),))
@@ -120,7 +120,7 @@ def _delta(index: int, **delta: str) -> bytes:
     return _event("content_block_delta", index=index, delta=delta)
 
 
-def _message_start(question: Question) -> bytes:
+def _message_start(question: NewTurn) -> bytes:
     usage = _usage(question.script, 1)
     return _event("message_start", message=_message(question.model) | {"content": [], "usage": usage})
 
@@ -138,7 +138,7 @@ THINKING_START = _event(
 SIGNATURE = _delta(0, type="signature_delta", signature="bW9jaw==")
 
 
-def _whole_message(question: Question) -> dict[str, Any]:
+def _whole_message(question: NewTurn) -> dict[str, Any]:
     script = question.script
     content = [{"type": "text", "text": answer_text(script)}]
     if script.thinking:

@@ -8,7 +8,7 @@ from dev.mock_llm.wire import (
     JSON,
     VENDOR_WORDS,
     Answer,
-    Question,
+    NewTurn,
     Refusal,
     check_fields,
     check_messages,
@@ -36,10 +36,10 @@ class Ollama:
         if not isinstance(body.get("options") or {}, dict):
             raise Refusal(400, "options must be an object", "options")
 
-    def question(self, body: dict[str, Any], script: Script) -> Question:
-        return Question(body["model"], script, stream=body.get("stream") is not False)
+    def question(self, body: dict[str, Any], script: Script) -> NewTurn:
+        return NewTurn(body["model"], script, stream=body.get("stream") is not False)
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: NewTurn) -> Answer:
         script = question.script
         if not question.stream:
             message = {"role": "assistant", "content": answer_text(script)}
@@ -58,11 +58,11 @@ class Ollama:
         return 503 if status == 529 else status, json_bytes({"error": message})
 
 
-def _line(question: Question, **message: str) -> bytes:
+def _line(question: NewTurn, **message: str) -> bytes:
     return json_bytes(_head(question) | {"message": {"role": "assistant", **message}, "done": False}) + b"\n"
 
 
-def _last(question: Question, message: dict[str, str]) -> dict[str, Any]:
+def _last(question: NewTurn, message: dict[str, str]) -> dict[str, Any]:
     script = question.script
     last = _head(question) | {"message": message, "done": True}
     if script.finish != "none":
@@ -74,5 +74,5 @@ def _last(question: Question, message: dict[str, str]) -> dict[str, Any]:
     return last
 
 
-def _head(question: Question) -> dict[str, Any]:
+def _head(question: NewTurn) -> dict[str, Any]:
     return {"model": question.model, "created_at": "2026-01-01T00:00:00.000000Z"}

@@ -11,7 +11,7 @@ from dev.mock_llm.wire import (
     SSE,
     VENDOR_WORDS,
     Answer,
-    Question,
+    NewTurn,
     Refusal,
     check_fields,
     check_messages,
@@ -63,16 +63,16 @@ class OpenAI:
         if WANTS_COMPLETION_TOKENS.match(body["model"]):
             raise Refusal(400, "Use 'max_completion_tokens' instead with this model.", "max_tokens")
 
-    def question(self, body: dict[str, Any], script: Script) -> Question:
+    def question(self, body: dict[str, Any], script: Script) -> NewTurn:
         options = body.get("stream_options") or {}
-        return Question(
+        return NewTurn(
             body["model"],
             script,
             stream=bool(body.get("stream")),
             include_usage=options.get("include_usage") is True,
         )
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: NewTurn) -> Answer:
         if not question.stream:
             return Answer(JSON, end=(json_bytes(self._completion(question)),))
         script = question.script
@@ -108,7 +108,7 @@ class OpenAI:
         return []
 
     def _chunk(
-        self, question: Question, delta: dict[str, Any], output: int, *, finish: str | None = None
+        self, question: NewTurn, delta: dict[str, Any], output: int, *, finish: str | None = None
     ) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk = _head(question) | {"choices": [choice]}
@@ -118,10 +118,10 @@ class OpenAI:
             chunk["usage"] = None
         return _data(chunk)
 
-    def _usage_mode(self, question: Question) -> str:
+    def _usage_mode(self, question: NewTurn) -> str:
         return self.default_usage if question.script.usage == "default" else question.script.usage
 
-    def _completion(self, question: Question) -> dict[str, Any]:
+    def _completion(self, question: NewTurn) -> dict[str, Any]:
         script = question.script
         message = {"role": "assistant", "content": answer_text(script), "refusal": None}
         if self.thinking_deltas(script):
@@ -161,7 +161,7 @@ def _finish_reason(script: Script) -> str | None:
     return None if script.finish == "none" else script.finish
 
 
-def _head(question: Question) -> dict[str, Any]:
+def _head(question: NewTurn) -> dict[str, Any]:
     return {
         "id": "chatcmpl-mock",
         "object": "chat.completion.chunk",

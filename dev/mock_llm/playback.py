@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from dev.mock_llm.connection import Connection
 from dev.mock_llm.scripts import Script
-from dev.mock_llm.wire import Format, Question
+from dev.mock_llm.wire import Format, NewTurn
 
 PING_GAP = 0.05
 ENDLESS_PIECE = b"a" * 65536
@@ -16,7 +16,7 @@ ENDLESS_PIECES = 1024
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-async def play(form: Format, question: Question, connection: Connection) -> None:
+async def play(form: Format, question: NewTurn, connection: Connection) -> None:
     """Answers with status 200, as the script wants it."""
     script = question.script
     writes = _prepare(form, question)
@@ -119,7 +119,7 @@ class Writes(Struct, frozen=True):
 
 
 @lru_cache(maxsize=32)
-def _prepare(form: Format, question: Question) -> Writes:
+def _prepare(form: Format, question: NewTurn) -> Writes:
     """Made once and kept, so that a benchmark measures its subject and not this server."""
     script = question.script
     answer = form.answer(question)

@@ -26,7 +26,7 @@ class Refusal(Exception):
         self.param = param
 
 
-class Question(Struct, frozen=True):
+class NewTurn(Struct, frozen=True):
     """All of a checked request that an answer depends on."""
 
     model: str
@@ -63,9 +63,9 @@ class Format(Protocol):
     def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:
         """Raises Refusal where the vendor would refuse the request."""
 
-    def question(self, body: dict[str, Any], script: Script) -> Question: ...
+    def question(self, body: dict[str, Any], script: Script) -> NewTurn: ...
 
-    def answer(self, question: Question) -> Answer: ...
+    def answer(self, question: NewTurn) -> Answer: ...
 
     def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
         """The status, as far as the vendor knows it, and the JSON body of an error."""

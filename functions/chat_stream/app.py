@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
-from functions.chat_stream.asking import Asking
+from functions.chat_stream.background_tasks import BackgroundTasks
+from functions.chat_stream.request_reader import RequestReader
 from functions.chat_stream.routes import ChatRoutes
-from functions.chat_stream.running import Running
-from functions.chat_stream.store import ForgivingStore, TurnStore
-from shared import ahead, config, http
+from functions.chat_stream.store import BestEffortStore, TurnStore
+from shared import warmup, web
 from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
-from shared.config import Settings
 from shared.cors import Cors
 from shared.db import Database
 from shared.jwks import JwksCache
 from shared.llm.client import ModelClient
+from shared.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from shared.tracing import Tracer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.database, max_connections=settings.database_connections)
     models = ModelClient(settings)
-    running = Running()
+    running = BackgroundTasks()
     tracer = _tracer(settings)
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
@@ -38,9 +38,9 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     chat = ChatRoutes(
         settings,
-        asking=Asking(settings, verifier),
+        asking=RequestReader(settings, verifier),
         store=TurnStore(database, settings),
-        forgiving=ForgivingStore(database, settings),
+        forgiving=BestEffortStore(database, settings),
         models=models,
         running=running,
         tracer=tracer,
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        await ahead.begun(verifier.open_ahead(), database.open_ahead(), models.open_ahead())
+        await warmup.begun(verifier.warm_up(), database.warm_up(), models.warm_up())
         yield
         await running.finish()
         await models.aclose()
@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> ASGIApp:
             tracer.close()
 
     router = Router(chat.routes(), lifespan=lifespan)
-    return http.edge(router, Cors(settings.cors_allow_origins))
+    return web.edge(router, Cors(settings.cors_allow_origins))
 
 
 def _tracer(settings: Settings) -> "Tracer | None":
@@ -72,5 +72,5 @@ def __getattr__(name: str) -> ASGIApp:
     """`app`, made when it is first asked for: a test that brings its own settings needs none set."""
     if name != "app":
         raise AttributeError(name)
-    app = globals()["app"] = create_app(config.load(os.environ))
+    app = globals()["app"] = create_app(load_settings(os.environ))
     return app

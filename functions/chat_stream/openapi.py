@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from functions.chat_stream import openapi_types as types
-from functions.chat_stream.dialects import chat, chat_stream, content, openai, stream, stream_chat, ui
+from functions.chat_stream.dialects import chat, chat_stream, content, openai_chat, stream, stream_chat, ui
 from functions.chat_stream.dialects.base import Dialect
 from shared.errors import (
     BudgetExceeded,
@@ -139,12 +139,12 @@ OPERATIONS = (
         ),
     ),
     _turn(
-        openai.OpenAI(),
+        openai_chat.OpenAI(),
         "createChatCompletion",
         "Ask as OpenAI's clients do",
-        body=openai.Body,
+        body=openai_chat.Body,
         example={"messages": [_QUESTION], "model": "openai/gpt-6.1-terra"},
-        events=_events(openai, "For `stream: true`.", types=types.OPENAI, last_words="[DONE]"),
+        events=_events(openai_chat, "For `stream: true`.", types=types.OPENAI, last_words="[DONE]"),
         whole=types.ChatCompletion,
         stored=False,
         error_type=types.OpenAIError,

@@ -6,34 +6,34 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import Place
+from functions.chat_stream.request import ConversationRef
 from functions.chat_stream.usage import UsageRow
 from shared.errors import ChatError
 from shared.events import Usage
-from shared.llm.base import ChatMessage
+from shared.llm.wire_format import ChatMessage
 from shared.rate_limits import Rate
 
 Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class NewTurn(Struct, frozen=True, kw_only=True):
     """What a turn is begun with. `key` is the client's name for it, `request_hash` of what it asked;
     `model` is the first choice as `provider/model`; the tokens bound the cost: those of the system
     prompt, of all that a stateless turn sends, and of the longest answer."""
 
     user_id: UUID
     answer_id: UUID
-    text: str
-    key: str | None
+    question: str
+    idempotency_key: str | None
     request_hash: bytes
     model: str
     system_tokens: int
     prompt_tokens: int
     max_tokens: int
-    place: Place | None
+    conversation: ConversationRef | None
 
 
-class Begun(Struct, frozen=True, kw_only=True):
+class StartedTurn(Struct, frozen=True, kw_only=True):
     """A turn that may be answered. `repeated`: it has run, or is running; nobody is to be asked again.
     Without a conversation nothing of it is stored but its cost."""
 
@@ -57,7 +57,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     usage: list[UsageRow]
 
     @classmethod
-    def without_answer(cls, begun: Begun, error: ChatError, usage: list[UsageRow]) -> "Settlement":
+    def without_answer(cls, begun: StartedTurn, error: ChatError, usage: list[UsageRow]) -> "Settlement":
         """Of a turn that ended before any model began its answer."""
         return cls(
             user_id=begun.user_id,

@@ -14,23 +14,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.chat_stream import asking
-from functions.chat_stream.asking import Asking
-from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai
-from functions.chat_stream.dialects.base import Ask, Dialect, Head
-from functions.chat_stream.follower import Follower
-from functions.chat_stream.journal import Journal
-from functions.chat_stream.records import Begun, Question, Settlement
-from functions.chat_stream.response import Answer, Reply
-from functions.chat_stream.running import Running
-from functions.chat_stream.store import ForgivingStore, TurnStore, parse_uuid
+from functions.chat_stream import request_reader
+from functions.chat_stream.answer_replay import AnswerReplay
+from functions.chat_stream.background_tasks import BackgroundTasks
+from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai_chat
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect
+from functions.chat_stream.records import NewTurn, Settlement, StartedTurn
+from functions.chat_stream.request import TurnRequest, last_event_id
+from functions.chat_stream.request_reader import RequestReader
+from functions.chat_stream.sse_response import Answer, Reply
+from functions.chat_stream.store import BestEffortStore, TurnStore, parse_uuid
 from functions.chat_stream.turn import Clocks, Turn
+from functions.chat_stream.turn_log import TurnLog
 from functions.chat_stream.usage import UsageRow
-from shared import http, rate_limits
-from shared.config import Settings
+from shared import rate_limits, web
 from shared.errors import ChatError, InvalidRequest, NotFound, Unavailable
-from shared.llm.client import ModelClient, Spent
+from shared.llm.client import FailedAttempt, ModelClient
 from shared.logs import logger
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from shared.tracing import Tracer
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 # When a client must have heard of a model that is not there, with a little left for the way back.
 _PROMISED_SECONDS = 2.9
 # Who resumes has asked already.
-_RESUMING = Ask(messages=())
+_RESUMING = TurnRequest(messages=())
 
 
 class ChatRoutes:
@@ -48,11 +49,11 @@ class ChatRoutes:
         self,
         settings: Settings,
         *,
-        asking: Asking,
+        asking: RequestReader,
         store: TurnStore,
-        forgiving: ForgivingStore,
+        forgiving: BestEffortStore,
         models: ModelClient,
-        running: Running,
+        running: BackgroundTasks,
         tracer: "Tracer | None" = None,
     ) -> None:
         self._settings = settings
@@ -73,15 +74,15 @@ class ChatRoutes:
         ]
 
     async def health(self, _: Request) -> Response:
-        return http.json_response({"status": "ok"})
+        return web.json_response({"status": "ok"})
 
     async def models(self, request: Request) -> Response:
         try:
             await self._asking.caller(request, stateless=True)
         except ChatError as error:
-            http.log_refusal(error)
+            web.log_refusal(error)
             return _refusal(OPENAI, error)
-        return http.json_response(openai.models(self._asking.choice.names, created=0))
+        return web.json_response(openai_chat.models(self._asking.choice.names, created=0))
 
     async def resume(self, request: Request) -> Answer:
         """What an answer has beyond `Last-Event-ID`, up to its end; from its beginning without one."""
@@ -89,12 +90,12 @@ class ChatRoutes:
         answer_id = parse_uuid(request.path_params["id"])
         if answer_id is None:
             raise NotFound("no such message")
-        offset = asking.last_event_id(request)
+        offset = last_event_id(request)
         stored = await self._store.read(user_id, answer_id, offset)
         if offset > stored.length and stored.status == "complete":
             raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
-        deadline = asking.clocks(self._settings, request.scope).deadline
-        follower = Follower(
+        deadline = request_reader.clocks(self._settings, request.scope).deadline
+        follower = AnswerReplay(
             self._store, user_id=user_id, answer_id=answer_id, first=stored, offset=offset, deadline=deadline
         )
         return self._follow(self._reply(NATIVE, _RESUMING), follower)
@@ -105,63 +106,65 @@ class ChatRoutes:
         answer_id = await self._store.running_answer(user_id, request.path_params["id"])
         if answer_id is None:
             return Response(status_code=204)
-        begun = Begun(user_id=user_id, answer_id=answer_id)
-        clocks = asking.clocks(self._settings, request.scope)
+        begun = StartedTurn(user_id=user_id, answer_id=answer_id)
+        clocks = request_reader.clocks(self._settings, request.scope)
         return await self._repeat(self._reply(UI, _RESUMING), begun, clocks)
 
     async def chat(self, dialect: Dialect, request: Request) -> Answer:
         """A turn, or its refusal, in the words of its format."""
-        clocks = asking.clocks(self._settings, request.scope)
-        journal = Journal(
+        clocks = request_reader.clocks(self._settings, request.scope)
+        turn_log = TurnLog(
             dialect.route,
             clocks.arrived_at,
             active=lambda: self._running.active,
             trace=self._tracer.trace() if self._tracer else None,
         )
         try:
-            return await self._chat(dialect, request, clocks, journal)
+            return await self._chat(dialect, request, clocks, turn_log)
         except ChatError as error:
             refusal = error
         except Exception:
             logger.exception("request failed")
             refusal = ChatError("something went wrong here")
-        journal.refused(refusal)
+        turn_log.refused(refusal)
         return _refusal(dialect, refusal)
 
-    async def _chat(self, dialect: Dialect, request: Request, clocks: Clocks, journal: Journal) -> Answer:
+    async def _chat(self, dialect: Dialect, request: Request, clocks: Clocks, turn_log: TurnLog) -> Answer:
         user_id = await self._asking.caller(request, stateless=dialect.stateless)
-        body = await http.read_body(request, limit=dialect.max_body_bytes)
+        body = await web.read_body(request, limit=dialect.max_body_bytes)
         ask = dialect.parse(body)
         models = self._asking.choice.resolve(ask.model)
         question = self._asking.question(request, dialect, ask, body=body, user_id=user_id, model=models[0])
-        store = self._store if dialect.stored_or_nothing else self._forgiving
+        store = self._store if dialect.requires_storage else self._forgiving
         try:
-            with journal.waiting("begin"):
+            with turn_log.waiting("begin"):
                 begun = await store.begin(question, within=_left(clocks))
         except Unavailable as error:
             if not self._goes_on_unstored(dialect, ask):
-                journal.refused(error)
+                turn_log.refused(error)
                 return self._unknown(dialect, error, question)
             logger.exception("a turn could not be stored, and goes on")
-            begun = Begun(user_id=user_id, answer_id=question.answer_id)
+            begun = StartedTurn(user_id=user_id, answer_id=question.answer_id)
         reply = self._reply(dialect, ask)
         if begun.repeated:
             return await self._repeat(reply, begun, clocks)
-        journal.begun(begun)
+        turn_log.begun(begun)
 
         chat = self._asking.chat(ask, begun)
-        spent: list[Spent] = []
+        spent: list[FailedAttempt] = []
         try:
             deadline = clocks.arrived_at + self._settings.start_timeout
-            with journal.waiting("model"):
+            with turn_log.waiting("model"):
                 answer = await self._models.start(chat, models, deadline, spent)
         except ChatError as error:
-            return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent, journal=journal)
+            return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent, turn_log=turn_log)
         except Exception:
             logger.exception("model could not be asked")
             broken = ChatError("the model could not be asked")
-            return await self._no_answer(dialect, broken, begun, clocks=clocks, spent=spent, journal=journal)
-        journal.answers(answer.target, models)
+            return await self._no_answer(
+                dialect, broken, begun, clocks=clocks, spent=spent, turn_log=turn_log
+            )
+        turn_log.answers(answer.target, models)
         turn = Turn(
             answer,
             begun=begun,
@@ -169,14 +172,14 @@ class ChatRoutes:
             spent=_rows(spent, clocks),
             clocks=clocks,
             store=store,
-            journal=journal,
+            turn_log=turn_log,
         )
-        head = Head(str(begun.answer_id), answer.target.name, int(time.time()))
-        return reply.to(turn.outbox, self._running.start(turn), head=head, headers=_headers(begun))
+        meta = AnswerMeta(str(begun.answer_id), answer.target.name, int(time.time()))
+        return reply.to(turn.event_queue, self._running.start(turn), meta=meta, headers=_headers(begun))
 
-    async def _repeat(self, reply: Reply, begun: Begun, clocks: Clocks) -> Answer:
+    async def _repeat(self, reply: Reply, begun: StartedTurn, clocks: Clocks) -> Answer:
         stored = await self._store.read(begun.user_id, begun.answer_id, 0)
-        follower = Follower(
+        follower = AnswerReplay(
             self._store,
             user_id=begun.user_id,
             answer_id=begun.answer_id,
@@ -186,15 +189,15 @@ class ChatRoutes:
         )
         return self._follow(reply, follower)
 
-    def _follow(self, reply: Reply, follower: Follower) -> Answer:
+    def _follow(self, reply: Reply, follower: AnswerReplay) -> Answer:
         stored = follower.first
         model = stored.metadata.get("model", self._asking.choice.names[0])
-        head = Head(str(follower.answer_id), model, int(time.time()))
-        headers = {"X-Message-Id": head.message_id, "X-Conversation-Id": str(stored.conversation_id)}
+        meta = AnswerMeta(str(follower.answer_id), model, int(time.time()))
+        headers = {"X-Message-Id": meta.message_id, "X-Conversation-Id": str(stored.conversation_id)}
         writer = self._running.follow(follower)
-        return reply.to(follower.outbox, writer, head=head, headers=headers, offset=follower.offset)
+        return reply.to(follower.event_queue, writer, meta=meta, headers=headers, offset=follower.offset)
 
-    def _reply(self, dialect: Dialect, ask: Ask) -> Reply:
+    def _reply(self, dialect: Dialect, ask: TurnRequest) -> Reply:
         return Reply(
             dialect,
             ask,
@@ -202,15 +205,17 @@ class ChatRoutes:
             padding=self._settings.stream_padding,
         )
 
-    def _goes_on_unstored(self, dialect: Dialect, ask: Ask) -> bool:
+    def _goes_on_unstored(self, dialect: Dialect, ask: TurnRequest) -> bool:
         """Not where money is counted: without the database nobody knows how much is left."""
         return (
-            not dialect.stored_or_nothing and ask.place is not None and not self._settings.budget_usd_per_day
+            not dialect.requires_storage
+            and ask.conversation is not None
+            and not self._settings.budget_usd_per_day
         )
 
-    def _unknown(self, dialect: Dialect, error: ChatError, question: Question) -> Response:
+    def _unknown(self, dialect: Dialect, error: ChatError, question: NewTurn) -> Response:
         """The refusal of a turn that may have begun: its reply may be all that was lost."""
-        saving = self._running.save(self._store.give_up(question))
+        saving = self._running.save(self._store.cancel_unconfirmed_begin(question))
         response = _refusal(dialect, error)
         response.background = BackgroundTask(asyncio.wait, {saving})
         return response
@@ -219,11 +224,11 @@ class ChatRoutes:
         self,
         dialect: Dialect,
         error: ChatError,
-        begun: Begun,
+        begun: StartedTurn,
         *,
         clocks: Clocks,
-        spent: list[Spent],
-        journal: Journal,
+        spent: list[FailedAttempt],
+        turn_log: TurnLog,
     ) -> Response:
         """The answer to a turn whose model never began. The question stays, the answer is an `error`.
 
@@ -231,9 +236,9 @@ class ChatRoutes:
         takes longer than the client was promised to wait."""
         rows = _rows(spent, clocks)
         saving = self._running.save(self._store.finish(Settlement.without_answer(begun, error, rows)))
-        with journal.waiting("finish"):
+        with turn_log.waiting("finish"):
             await asyncio.wait({saving}, timeout=_left(clocks))
-        journal.unanswered(error, rows)
+        turn_log.unanswered(error, rows)
         error.headers.update(_headers(begun))
         response = _refusal(dialect, error)
         response.background = BackgroundTask(asyncio.wait, {saving})
@@ -241,10 +246,10 @@ class ChatRoutes:
 
 
 def _refusal(dialect: Dialect, error: ChatError) -> Response:
-    return http.json_response(dialect.error(error), status=error.status, headers=error.headers)
+    return web.json_response(dialect.error(error), status=error.status, headers=error.headers)
 
 
-def _headers(begun: Begun) -> dict[str, str]:
+def _headers(begun: StartedTurn) -> dict[str, str]:
     headers = {"X-Message-Id": str(begun.answer_id)}
     if begun.conversation_id is not None:
         headers["X-Conversation-Id"] = str(begun.conversation_id)
@@ -256,6 +261,6 @@ def _left(clocks: Clocks) -> float:
     return max(0.05, clocks.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time())
 
 
-def _rows(spent: list[Spent], clocks: Clocks) -> list[UsageRow]:
+def _rows(spent: list[FailedAttempt], clocks: Clocks) -> list[UsageRow]:
     duration = asyncio.get_running_loop().time() - clocks.arrived_at
     return [UsageRow.of(each.target, each.usage, status="error", duration=duration) for each in spent]

@@ -10,16 +10,16 @@ from uuid import UUID, uuid4, uuid5
 import msgspec
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import Place
-from functions.chat_stream.records import Begun, Question, Settlement, StoredAnswer
+from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, StoredAnswer
+from functions.chat_stream.request import ConversationRef
 from shared import costs, rate_limits
-from shared.config import Settings
 from shared.db import Database
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
-from shared.llm.base import ChatMessage
+from shared.llm.wire_format import ChatMessage
 from shared.logs import logger
 from shared.rate_limits import Rate
+from shared.settings import Settings
 
 # Renewed by every checkpoint, some fifteen times before it is over: a short absence of the database
 # costs no answer, and a conversation is free again soon after its writer was killed.
@@ -51,7 +51,7 @@ class TurnStore:
         self._database = database
         self._settings = settings
 
-    async def begin(self, question: Question, *, within: float) -> Begun:
+    async def begin(self, turn: NewTurn, *, within: float) -> StartedTurn:
         """Begins a turn within so many seconds, and where it is stored, reads the newest messages, the
         question last.
 
@@ -59,16 +59,16 @@ class TurnStore:
         answer of it is being written, IdempotencyMismatch, BudgetExceeded, and Unavailable, where the
         turn may have begun all the same: see `give_up`. Of what is refused, nothing is stored.
         """
-        if question.place is None:
-            outcome = await self._call("begin_stateless_turn", self._common(question), within)
+        if turn.conversation is None:
+            outcome = await self._call("begin_stateless_turn", self._common(turn), within)
         else:
             outcome = await self._call(
-                "begin_turn", self._common(question) | self._stored(question, question.place), within
+                "begin_turn", self._common(turn) | self._stored(turn, turn.conversation), within
             )
         if outcome.outcome not in {"begun", "repeated"} or outcome.answer_id is None:
             raise _refusal(outcome)
-        return Begun(
-            user_id=question.user_id,
+        return StartedTurn(
+            user_id=turn.user_id,
             conversation_id=outcome.conversation_id,
             answer_id=outcome.answer_id,
             repeated=outcome.outcome == "repeated",
@@ -76,16 +76,16 @@ class TurnStore:
             rate=outcome.rate,
         )
 
-    def _common(self, question: Question) -> dict[str, Any]:
-        of_input, of_output, priced = _prices(question.model)
+    def _common(self, turn: NewTurn) -> dict[str, Any]:
+        of_input, of_output, priced = _prices(turn.model)
         limit = self._settings.rate_limit_chat
         return {
-            "user_id": question.user_id,
-            "answer_id": question.answer_id,
-            "key": question.key,
-            "hash": question.request_hash if question.key is not None else None,
-            "model": question.model,
-            "max_tokens": question.max_tokens,
+            "user_id": turn.user_id,
+            "answer_id": turn.answer_id,
+            "key": turn.idempotency_key,
+            "hash": turn.request_hash if turn.idempotency_key is not None else None,
+            "model": turn.model,
+            "max_tokens": turn.max_tokens,
             "usd_per_input": of_input,
             "usd_per_output": of_output,
             "priced": priced,
@@ -93,19 +93,19 @@ class TurnStore:
             "rate_limit": limit.requests,
             "rate_window": limit.seconds,
             "budget": self._settings.budget_usd_per_day,
-            **({"prompt_tokens": question.prompt_tokens} if question.place is None else {}),
+            **({"prompt_tokens": turn.prompt_tokens} if turn.conversation is None else {}),
         }
 
-    def _stored(self, question: Question, place: Place) -> dict[str, Any]:
-        named = None if place.name is None else conversation_named(question.user_id, place.name)
+    def _stored(self, turn: NewTurn, conversation: ConversationRef) -> dict[str, Any]:
+        named = None if conversation.name is None else conversation_named(turn.user_id, conversation.name)
         return {
-            "conversation_id": place.conversation_id or named,
+            "conversation_id": conversation.conversation_id or named,
             "new_id": named or uuid4(),
             "create": named is not None,
-            "replaces": place.replaces,
+            "replaces": conversation.replaces,
             "question_id": uuid4(),
-            "question": question.text,
-            "system_tokens": question.system_tokens,
+            "question": turn.question,
+            "system_tokens": turn.system_tokens,
             "history_limit": self._settings.history_messages,
         }
 
@@ -113,13 +113,13 @@ class TurnStore:
         query = _query(function, tuple(given))
         return _outcomes.decode(await self._database.call(query, tuple(given.values()), within=within))
 
-    async def give_up(self, question: Question) -> None:
+    async def cancel_unconfirmed_begin(self, turn: NewTurn) -> None:
         """Ends a turn of which nobody knows whether it began: no model will be asked."""
         error = Unavailable("the database did not say whether the turn began")
-        begun = Begun(user_id=question.user_id, answer_id=question.answer_id)
+        begun = StartedTurn(user_id=turn.user_id, answer_id=turn.answer_id)
         await self.finish(Settlement.without_answer(begun, error, []))
 
-    async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
+    async def checkpoint(self, begun: StartedTurn, content: str | None) -> str | None:
         """Saves the text so far (None: as before) and renews the lease. Returns "running", "cancel"
         when the user wants it to stop, or how the turn ended, if somebody else settled it."""
         state: str | None = await self._database.call(
@@ -188,10 +188,10 @@ class TurnStore:
         return None
 
 
-class ForgivingStore(TurnStore):
+class BestEffortStore(TurnStore):
     """For a format whose answers go on when they cannot be stored: a fault is logged, and forgotten."""
 
-    async def checkpoint(self, begun: Begun, content: str | None) -> str | None:
+    async def checkpoint(self, begun: StartedTurn, content: str | None) -> str | None:
         try:
             return await super().checkpoint(begun, content) or "running"
         except Unavailable:

@@ -9,15 +9,15 @@ import asyncio
 
 from msgspec import Struct, structs
 
-from functions.chat_stream.journal import Journal
-from functions.chat_stream.outbox import Outbox
-from functions.chat_stream.records import Begun, Settlement, Status
+from functions.chat_stream.event_queue import EventQueue
+from functions.chat_stream.records import Settlement, StartedTurn, Status
 from functions.chat_stream.store import TurnStore
+from functions.chat_stream.turn_log import TurnLog
 from functions.chat_stream.usage import UsageRow
 from shared import costs
 from shared.errors import ChatError
-from shared.events import Event, Failed, Finished, Started, TextDelta, ThinkingDelta, Usage
-from shared.llm.answer import ModelAnswer
+from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
+from shared.llm.model_answer import ModelAnswer
 from shared.logs import logger
 
 # The last seconds of a function's time are for saving.
@@ -46,21 +46,21 @@ class Turn:
         self,
         answer: ModelAnswer,
         *,
-        begun: Begun,
+        begun: StartedTurn,
         prompt_tokens: int,
         spent: list[UsageRow],
         clocks: Clocks,
         store: TurnStore,
-        journal: Journal,
+        turn_log: TurnLog,
     ) -> None:
-        self.outbox = Outbox()
+        self.event_queue = EventQueue()
         self._answer = answer
         self._begun = begun
         self._prompt_tokens = prompt_tokens
         self._spent = spent
         self._clocks = clocks
         self._store = store
-        self._journal = journal
+        self._journal = turn_log
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._characters = 0
@@ -76,7 +76,7 @@ class Turn:
 
     async def run(self) -> None:
         """Never raises: what goes wrong becomes the answer's end."""
-        self.outbox.put([Started(str(self._begun.answer_id))])
+        self.event_queue.put([Started(str(self._begun.answer_id))])
         self._save_in_a_while()
         try:
             await self._read()
@@ -88,12 +88,12 @@ class Turn:
         # waited for, as the client is waiting.
         closing = asyncio.create_task(self._answer.aclose())
         try:
-            self.outbox.put(await self._settle())
+            self.event_queue.put(await self._settle())
         except Exception:
             logger.exception("turn could not be settled")
             self._journal.lost()
-            self.outbox.put([Failed("internal", "the turn failed", retryable=True)])
-        self.outbox.close()
+            self.event_queue.put([Failed("internal", "the turn failed", retryable=True)])
+        self.event_queue.close()
         left = (closing, self._saving) if self._saving else (closing,)
         for failed in await asyncio.gather(*left, return_exceptions=True):
             if isinstance(failed, Exception):
@@ -151,7 +151,7 @@ class Turn:
                     self._text.append(event.text)
                     self._characters += len(event.text)
                     passed_on.append(event)
-                case ThinkingDelta():
+                case ReasoningDelta():
                     self._thinking.append(event.text)
                     passed_on.append(event)
                 case Usage():
@@ -163,7 +163,7 @@ class Turn:
             if self._first_token_at is None:
                 self._first_token_at = self._content_at
                 self._watch()  # from here another clock runs, which may strike sooner
-            self.outbox.put(passed_on)
+            self.event_queue.put(passed_on)
             if self._characters >= _MAX_ANSWER_CHARACTERS:
                 self.stop(Finished("length"))
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from shared import costs
 from shared.events import Usage
-from shared.llm.catalogue import Target
+from shared.llm.providers import ModelTarget
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class UsageRow(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(
-        cls, target: Target, usage: Usage, *, status: str, duration: float, ttft: float | None = None
+        cls, target: ModelTarget, usage: Usage, *, status: str, duration: float, ttft: float | None = None
     ) -> "UsageRow":
         """`duration` and `ttft`, the time to the first token, in seconds."""
         cost = costs.cost(target.provider_name, target.model, usage)

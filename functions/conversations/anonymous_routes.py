@@ -10,13 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from functions.conversations.anonymous_store import AnonymousStore
-from functions.conversations.requests import caller
-from functions.conversations.resource import resource
-from functions.conversations.shapes import AnonymousUser, Claim, Claimed
-from shared import addresses, auth, http, rate_limits
+from functions.conversations.parameters import caller
+from functions.conversations.routing import resource
+from functions.conversations.schemas import AnonymousUser, Claim, Claimed
+from shared import addresses, auth, rate_limits, web
 from shared.auth import Identity, TokenVerifier
-from shared.config import Settings
 from shared.errors import Forbidden, InvalidRequest, Unauthorized
+from shared.settings import Settings
 
 _LIFETIME_SECONDS = 30 * 24 * 3600
 
@@ -63,17 +63,17 @@ class AnonymousRoutes:
         )
         user = AnonymousUser(token, user_id, datetime.fromtimestamp(now + _LIFETIME_SECONDS, UTC))
         headers = {"Cache-Control": "no-store", **rate_limits.headers("sign_in", rate)}
-        return http.json_response(user, headers=headers)
+        return web.json_response(user, headers=headers)
 
     async def claim(self, request: Request) -> Response:
         """The caller's own token and the anonymous one together show that both are the same person."""
         identity = await caller(request, self._verifier)
         if identity.is_anonymous:
             raise Forbidden("conversations are claimed by a user who is signed in")
-        said = http.decode(await http.read_body(request), Claim)
+        said = web.decode(await web.read_body(request), Claim)
         former = await self._anonymous(said.token)
         claimed, rate = await self._store.claim(identity.user_id, former.user_id)
-        return http.json_response(Claimed(claimed), headers=rate_limits.headers("write", rate))
+        return web.json_response(Claimed(claimed), headers=rate_limits.headers("write", rate))
 
     async def _anonymous(self, token: str) -> Identity:
         # Not the caller's own token: a 401 would make the client sign in again, and again.

@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Struct
 
 from shared import rate_limits
-from shared.config import RateLimit
 from shared.db import Database
 from shared.errors import Conflict
 from shared.rate_limits import Rate
+from shared.settings import RateLimit
 
 
 class _Outcome(Struct):

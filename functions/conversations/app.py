@@ -12,22 +12,22 @@ from functions.conversations.anonymous_routes import AnonymousRoutes
 from functions.conversations.anonymous_store import AnonymousStore
 from functions.conversations.archive_routes import ArchiveRoutes
 from functions.conversations.archive_store import ArchiveStore
+from functions.conversations.conversations_routes import ConversationRoutes
+from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_routes import MessageRoutes
 from functions.conversations.messages_store import MessageStore
 from functions.conversations.openapi_routes import DescriptionRoutes
-from functions.conversations.routes import ConversationRoutes
 from functions.conversations.search_routes import SearchRoutes
 from functions.conversations.search_store import SearchStore
-from functions.conversations.store import ConversationStore
 from functions.conversations.usage_routes import UsageRoutes
 from functions.conversations.usage_store import UsageStore
-from shared import config, http
+from shared import web
 from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
-from shared.config import Settings
 from shared.cors import Cors
 from shared.db import Database
 from shared.jwks import JwksCache
+from shared.settings import Settings, load_settings
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -62,13 +62,13 @@ def create_app(settings: Settings) -> ASGIApp:
         await database.close()
 
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
-    return http.edge(router, Cors(settings.cors_allow_origins))
+    return web.edge(router, Cors(settings.cors_allow_origins))
 
 
 def __getattr__(name: str) -> Any:
     """`app` and `handler`, made when first asked for: a test that brings its own settings needs none set."""
     if name == "app":
-        made: Any = create_app(config.load(os.environ))
+        made: Any = create_app(load_settings(os.environ))
     elif name == "handler":
         made = Mangum(__getattr__("app"), lifespan="off")
     else:

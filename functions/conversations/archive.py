@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from functions.conversations.shapes import (
+from functions.conversations.schemas import (
     Conversation,
     Message,
     ModelName,
@@ -24,7 +24,7 @@ from functions.conversations.shapes import (
     Title,
     check_metadata,
 )
-from shared import costs, http
+from shared import costs, web
 from shared.errors import InvalidRequest
 
 MAX_BYTES = 5_000_000
@@ -103,7 +103,7 @@ def disposition(conversation: Conversation, extension: str) -> str:
 def read(body: bytes, user_id: UUID, now: datetime) -> Archive:
     """A file as this user's own: with ids made from the user's and the file's, the same each time and
     nobody else's, in the order of the file. Raises InvalidRequest."""
-    archive = http.decode(body, Archive)
+    archive = web.decode(body, Archive)
     _check_moment(archive.conversation.created_at, "conversation.created_at", now)
     conversation_id = uuid5(user_id, str(archive.conversation.id))
     return Archive(

@@ -12,13 +12,13 @@ from starlette.routing import Route
 
 from functions.conversations import archive
 from functions.conversations.archive_store import ArchiveStore
+from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_store import MessageStore
-from functions.conversations.paging import Cursor, Window
-from functions.conversations.requests import caller, choice, path_id
-from functions.conversations.resource import resource
-from functions.conversations.shapes import ExportFormat, Message
-from functions.conversations.store import ConversationStore
-from shared import http, rate_limits
+from functions.conversations.paging import Cursor, PageRequest
+from functions.conversations.parameters import caller, choice, path_id
+from functions.conversations.routing import resource
+from functions.conversations.schemas import ExportFormat, Message
+from shared import rate_limits, web
 from shared.auth import TokenVerifier
 
 _PAGE_MESSAGES = 200
@@ -70,16 +70,16 @@ class ArchiveRoutes:
     async def import_(self, request: Request) -> Response:
         """201 if anything was new, else 200."""
         identity = await caller(request, self._verifier)
-        body = await http.read_body(request, limit=archive.MAX_BYTES)
+        body = await web.read_body(request, limit=archive.MAX_BYTES)
         said = archive.read(body, identity.user_id, datetime.fromtimestamp(self._now(), UTC))
         imported, is_new, rate = await self._store.add(identity.user_id, said)
         headers = rate_limits.headers("write", rate)
-        return http.json_response(imported, status=201 if is_new else 200, headers=headers)
+        return web.json_response(imported, status=201 if is_new else 200, headers=headers)
 
     async def _pages(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[list[Message]]:
         cursor = None
         while True:
-            window = Window(_PAGE_MESSAGES, 0, cursor)
+            window = PageRequest(_PAGE_MESSAGES, 0, cursor)
             page = await self._messages.page(user_id, conversation_id, window, "asc")
             yield page.messages
             if page.next_cursor is None:

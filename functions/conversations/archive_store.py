@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from functions.conversations.archive import Archive, ArchivedMessage
-from functions.conversations.shapes import Imported
+from functions.conversations.schemas import Imported
 from shared import rate_limits
-from shared.config import RateLimit
 from shared.db import Database
 from shared.errors import Conflict
 from shared.rate_limits import Rate
+from shared.settings import RateLimit
 
 # To store and to index these takes some hundred milliseconds at most.
 _BATCH_MESSAGES = 500

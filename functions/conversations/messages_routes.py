@@ -5,10 +5,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from functions.conversations.messages_store import ORDERS, MessageStore
-from functions.conversations.requests import Range, caller, check_own, choice, path_id, window
-from functions.conversations.resource import resource
-from functions.conversations.shapes import Cancellation, NewMessage, check_metadata
-from shared import http, rate_limits
+from functions.conversations.parameters import Range, caller, check_own, choice, path_id, window
+from functions.conversations.routing import resource
+from functions.conversations.schemas import Cancellation, NewMessage, check_metadata
+from shared import rate_limits, web
 from shared.auth import TokenVerifier
 
 LIMIT = Range(100, 1, 100)
@@ -34,16 +34,16 @@ class MessageRoutes:
         conversation_id = path_id(request, "conversation")
         asked = window(request, LIMIT)
         order = choice(request, "order", ORDERS)
-        return http.json_response(await self._store.page(identity.user_id, conversation_id, asked, order))
+        return web.json_response(await self._store.page(identity.user_id, conversation_id, asked, order))
 
     async def add(self, request: Request) -> Response:
         identity = await caller(request, self._verifier)
         conversation_id = path_id(request, "conversation")
-        said = http.decode(await http.read_body(request, limit=MAX_BODY_BYTES), NewMessage)
+        said = web.decode(await web.read_body(request, limit=MAX_BODY_BYTES), NewMessage)
         check_own(said.user_id, identity)
         check_metadata(said.metadata, "metadata")
         made, rate = await self._store.add(identity.user_id, conversation_id, said)
-        return http.json_response(made, status=201, headers=rate_limits.headers("write", rate))
+        return web.json_response(made, status=201, headers=rate_limits.headers("write", rate))
 
     async def cancel(self, request: Request) -> Response:
         """202 while the turn is being stopped, 200 once it has ended: asking again does no harm."""
@@ -51,5 +51,5 @@ class MessageRoutes:
         message_id = path_id(request, "message")
         status = await self._store.cancel(identity.user_id, message_id)
         if status == "running":
-            return http.json_response(Cancellation(message_id, "cancelling"), status=202)
-        return http.json_response(Cancellation(message_id, status))
+            return web.json_response(Cancellation(message_id, "cancelling"), status=202)
+        return web.json_response(Cancellation(message_id, status))

@@ -5,13 +5,13 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from functions.conversations.paging import BOTTOM, TOP, Cursor, Window
-from functions.conversations.shapes import Ending, Message, MessagePage, NewMessage
+from functions.conversations.paging import BOTTOM, TOP, Cursor, PageRequest
+from functions.conversations.schemas import Ending, Message, MessagePage, NewMessage
 from shared import costs, rate_limits
-from shared.config import RateLimit
 from shared.db import Database, Row
 from shared.errors import NotFound
 from shared.rate_limits import Rate
+from shared.settings import RateLimit
 
 Order: TypeAlias = Literal["asc", "desc"]
 
@@ -69,7 +69,9 @@ class MessageStore:
             raise NotFound("no such conversation")
         return msgspec.convert(row, Message), rate
 
-    async def page(self, user_id: UUID, conversation_id: UUID, window: Window, order: Order) -> MessagePage:
+    async def page(
+        self, user_id: UUID, conversation_id: UUID, window: PageRequest, order: Order
+    ) -> MessagePage:
         """Raises NotFound."""
         comparison, edge = _WAYS[order]
         rows = await self._database.fetch(

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from functions.conversations import archive, messages_routes, routes, search_routes, shapes
+from functions.conversations import archive, conversations_routes, messages_routes, schemas, search_routes
 from functions.conversations.messages_store import Order
 from functions.conversations.openapi_types import (
     USER_ID,
@@ -18,7 +18,7 @@ from functions.conversations.openapi_types import (
     number,
     window,
 )
-from shared import http
+from shared import web
 from shared.errors import Conflict, Forbidden, NotFound, RateLimited
 from shared.openapi import Body, NotBlank, Operation, Parameter, Reply
 
@@ -31,8 +31,8 @@ OPERATIONS = (
         path="/api/chat/conversations",
         tag="Conversations",
         summary="The caller's conversations, the newest activity first",
-        parameters=window(routes.LIMIT),
-        replies={200: (Reply(description="A page.", types=(shapes.ConversationPage,)),)},
+        parameters=window(conversations_routes.LIMIT),
+        replies={200: (Reply(description="A page.", types=(schemas.ConversationPage,)),)},
         errors=(Forbidden,),
     ),
     Operation(
@@ -44,9 +44,9 @@ OPERATIONS = (
         description="It takes its title from the first message of its user, unless one is given.",
         parameters=(USER_ID,),
         body=Body(
-            type=shapes.NewConversation, max_bytes=http.MAX_BODY_BYTES, example={"title": "Better sleep"}
+            type=schemas.NewConversation, max_bytes=web.MAX_BODY_BYTES, example={"title": "Better sleep"}
         ),
-        replies={201: (Reply(description="It is made.", types=(shapes.Conversation,), headers=_RATE),)},
+        replies={201: (Reply(description="It is made.", types=(schemas.Conversation,), headers=_RATE),)},
         errors=(Forbidden, RateLimited),
     ),
     Operation(
@@ -69,7 +69,7 @@ OPERATIONS = (
         tag="Conversations",
         summary="One conversation",
         parameters=(USER_ID,),
-        replies={200: (Reply(description="It.", types=(shapes.Conversation,)),)},
+        replies={200: (Reply(description="It.", types=(schemas.Conversation,)),)},
         errors=(Forbidden,),
     ),
     Operation(
@@ -81,10 +81,10 @@ OPERATIONS = (
         parameters=(USER_ID,),
         body=Body(
             type=SomePatch,
-            max_bytes=http.MAX_BODY_BYTES,
+            max_bytes=web.MAX_BODY_BYTES,
             example={"title": "Better sleep", "tags": ["night"]},
         ),
-        replies={200: (Reply(description="As it is now.", types=(shapes.Conversation,)),)},
+        replies={200: (Reply(description="As it is now.", types=(schemas.Conversation,)),)},
         errors=(Forbidden,),
     ),
     Operation(
@@ -114,7 +114,7 @@ OPERATIONS = (
                 description="`asc`: the oldest first. `desc`: the newest first.",
             ),
         ),
-        replies={200: (Reply(description="A page.", types=(shapes.MessagePage,)),)},
+        replies={200: (Reply(description="A page.", types=(schemas.MessagePage,)),)},
         errors=(Forbidden,),
     ),
     Operation(
@@ -125,11 +125,11 @@ OPERATIONS = (
         summary="Add a message, without asking a model",
         parameters=(USER_ID,),
         body=Body(
-            type=shapes.NewMessage,
+            type=schemas.NewMessage,
             max_bytes=messages_routes.MAX_BODY_BYTES,
             example={"role": "user", "content": "How do I sleep better?"},
         ),
-        replies={201: (Reply(description="It is there.", types=(shapes.Message,), headers=_RATE),)},
+        replies={201: (Reply(description="It is there.", types=(schemas.Message,), headers=_RATE),)},
         errors=(Forbidden, RateLimited),
     ),
     Operation(
@@ -140,8 +140,8 @@ OPERATIONS = (
         summary="Stop the turn that writes this answer, wherever it runs",
         parameters=(USER_ID,),
         replies={
-            200: (Reply(description="It has ended, and so.", types=(shapes.Cancellation,)),),
-            202: (Reply(description="It is being stopped.", types=(shapes.Cancellation,)),),
+            200: (Reply(description="It has ended, and so.", types=(schemas.Cancellation,)),),
+            202: (Reply(description="It is being stopped.", types=(schemas.Cancellation,)),),
         },
         errors=(Forbidden,),
     ),
@@ -166,7 +166,7 @@ OPERATIONS = (
             number("limit", search_routes.LIMIT, "How many at most."),
             USER_ID,
         ),
-        replies={200: (Reply(description="What was found.", types=(shapes.SearchResults,)),)},
+        replies={200: (Reply(description="What was found.", types=(schemas.SearchResults,)),)},
         errors=(Forbidden,),
     ),
     Operation(
@@ -179,7 +179,7 @@ OPERATIONS = (
         parameters=(
             Parameter(
                 name="format",
-                type=shapes.ExportFormat,
+                type=schemas.ExportFormat,
                 default="json",
                 description="`json` can be imported, `markdown` is for reading.",
             ),
@@ -225,8 +225,8 @@ OPERATIONS = (
             },
         ),
         replies={
-            201: (Reply(description="Something was new.", types=(shapes.Imported,), headers=_RATE),),
-            200: (Reply(description="All of it was there.", types=(shapes.Imported,), headers=_RATE),),
+            201: (Reply(description="Something was new.", types=(schemas.Imported,), headers=_RATE),),
+            200: (Reply(description="All of it was there.", types=(schemas.Imported,), headers=_RATE),),
         },
         errors=(Forbidden, Conflict, RateLimited),
     ),
@@ -249,7 +249,7 @@ OPERATIONS = (
             ),
             Parameter(
                 name="group_by",
-                type=shapes.Grouping,
+                type=schemas.Grouping,
                 default="day",
                 description="What a row stands for.",
             ),
@@ -276,7 +276,7 @@ OPERATIONS = (
             200: (
                 Reply(
                     description="The token is shown this once.",
-                    types=(shapes.AnonymousUser,),
+                    types=(schemas.AnonymousUser,),
                     headers=("Cache-Control", *_RATE),
                 ),
             )
@@ -290,8 +290,10 @@ OPERATIONS = (
         tag="Anonymous users",
         summary="Move an anonymous user's conversations to the caller's account",
         parameters=(USER_ID,),
-        body=Body(type=shapes.Claim, max_bytes=http.MAX_BODY_BYTES),
-        replies={200: (Reply(description="They are the caller's.", types=(shapes.Claimed,), headers=_RATE),)},
+        body=Body(type=schemas.Claim, max_bytes=web.MAX_BODY_BYTES),
+        replies={
+            200: (Reply(description="They are the caller's.", types=(schemas.Claimed,), headers=_RATE),)
+        },
         errors=(Forbidden, Conflict, RateLimited),
     ),
     Operation(

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.conversations.resource import resource
+from functions.conversations.routing import resource
 
 
 class DescriptionRoutes:

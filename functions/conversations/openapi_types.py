@@ -5,37 +5,37 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from functions.conversations import archive, requests, shapes
-from functions.conversations.requests import Range
+from functions.conversations import archive, parameters, schemas
+from functions.conversations.parameters import Range
 from shared.openapi import Parameter
 
 DayOrMoment = Annotated[str, Meta(extra_json_schema={"anyOf": [{"format": "date"}, {"format": "date-time"}]})]
 
 # An empty patch is none.
 SomePatch = Annotated[
-    shapes.ConversationPatch,
+    schemas.ConversationPatch,
     Meta(
-        extra_json_schema={"anyOf": [{"required": [n]} for n in shapes.ConversationPatch.__struct_fields__]}
+        extra_json_schema={"anyOf": [{"required": [n]} for n in schemas.ConversationPatch.__struct_fields__]}
     ),
 ]
 
 
 class UsageByDay(Struct, frozen=True):
-    totals: shapes.Figures
-    rows: list[shapes.DayFigures]
-    budget: shapes.Budget | None
+    totals: schemas.Figures
+    rows: list[schemas.DayFigures]
+    budget: schemas.Budget | None
 
 
 class UsageByModel(Struct, frozen=True):
-    totals: shapes.Figures
-    rows: list[shapes.ModelFigures]
-    budget: shapes.Budget | None
+    totals: schemas.Figures
+    rows: list[schemas.ModelFigures]
+    budget: schemas.Budget | None
 
 
 class UsageByConversation(Struct, frozen=True):
-    totals: shapes.Figures
-    rows: list[shapes.ConversationFigures]
-    budget: shapes.Budget | None
+    totals: schemas.Figures
+    rows: list[schemas.ConversationFigures]
+    budget: schemas.Budget | None
 
 
 class ExportedConversation(archive.ArchivedConversation, frozen=True):
@@ -47,7 +47,7 @@ class Export(Struct, frozen=True):
 
     format: archive.Format
     conversation: ExportedConversation
-    messages: list[shapes.Message]
+    messages: list[schemas.Message]
 
 
 def number(name: str, allowed: Range, description: str) -> Parameter:
@@ -66,7 +66,7 @@ def window(limit: Range) -> tuple[Parameter, ...]:
     return (
         USER_ID,
         number("limit", limit, "How many at most."),
-        number("offset", requests.OFFSET, "How many to pass over. What is inserted meanwhile moves them."),
+        number("offset", parameters.OFFSET, "How many to pass over. What is inserted meanwhile moves them."),
         Parameter(
             name="cursor",
             # 24 bytes, of which the first is 0 until the year 4253.

@@ -44,7 +44,7 @@ class Cursor(Struct, frozen=True):
             raise InvalidRequest("cursor must be a next_cursor of an earlier page", field="cursor") from None
 
 
-class Window(Struct, frozen=True):
+class PageRequest(Struct, frozen=True):
     """What is asked for: `limit` rows after the cursor, or else after `offset` rows."""
 
     limit: int

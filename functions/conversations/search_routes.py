@@ -4,11 +4,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.conversations.requests import Range, caller, number, parameter
-from functions.conversations.resource import resource
+from functions.conversations.parameters import Range, caller, number, parameter
+from functions.conversations.routing import resource
+from functions.conversations.schemas import SearchResults
 from functions.conversations.search_store import SearchStore
-from functions.conversations.shapes import SearchResults
-from shared import http
+from shared import web
 from shared.auth import TokenVerifier
 from shared.errors import InvalidRequest
 
@@ -30,4 +30,4 @@ class SearchRoutes:
         if not typed.strip() or len(typed) > MAX_QUERY or "\0" in typed:
             raise InvalidRequest(f"q must be a text of 1 to {MAX_QUERY} characters", field="q")
         limit = number(request, "limit", LIMIT)
-        return http.json_response(SearchResults(await self._store.search(identity.user_id, typed, limit)))
+        return web.json_response(SearchResults(await self._store.search(identity.user_id, typed, limit)))

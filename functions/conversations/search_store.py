@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from functions.conversations.shapes import SearchResult
+from functions.conversations.schemas import SearchResult
 from shared.db import Database
 
 # What stands before and after a match: characters that app.search_messages takes out of the text.

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from functions.conversations.requests import caller, choice, parameter
-from functions.conversations.resource import resource
-from functions.conversations.shapes import Grouping
+from functions.conversations.parameters import caller, choice, parameter
+from functions.conversations.routing import resource
+from functions.conversations.schemas import Grouping
 from functions.conversations.usage_store import UsageStore
-from shared import http
+from shared import web
 from shared.auth import TokenVerifier
 from shared.errors import InvalidRequest
 
@@ -51,7 +51,7 @@ class UsageRoutes:
             until=until,
             group_by=choice(request, "group_by", _GROUPINGS),
         )
-        return http.json_response(report)
+        return web.json_response(report)
 
 
 def _moment(request: Request, name: str, day_adds: timedelta) -> datetime | None:

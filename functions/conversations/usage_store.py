@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from functions.conversations.shapes import (
+from functions.conversations.schemas import (
     Budget,
     ConversationFigures,
     DayFigures,

@@ -12,11 +12,11 @@ from typing import Any
 
 from migrations import deployment
 from migrations.deployment import Done
-from shared import config
+from shared.db_credentials import DatabaseCredentials
 from shared.environment import Environment
 from shared.errors import Unavailable
-from shared.logins import Login
 from shared.logs import logger
+from shared.settings import database_credentials
 
 _SECONDS_FOR_A_SECRET = 20
 
@@ -35,13 +35,13 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
 
 
 async def _bring_up_to_date(env: Environment) -> Done:
-    owner = config.login(env, "MIGRATION_DATABASE")
+    owner = database_credentials(env, "MIGRATION_DATABASE")
     by_token = env.boolean("DATABASE_IAM_AUTH", default=False)
-    login = None if by_token else await _parameters(config.login(env, "DATABASE"))
+    login = None if by_token else await _parameters(database_credentials(env, "DATABASE"))
     return deployment.bring_up_to_date(await _parameters(owner), login)
 
 
-async def _parameters(login: Login) -> dict[str, Any]:
+async def _parameters(login: DatabaseCredentials) -> dict[str, Any]:
     """A deployment waits longer for a secret than a user would."""
     for _ in range(_SECONDS_FOR_A_SECRET):
         with contextlib.suppress(Unavailable):

@@ -14,18 +14,18 @@ import msgspec
 from msgspec import Struct
 
 from shared import costs, errors
-from shared.ahead import Ahead
-from shared.config import Settings
 from shared.errors import ChatError, Unavailable, UpstreamError
 from shared.events import Failed, Usage
-from shared.llm import catalogue
-from shared.llm.answer import CONTENT_OR_END, ModelAnswer
-from shared.llm.base import ChatRequest
-from shared.llm.catalogue import Target
-from shared.llm.circuits import Circuits
-from shared.llm.connections import Connections
+from shared.llm import providers
+from shared.llm.circuit_breaker import CircuitBreaker
+from shared.llm.http_client import HttpClient
+from shared.llm.model_answer import CONTENT_OR_END, ModelAnswer
+from shared.llm.providers import ModelTarget
+from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.metrics import measured
+from shared.settings import Settings
+from shared.warmup import WarmUp
 
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
@@ -42,10 +42,10 @@ _NO_ANSWER: tuple[tuple[type[httpx.HTTPError], type[UpstreamError], str], ...] =
 )
 
 
-class Spent(Struct, frozen=True):
+class FailedAttempt(Struct, frozen=True):
     """What an attempt cost that gave no answer, as far as the provider said."""
 
-    target: Target
+    target: ModelTarget
     usage: Usage
 
 
@@ -62,11 +62,15 @@ class ModelClient:
     ) -> None:
         self._settings = settings
         self._sleep = sleep
-        self._circuits = Circuits(now)
-        self._connections = Connections(settings, now=now, scripted=scripted)
+        self._circuits = CircuitBreaker(now)
+        self._connections = HttpClient(settings, now=now, scripted=scripted)
 
     async def start(
-        self, chat: ChatRequest, models: Sequence[str], deadline: float, spent: list[Spent] | None = None
+        self,
+        chat: ChatRequest,
+        models: Sequence[str],
+        deadline: float,
+        spent: list[FailedAttempt] | None = None,
     ) -> ModelAnswer:
         """Begins an answer by the first of `models` (`provider/model`) that takes the request.
 
@@ -81,7 +85,7 @@ class ModelClient:
         for position, name in enumerate(names):
             left = len(names) - position
             now = asyncio.get_running_loop().time()
-            target = catalogue.find(name, self._settings)
+            target = providers.find(name, self._settings)
             if not self._circuits.admits(name) and left > 1:
                 continue
             attempt = _Attempt(target, _fit(chat, target), now + (deadline - now) / left, last=left == 1)
@@ -105,14 +109,14 @@ class ModelClient:
                 return answer
         raise error
 
-    def open_ahead(self) -> Ahead:
+    def warm_up(self) -> WarmUp:
         """Begins what the first turn will need to ask the first model."""
-        return self._connections.open_ahead(catalogue.find(self._settings.model, self._settings))
+        return self._connections.warm_up(providers.find(self._settings.model, self._settings))
 
     async def aclose(self) -> None:
         await self._connections.aclose()
 
-    async def _ask(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
+    async def _ask(self, attempt: "_Attempt", spent: list[FailedAttempt]) -> ModelAnswer:
         loop = asyncio.get_running_loop()
         tries = 0
         while True:
@@ -125,7 +129,7 @@ class ModelClient:
             tries += 1
             await self._sleep(pause)
 
-    async def _begin(self, attempt: "_Attempt", spent: list[Spent]) -> ModelAnswer:
+    async def _begin(self, attempt: "_Attempt", spent: list[FailedAttempt]) -> ModelAnswer:
         try:
             async with asyncio.timeout_at(attempt.deadline):
                 answer = await self._send(attempt.target, attempt.chat)
@@ -135,16 +139,20 @@ class ModelClient:
         if events is None and not attempt.last:
             await answer.aclose()
             # It took the prompt, and will charge for it.
-            spent.append(Spent(attempt.target, Usage(attempt.chat.estimated_tokens(), 0, estimated=True)))
+            spent.append(
+                FailedAttempt(attempt.target, Usage(attempt.chat.estimated_tokens(), 0, estimated=True))
+            )
             raise errors.UpstreamTimeout(_SILENT)
         failed = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
         if not isinstance(failed, Failed):
             return answer
         await answer.aclose()
-        spent += [Spent(attempt.target, event) for event in events or () if isinstance(event, Usage)][-1:]
+        spent += [FailedAttempt(attempt.target, event) for event in events or () if isinstance(event, Usage)][
+            -1:
+        ]
         raise _Refused(_error_of(failed), 0 if failed.retryable else _NEVER)
 
-    async def _send(self, target: Target, chat: ChatRequest) -> ModelAnswer:
+    async def _send(self, target: ModelTarget, chat: ChatRequest) -> ModelAnswer:
         if target.secret is None:
             return await self._post(target, chat, None)
         key = await target.secret.value()
@@ -159,7 +167,7 @@ class ModelClient:
         logger.warning("model provider refused a key, another is tried", provider=target.provider_name)
         return await self._post(target, chat, other)
 
-    async def _post(self, target: Target, chat: ChatRequest, key: str | None) -> ModelAnswer:
+    async def _post(self, target: ModelTarget, chat: ChatRequest, key: str | None) -> ModelAnswer:
         request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
         try:
             response = await self._connections.post(request)
@@ -181,7 +189,7 @@ class ModelClient:
 class _Attempt(Struct, frozen=True):
     """One model's chance: until when, and whether it is the last one that could answer at all."""
 
-    target: Target
+    target: ModelTarget
     chat: ChatRequest
     deadline: float
     last: bool
@@ -196,7 +204,7 @@ class _Refused(Exception):
         self.wait = wait
 
 
-def _fit(chat: ChatRequest, target: Target) -> ChatRequest:
+def _fit(chat: ChatRequest, target: ModelTarget) -> ChatRequest:
     """The request as this model can take it."""
     known = costs.lookup(target.provider_name, target.model)
     return msgspec.structs.replace(
@@ -207,7 +215,7 @@ def _fit(chat: ChatRequest, target: Target) -> ChatRequest:
     )
 
 
-def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target: Target) -> float:
+def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target: ModelTarget) -> float:
     told = response.headers.get("x-should-retry")
     if told == "false" or (told != "true" and not refusal.retryable):
         return _NEVER

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from shared.errors import UpstreamError, UpstreamInvalid, UpstreamTruncated
-from shared.events import Event, Failed, Finished, FinishReason, TextDelta, ThinkingDelta
+from shared.events import Event, Failed, Finished, FinishReason, ReasoningDelta, TextDelta
 from shared.sse import ServerSentEvent, SSEDecoder, SSEError
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class AnswerDecoder(ABC):
         self._events: list[Event] = []
         self._ended = False
         self._half = ""  # the first half of a surrogate pair, at the end of the last delta
-        self._half_kind: type[TextDelta | ThinkingDelta] = TextDelta
+        self._half_kind: type[TextDelta | ReasoningDelta] = TextDelta
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -64,9 +64,9 @@ class AnswerDecoder(ABC):
 
     def _thinking(self, text: str) -> None:
         if self._half or not text.isprintable():
-            text = self._mend(ThinkingDelta, text)
+            text = self._mend(ReasoningDelta, text)
         if text:
-            self._events.append(ThinkingDelta(text))
+            self._events.append(ReasoningDelta(text))
 
     def _finish(self, reason: FinishReason) -> None:
         self._end(Finished(reason))
@@ -80,7 +80,7 @@ class AnswerDecoder(ABC):
     def _fail_invalid(self) -> None:
         self._fail(UpstreamInvalid("the model provider sent what is not its wire format"))
 
-    def _mend(self, kind: type[TextDelta | ThinkingDelta], text: str) -> str:
+    def _mend(self, kind: type[TextDelta | ReasoningDelta], text: str) -> str:
         if kind is not self._half_kind:
             self._give_up_half()
             self._half_kind = kind

@@ -8,7 +8,7 @@ import pytest
 
 from bench import load, subjects
 from bench.answers import NotAnswered, Stamps, Words
-from bench.load import AtOnce, InTurn, Target
+from bench.load import AtOnce, InTurn, ModelTarget
 from bench.provider import Answer
 from bench.subjects import completions
 
@@ -88,7 +88,7 @@ def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_goes_on():
         connection.sendall(written("words-10-0"))
 
     with scripted(one_and_a_half, one) as port:
-        done = load.at_once(AtOnce(Target(port, [_HEAD]), turns=3, tokens=10))
+        done = load.at_once(AtOnce(ModelTarget(port, [_HEAD]), turns=3, tokens=10))
     assert done.failures == {"broken off": 1}
     assert done.tokens >= 20
 
@@ -112,7 +112,7 @@ def test_a_connection_is_closed_with_its_last_turn():
 
     # The second is answered only when the first has hung up.
     with scripted(one, two) as port:
-        done = load.at_once(AtOnce(Target(port, [_HEAD, _HEAD]), turns=1, tokens=10))
+        done = load.at_once(AtOnce(ModelTarget(port, [_HEAD, _HEAD]), turns=1, tokens=10))
     assert hung_up == [b""]
     assert (done.tokens, done.failures) == (20, {})
 
@@ -128,7 +128,7 @@ def test_turns_are_asked_in_turn(provider):
 
 
 def test_a_refusal_is_no_answer(provider):
-    refused = Target(provider.port, [b"POST /nothing HTTP/1.1\r\ncontent-length: 0\r\n\r\n"])
+    refused = ModelTarget(provider.port, [b"POST /nothing HTTP/1.1\r\ncontent-length: 0\r\n\r\n"])
     with pytest.raises(NotAnswered, match="404"):
         load.in_turn(InTurn({"a": refused}, rounds=1))
     with pytest.raises(NotAnswered, match="404"):

@@ -14,7 +14,7 @@ from dev.lambda_emulator import Emulator, Function, in_thread
 from dev.lambda_invoke import invoke
 
 ROOT = Path(__file__).parents[2]
-OWN = (sys.executable, "-u", "-m", "shared.lambda_runtime")
+OWN = (sys.executable, "-u", "-m", "shared.lambda_runtime.loop")
 AWS = (sys.executable, "-m", "awslambdaric")
 
 
@@ -398,7 +398,7 @@ def test_a_process_restored_from_its_snapshot_serves(tmp_path):
     async def scenario(emulator, client):
         return await client.get("/")
 
-    function = toy("tests.shared.toy_functions:app", snap_start=True)
+    function = toy("tests.shared.lambda_runtime.toy_functions:app", snap_start=True)
     response = emulate(scenario, function, log=lambda name, line: lines.append(line))
     assert response.text == "healthy"
     assert lines == [
@@ -521,6 +521,6 @@ def test_it_serves_code_that_is_not_async():
 def test_invoke_prints_the_response_and_says_how_it_went():
     event = json.loads((ROOT / "events/health_url.json").read_text())
     output = io.BytesIO()
-    assert invoke(toy("tests.shared.toy_functions:app"), event, output=output) == 0
+    assert invoke(toy("tests.shared.lambda_runtime.toy_functions:app"), event, output=output) == 0
     assert output.getvalue() == b"200\ncontent-type: application/octet-stream\n\nhealthy"
-    assert invoke(toy("tests.shared.toy_functions:app"), {}, output=output) == 1
+    assert invoke(toy("tests.shared.lambda_runtime.toy_functions:app"), {}, output=output) == 1

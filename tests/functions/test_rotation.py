@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared import auth, config
+from shared import auth
+from shared.settings import load_settings
 from tests.aws import REGION
 from tests.passwords import guarded_database
 from tests.rds_iam import RdsWithIam
@@ -81,7 +82,7 @@ def rotated(guarded, aws, model):
     arn = aws.create(kept("database"), logins("first"))
     env = environment(guarded.url, model, DATABASE_SECRET_ARN=arn)
     with ExitStack() as stack:
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         turn(client)
         assert client.get("/api/chat/conversations").status_code == 200
         yield client, arn, guarded
@@ -141,7 +142,7 @@ def test_an_api_key_that_is_rotated_costs_one_refused_request(database, aws, mod
     env.pop(f"{prefix}_API_KEY")
     env[f"{prefix}_API_KEY_SECRET_ARN"] = f"{arn}:key"
     with ExitStack() as stack:
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         model.accept_only("first")
         turn(client)
         model.accept_only("second")
@@ -164,7 +165,7 @@ def test_an_api_key_that_is_wrong_for_good_is_asked_once_and_the_fallback_answer
     )
     model.accept_only("key")
     with ExitStack() as stack:
-        turn(serving(stack, config.load(env)))
+        turn(serving(stack, load_settings(env)))
     assert model.stats()["refused"] == 1
 
 
@@ -178,7 +179,7 @@ def test_a_signing_secret_that_is_rotated_is_followed_and_old_tokens_stay_good(d
     env = environment(database.url, model, JWT_SECRET=None, JWT_SECRET_ARN=arn)
     path = "/api/chat/conversations"
     with ExitStack() as stack:
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         assert client.get(path, headers=authorization(SECRET)).status_code == 200
         aws.rotate(arn, OTHER_SECRET)
         assert client.get(path, headers=authorization(OTHER_SECRET)).status_code == 200
@@ -187,7 +188,7 @@ def test_a_signing_secret_that_is_rotated_is_followed_and_old_tokens_stay_good(d
             client.get(path, headers=authorization("a secret of nobody's, however long")).status_code == 401
         )
     with ExitStack() as stack:  # cold: it knows nothing of the version before
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         assert client.get(path, headers=authorization(SECRET)).status_code == 200
 
 
@@ -195,7 +196,7 @@ def test_anonymous_users_get_tokens_of_the_current_secret(database, aws, model):
     arn = aws.create(kept("jwt"), SECRET)
     env = environment(database.url, model, JWT_SECRET=None, JWT_SECRET_ARN=arn, ALLOW_ANONYMOUS="true")
     with ExitStack() as stack:
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         signed = client.post("/auth/anonymous").json()["token"]
         headers = {"authorization": f"Bearer {signed}"}
         assert client.get("/api/chat/conversations", headers=headers).status_code == 200
@@ -206,7 +207,7 @@ def test_an_iam_token_is_renewed_before_it_runs_out(server, database, aws, model
     with RdsWithIam(server.socket_folder, clock) as rds, ExitStack() as stack:
         url = f"postgresql://chat_app@127.0.0.1:{rds.port}/{database.name}"
         env = environment(url, model, DATABASE_IAM_AUTH="true", AWS_REGION=REGION)
-        client = serving(stack, config.load(env, now=clock))
+        client = serving(stack, load_settings(env, now=clock))
         turn(client)
         for minutes in (9, 16, 25, 40):
             clock.ahead = minutes * 60
@@ -223,7 +224,7 @@ def test_an_iam_token_that_is_refused_is_made_anew(server, database, aws, model,
     with RdsWithIam(server.socket_folder, time.time) as rds, ExitStack() as stack:
         url = f"postgresql://chat_app@127.0.0.1:{rds.port}/{database.name}"
         env = environment(url, model, DATABASE_IAM_AUTH="true", AWS_REGION=REGION)
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         turn(client)
         rds.revoked.update(rds.presented)
         monkeypatch.setenv("AWS_SESSION_TOKEN", "of other credentials")
@@ -249,7 +250,7 @@ def test_warm_functions_outlive_an_outage_of_secrets_manager(guarded, aws, model
         OPENAI_API_KEY_SECRET_ARN=(key := aws.create(kept("key"), "key")),
     )
     with ExitStack() as stack:
-        client = serving(stack, config.load(env, now=clock))
+        client = serving(stack, load_settings(env, now=clock))
         turn(client)
         for arn in (env["DATABASE_SECRET_ARN"], env["JWT_SECRET_ARN"], key):
             aws.delete(arn)
@@ -273,7 +274,7 @@ def test_a_secrets_manager_that_hangs_is_a_warm_error_within_three_seconds(
     env = environment(database.url, model, **{kind: None, arn_name: missing})
     with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as stack:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        client = serving(stack, config.load(env))
+        client = serving(stack, load_settings(env))
         began = time.monotonic()
         response = client.post(
             "/chat-stream", json={"message": "Hi"}, headers={"authorization": f"Bearer {token(USER)}"}

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from infra import smoke
-from shared import config
+from shared.settings import load_settings
 from tests.serving import environment, mocked, serve, serve_on_lambda, settings, token
 
 
@@ -49,7 +49,7 @@ def test_where_strangers_may_not_sign_in_it_asks_for_a_token(database, capsys):
     ],
 )
 def test_a_model_that_fails_is_said(database, mock, capsys, script, said):
-    with serve(config.load(mocked(database.url, mock, f"openai/mock:{script}"))) as url:
+    with serve(load_settings(mocked(database.url, mock, f"openai/mock:{script}"))) as url:
         assert smoke.main(url, token(uuid4())) == 1
     assert said in capsys.readouterr().err
 

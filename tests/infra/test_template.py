@@ -10,8 +10,8 @@ import pytest
 from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES, functions
 from dev.local import ROOT
-from shared import config
 from shared.environment import Environment
+from shared.settings import database_credentials, load_settings
 from tests.infra.templates import Stack, load
 
 TEMPLATE = load("template.yaml")
@@ -126,17 +126,17 @@ def test_each_route_reaches_its_function_however_the_gateway_looks_for_it():
 @pytest.mark.parametrize("name", ["ChatStreamFunction", "ConversationsFunction"])
 def test_what_a_function_is_given_are_settings_and_it_starts_with_them(stack, name):
     env = Recording(environment(stack, name) | {"AWS_REGION": "eu-central-1"})
-    assert config.load(env)
+    assert load_settings(env)
     assert set(environment(stack, name)) - NOT_SETTINGS <= env.asked
 
 
 def test_what_the_migration_function_is_given_are_two_logins(stack):
     env = Recording(environment(stack, "MigrateFunction"))
-    owner = config.login(Environment(env), "MIGRATION_DATABASE")
+    owner = database_credentials(Environment(env), "MIGRATION_DATABASE")
     assert owner.secret is not None
     assert owner.parameters["host"]
     by_token = Environment(env).boolean("DATABASE_IAM_AUTH", default=False)
-    assert by_token or config.login(Environment(env), "DATABASE").secret is not None
+    assert by_token or database_credentials(Environment(env), "DATABASE").secret is not None
     env.asked |= {"DATABASE_SECRET_ARN", "LOG_LEVEL"}
     assert set(environment(stack, "MigrateFunction")) - NOT_SETTINGS <= env.asked
 
@@ -269,7 +269,7 @@ def test_the_domain_keeps_no_error_which_may_be_another_users_and_replaces_none(
 def test_the_domain_waits_longer_than_a_stream_is_ever_silent():
     page = Stack("page.yaml", ApiKeySecretArn="arn", ApiStage="live", ApiDomain="api")
     [api] = [origin for origin in origins(page) if origin["Id"] == "api"]
-    heartbeat = config.load({"DATABASE_URL": "postgresql://", "JWT_SECRET": "x" * 32}).stream_heartbeat
+    heartbeat = load_settings({"DATABASE_URL": "postgresql://", "JWT_SECRET": "x" * 32}).stream_heartbeat
     assert api["CustomOriginConfig"]["OriginReadTimeout"] >= 2 * heartbeat
 
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.auth import Identity, TokenVerifier, sign, user_id_of
-from shared.config import ConfigError
 from shared.errors import Unauthorized
 from shared.jwks import JwksCache
-from shared.secrets import Given
+from shared.secret_sources import StaticSecret
+from shared.settings import ConfigError
 from tests.shared.identity_provider import (
     NOW,
     SECRET,
@@ -47,7 +47,7 @@ def verifier(
         return keys
 
     jwks = None if keys is None else JwksCache("https://id.example/jwks", fetch=fetch)
-    given = None if secret is None else Given(secret)
+    given = None if secret is None else StaticSecret(secret)
     return TokenVerifier(secret=given, jwks=jwks, issuer=issuer, audience=audience, now=Clock(now))
 
 
@@ -289,7 +289,7 @@ def test_an_issuers_clock_may_be_thirty_seconds_ahead_and_no_more(claim):
 
 def test_a_token_that_was_good_expires_all_the_same():
     clock = Clock()
-    ours = TokenVerifier(secret=Given(SECRET), jwks=None, issuer=None, audience=None, now=clock)
+    ours = TokenVerifier(secret=StaticSecret(SECRET), jwks=None, issuer=None, audience=None, now=clock)
     token = bearer(claims={**CLAIMS, "exp": NOW + 5})
     assert verify(token, ours).user_id == ALICE
     clock.now += 5
@@ -402,9 +402,9 @@ def test_an_hs256_token_is_verified_without_importing_the_http_client():
     script = (
         "import asyncio, sys, time, uuid\n"
         "from shared.auth import TokenVerifier, sign\n"
-        "from shared.secrets import Given\n"
+        "from shared.secret_sources import StaticSecret\n"
         "token = sign(uuid.uuid4(), secret='x' * 32, now=time.time(), lifetime=60)\n"
-        "verifier = TokenVerifier(secret=Given('x' * 32), jwks=None, issuer=None, audience=None)\n"
+        "verifier = TokenVerifier(secret=StaticSecret('x' * 32), jwks=None, issuer=None, audience=None)\n"
         "asyncio.run(verifier.verify('Bearer ' + token))\n"
         "print('httpx' in sys.modules)\n"
     )

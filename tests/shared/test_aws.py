@@ -117,8 +117,8 @@ def test_boto3_is_not_imported_where_no_secret_is_kept():
     script = (
         "import sys\n"
         "from functions.chat_stream.app import create_app\n"
-        "from shared import config\n"
-        "create_app(config.load({'DATABASE_URL': 'postgresql://', 'JWT_SECRET': 'x' * 32}))\n"
+        "from shared.settings import load_settings\n"
+        "create_app(load_settings({'DATABASE_URL': 'postgresql://', 'JWT_SECRET': 'x' * 32}))\n"
         "heavy = {'boto3', 'botocore.session', 'aws_lambda_powertools.utilities.parameters'}\n"
         "print(heavy & sys.modules.keys())\n"
     )

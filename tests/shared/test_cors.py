@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from shared.asgi import ASGIApp, Message, Receive, Send
-from shared.config import ConfigError
 from shared.cors import Cors, CorsMiddleware
+from shared.settings import ConfigError
 
 PAGE = "https://chat.example.com"
 ALLOW = b"access-control-allow-origin"

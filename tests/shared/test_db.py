@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from shared.db import Database
+from shared.db_credentials import DatabaseCredentials
 from shared.errors import Unavailable
-from shared.logins import Login
 
 ALICE = uuid4()
 
@@ -24,7 +24,7 @@ class Clock:
 
 def run(scenario, url, **options):
     async def main():
-        database = Database(Login.at(url), **options)
+        database = Database(DatabaseCredentials.at(url), **options)
         try:
             return await scenario(database)
         finally:
@@ -192,7 +192,7 @@ def count_connections(database):
 
 def test_the_first_call_waits_for_the_connection_that_was_begun_ahead(database):
     async def scenario(db):
-        db.open_ahead()
+        db.warm_up()
         first = await backend(db)
         assert count_connections(database) == 1
         assert await backend(db) == first
@@ -204,7 +204,7 @@ def test_a_connection_begun_ahead_and_never_used_is_too_old_after_a_long_freeze(
     clock = Clock()
 
     async def scenario(db):
-        await db.open_ahead().task
+        await db.warm_up().task
         ahead = database.rows("select pid from pg_stat_activity where usename = 'chat_app'")
         clock.time += 3600
         assert await backend(db) not in {row["pid"] for row in ahead}
@@ -214,7 +214,7 @@ def test_a_connection_begun_ahead_and_never_used_is_too_old_after_a_long_freeze(
 
 def test_what_cannot_be_opened_ahead_is_the_first_calls_error():
     async def scenario(db):
-        await db.open_ahead().task
+        await db.warm_up().task
         with pytest.raises(Unavailable):
             await db.call("select 1")
 

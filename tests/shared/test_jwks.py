@@ -419,11 +419,11 @@ def test_a_fetch_that_died_with_its_event_loop_does_not_block_the_next():
 
     cache = JwksCache("https://id.example/jwks", fetch=never)
 
-    async def give_up() -> None:
+    async def cancel_unconfirmed_begin() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(cache.key("rsa", "RS256"), 0.01)
 
-    asyncio.run(give_up())
+    asyncio.run(cancel_unconfirmed_begin())
     assert asyncio.run(cache.key("rsa", "RS256")) is not None
 
 

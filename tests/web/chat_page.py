@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from dev.mock_llm import MockProcess
-from shared import config
+from shared.settings import load_settings
 from tests.cutting_proxy import CuttingProxy
 from tests.database import TestDatabase
 from tests.serving import mocked, serve, token
@@ -119,7 +119,7 @@ def served_chat(
 ) -> Iterator[Chat]:
     mock.reset()
     given = {"ALLOW_ANONYMOUS": "true", "RATE_LIMIT_WRITE": "1000/60", "STREAM_HEARTBEAT": "1", **environ}
-    configured = config.load(mocked(database.url, mock, given.pop("LLM_MODEL", _MODEL), **given))
+    configured = load_settings(mocked(database.url, mock, given.pop("LLM_MODEL", _MODEL), **given))
     with serve(configured) as url, CuttingProxy(url) as proxy:
         watched = watch(proxy.url)
         try:

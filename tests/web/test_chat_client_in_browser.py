@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Request
 
 from dev.local import ROOT
 from dev.mock_llm import answer_text
-from shared import config
+from shared.settings import load_settings
 from tests.cutting_proxy import CuttingProxy
 from tests.serving import mocked, serve, token
 from tests.web.browser import needs_chromium
@@ -86,7 +86,7 @@ class ClientPage:
 @pytest.fixture
 def client(database, mock, watch) -> Iterator[ClientPage]:
     environ = mocked(database.url, mock, "openai/mock", LLM_ALLOWED_MODELS="openai/mock:*")
-    with serve(config.load(environ)) as url, CuttingProxy(url) as proxy:
+    with serve(load_settings(environ)) as url, CuttingProxy(url) as proxy:
         context = watch(proxy.url).context()
         context.route("**/a-page", lambda route: route.fulfill(body=HTML, content_type="text/html"))
         context.route("**/chat-client.js", lambda route: route.fulfill(path=ROOT / "web/chat-client.js"))

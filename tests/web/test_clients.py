@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared import config
+from shared.settings import load_settings
 from tests.serving import mocked, serve, token
 from tests.web import node
 
@@ -22,7 +22,7 @@ def served(database, mock):
             urls = {
                 name: stack.enter_context(
                     serve(
-                        config.load(
+                        load_settings(
                             mocked(database.url, mock, "nvidia/mock:tokens=12", **settings, **environ)
                         )
                     )

@@ -2,54 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 from msgspec import Struct
 
+from functions.chat_stream.request import TurnRequest
 from shared.errors import ChatError
 from shared.events import Event, Usage
-from shared.llm.base import ChatMessage
 
 
-class Place(Struct, frozen=True):
-    """Where a turn is stored: `conversation_id`, or a new conversation if None.
-
-    `name` is the client's own name for a conversation that is made when it is first used; it may be
-    anything. `replaces` asks for another answer in place of one that is there: that message's id, or
-    "" for the last.
-    """
-
-    conversation_id: UUID | None = None
-    name: str | None = None
-    replaces: str | None = None
-
-
-class Ask(Struct, frozen=True, kw_only=True):
-    """What a client wants, whatever the format it said it in. None: not said.
-
-    `messages` ends with the user's question. Of a turn that is stored (`place`) only the question is
-    taken from them, as the rest is known. `system` None is the project's own prompt, "" is none.
-    `key` is the client's own name for this turn, where the format has one. `chunk_words` gathers so
-    many words into one event.
-    """
-
-    messages: tuple[ChatMessage, ...]
-    place: Place | None = None
-    system: str | None = None
-    model: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-    key: str | None = None
-    stream: bool = True
-    include_usage: bool = False
-    chunk_words: int = 0
-
-    @property
-    def question(self) -> str:
-        return self.messages[-1].content
-
-
-class Head(Struct, frozen=True):
+class AnswerMeta(Struct, frozen=True):
     """What is known of an answer before its first word. `model` is the `provider/model` that answers,
     `created` in seconds since the epoch."""
 
@@ -58,10 +19,10 @@ class Head(Struct, frozen=True):
     created: int
 
 
-class WholeAnswer(Struct, frozen=True):
+class CompletedAnswer(Struct, frozen=True):
     """A finished answer, for a client that did not want a stream. `reason` is a `FinishReason`."""
 
-    head: Head
+    meta: AnswerMeta
     text: str
     usage: Usage
     reason: str
@@ -81,17 +42,17 @@ class Dialect(Protocol):
 
     route: str
     stateless: bool
-    stored_or_nothing: bool
+    requires_storage: bool
     max_body_bytes: int
     headers: Mapping[str, str]
 
-    def parse(self, body: bytes) -> Ask:
+    def parse(self, body: bytes) -> TurnRequest:
         """Raises InvalidRequest with the field at fault."""
 
-    def encoder(self, ask: Ask, head: Head, offset: int = 0) -> Encoder:
+    def encoder(self, ask: TurnRequest, meta: AnswerMeta, offset: int = 0) -> Encoder:
         """For an answer whose first `offset` characters the client has."""
 
-    def whole(self, answer: WholeAnswer) -> Any:
+    def whole(self, answer: CompletedAnswer) -> Any:
         """The JSON body of an answer that is not streamed. Only asked for what `parse` allowed."""
 
     def error(self, error: ChatError) -> Any:

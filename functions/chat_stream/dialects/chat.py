@@ -12,12 +12,13 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from functions.chat_stream.dialects import messages
-from functions.chat_stream.dialects.base import Ask, Encoder, Head, Place, WholeAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Encoder
 from functions.chat_stream.dialects.content import ContentEncoder
 from functions.chat_stream.dialects.fields import MAX_CONVERSATION_BYTES, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages
 from functions.chat_stream.dialects.words import WordsEncoder
-from shared import http
+from functions.chat_stream.request import ConversationRef, TurnRequest
+from shared import web
 from shared.errors import ChatError
 
 
@@ -34,16 +35,16 @@ class Body(Struct, frozen=True, kw_only=True):
 class Chat:
     route = "/api/chat"
     stateless = True
-    stored_or_nothing = True
+    requires_storage = True
     max_body_bytes = MAX_CONVERSATION_BYTES
     headers: Mapping[str, str] = {}
 
-    def parse(self, body: bytes) -> Ask:
-        said = http.decode(body, Body)
+    def parse(self, body: bytes) -> TurnRequest:
+        said = web.decode(body, Body)
         system, conversation = messages.split(said.messages, stored=said.conversation_id is not None)
-        return Ask(
+        return TurnRequest(
             messages=conversation,
-            place=Place(said.conversation_id) if said.conversation_id else None,
+            conversation=ConversationRef(said.conversation_id) if said.conversation_id else None,
             system=system,
             model=said.model,
             temperature=said.temperature,
@@ -52,20 +53,20 @@ class Chat:
             chunk_words=said.chunk_words or 0,
         )
 
-    def encoder(self, ask: Ask, _head: Head, _offset: int = 0) -> Encoder:
+    def encoder(self, ask: TurnRequest, _head: AnswerMeta, _offset: int = 0) -> Encoder:
         encoder = ContentEncoder()
         return WordsEncoder(encoder, ask.chunk_words) if ask.chunk_words else encoder
 
-    def whole(self, answer: WholeAnswer) -> Any:
+    def whole(self, answer: CompletedAnswer) -> Any:
         return {
             "content": answer.text,
-            "model": answer.head.model,
+            "model": answer.meta.model,
             "usage": {
                 "prompt_tokens": answer.usage.input,
                 "completion_tokens": answer.usage.output,
                 "total_tokens": answer.usage.input + answer.usage.output,
             },
-            "messageId": answer.head.message_id,
+            "messageId": answer.meta.message_id,
         }
 
     def error(self, error: ChatError) -> Any:

@@ -17,13 +17,14 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import Ask, Head, Place, WholeAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
 from functions.chat_stream.dialects.fields import Content, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.text import encode_text
-from shared import http
+from functions.chat_stream.request import ConversationRef, TurnRequest
+from shared import web
 from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
-from shared.llm.base import ChatMessage
+from shared.llm.wire_format import ChatMessage
 
 _json = msgspec.json.Encoder()
 _TOKEN = b'id: %d\ndata: {"type":"token","content":%b}\n\n'
@@ -38,8 +39,8 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ChatStreamEncoder:
-    def __init__(self, head: Head, offset: int) -> None:
-        self._head = head
+    def __init__(self, meta: AnswerMeta, offset: int) -> None:
+        self._head = meta
         self._offset = offset
         self._usage = Usage(0, 0)
 
@@ -77,26 +78,26 @@ class ChatStreamEncoder:
 class ChatStream:
     route = "/chat-stream"
     stateless = False
-    stored_or_nothing = True
-    max_body_bytes = http.MAX_BODY_BYTES
+    requires_storage = True
+    max_body_bytes = web.MAX_BODY_BYTES
     headers: Mapping[str, str] = {}
 
-    def parse(self, body: bytes) -> Ask:
-        said = http.decode(body, Body)
+    def parse(self, body: bytes) -> TurnRequest:
+        said = web.decode(body, Body)
         if not said.message.strip():
             raise InvalidRequest("message must not be blank", field="message")
-        return Ask(
+        return TurnRequest(
             messages=(ChatMessage("user", said.message),),
-            place=Place(said.conversation_id),
+            conversation=ConversationRef(said.conversation_id),
             model=said.model,
             temperature=said.temperature,
             max_tokens=said.max_tokens,
         )
 
-    def encoder(self, _: Ask, head: Head, offset: int = 0) -> ChatStreamEncoder:
-        return ChatStreamEncoder(head, offset)
+    def encoder(self, _: TurnRequest, meta: AnswerMeta, offset: int = 0) -> ChatStreamEncoder:
+        return ChatStreamEncoder(meta, offset)
 
-    def whole(self, answer: WholeAnswer) -> Any:
+    def whole(self, answer: CompletedAnswer) -> Any:
         raise NotImplementedError  # this format has streams only
 
     def error(self, error: ChatError) -> Any:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from functions.chat_stream.dialects.base import Place
+from functions.chat_stream.request import ConversationRef
 
 # Of a format whose clients send the conversation with every question.
 MAX_CONVERSATION_BYTES = 1024 * 1024
@@ -19,10 +19,10 @@ MaxTokens: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 Name: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 
-def place_called(name: str, *, replaces: str | None = None) -> Place:
+def conversation_ref(name: str, *, replaces: str | None = None) -> ConversationRef:
     """The conversation of a name that the client gave it, or whose id it is."""
     try:
         conversation_id = UUID(name)
     except ValueError:
         conversation_id = None
-    return Place(conversation_id, name, replaces)
+    return ConversationRef(conversation_id, name, replaces)

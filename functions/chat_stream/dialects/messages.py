@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from functions.chat_stream.dialects.fields import MAX_CONTENT, Content
 from shared.errors import InvalidRequest
-from shared.llm.base import ChatMessage
+from shared.llm.wire_format import ChatMessage
 
 
 class Message(Struct, frozen=True):

@@ -17,17 +17,18 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from functions.chat_stream.dialects import messages
-from functions.chat_stream.dialects.base import Ask, Head, WholeAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
 from functions.chat_stream.dialects.fields import (
     MAX_CONVERSATION_BYTES,
     Content,
     ModelName,
     Name,
-    place_called,
+    conversation_ref,
 )
 from functions.chat_stream.dialects.messages import Message
 from functions.chat_stream.dialects.text import encode_text
-from shared import http
+from functions.chat_stream.request import TurnRequest
+from shared import web
 from shared.errors import TAKING_A_MOMENT, ChatError
 from shared.events import Event, Failed, Finished, TextDelta
 
@@ -49,8 +50,8 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StreamEncoder:
-    def __init__(self, head: Head) -> None:
-        message = b'data: {"messageId":%b' % _json.encode(head.message_id)
+    def __init__(self, meta: AnswerMeta) -> None:
+        message = b'data: {"messageId":%b' % _json.encode(meta.message_id)
         self._opening = b"event: message-start\n" + message + b"}\n\n"
         self._before_text = b"event: message-chunk\n" + message + b',"content":'
         self._before_all = b"event: message-complete\n" + message + b',"fullContent":'
@@ -74,27 +75,27 @@ class StreamEncoder:
 class Stream:
     route = "/api/stream"
     stateless = True
-    stored_or_nothing = False
+    requires_storage = False
     max_body_bytes = MAX_CONVERSATION_BYTES
     headers: Mapping[str, str] = {}
 
-    def parse(self, body: bytes) -> Ask:
-        said = http.decode(body, Body)
+    def parse(self, body: bytes) -> TurnRequest:
+        said = web.decode(body, Body)
         system, conversation = messages.split(said.messages, said.system_prompt, stored=bool(said.chat_id))
-        ask = Ask(messages=conversation, system=system, model=said.model)
+        ask = TurnRequest(messages=conversation, system=system, model=said.model)
         if not said.chat_id:
             return ask
         last = said.messages[-1]
         return structs.replace(
             ask,
-            place=place_called(said.chat_id),
-            key=None if last.id is None else f"{said.chat_id}\n{last.id}\n{ask.question}",
+            conversation=conversation_ref(said.chat_id),
+            idempotency_key=None if last.id is None else f"{said.chat_id}\n{last.id}\n{ask.question}",
         )
 
-    def encoder(self, _ask: Ask, head: Head, _offset: int = 0) -> StreamEncoder:
-        return StreamEncoder(head)
+    def encoder(self, _ask: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> StreamEncoder:
+        return StreamEncoder(meta)
 
-    def whole(self, answer: WholeAnswer) -> Any:
+    def whole(self, answer: CompletedAnswer) -> Any:
         raise NotImplementedError  # this format has streams only
 
     def error(self, error: ChatError) -> Any:

@@ -7,11 +7,12 @@ from typing import Any
 from msgspec import Struct
 
 from functions.chat_stream.dialects import messages
-from functions.chat_stream.dialects.base import Ask, Head, WholeAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
 from functions.chat_stream.dialects.content import ContentEncoder
 from functions.chat_stream.dialects.fields import MAX_CONVERSATION_BYTES, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages
-from shared import http
+from functions.chat_stream.request import TurnRequest
+from shared import web
 from shared.errors import ChatError
 
 
@@ -25,14 +26,14 @@ class Body(Struct, frozen=True, kw_only=True):
 class StreamChat:
     route = "/stream-chat"
     stateless = True
-    stored_or_nothing = True
+    requires_storage = True
     max_body_bytes = MAX_CONVERSATION_BYTES
     headers: Mapping[str, str] = {}
 
-    def parse(self, body: bytes) -> Ask:
-        said = http.decode(body, Body)
+    def parse(self, body: bytes) -> TurnRequest:
+        said = web.decode(body, Body)
         system, conversation = messages.split(said.messages)
-        return Ask(
+        return TurnRequest(
             messages=conversation,
             system=system,
             model=said.model,
@@ -40,10 +41,10 @@ class StreamChat:
             max_tokens=said.max_tokens,
         )
 
-    def encoder(self, _ask: Ask, _head: Head, _offset: int = 0) -> ContentEncoder:
+    def encoder(self, _ask: TurnRequest, _head: AnswerMeta, _offset: int = 0) -> ContentEncoder:
         return ContentEncoder()
 
-    def whole(self, answer: WholeAnswer) -> Any:
+    def whole(self, answer: CompletedAnswer) -> Any:
         raise NotImplementedError  # this format has streams only
 
     def error(self, error: ChatError) -> Any:

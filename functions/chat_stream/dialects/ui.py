@@ -25,20 +25,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from functions.chat_stream.dialects.base import Ask, Head, WholeAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
 from functions.chat_stream.dialects.fields import (
     MAX_CONTENT,
     MAX_CONVERSATION_BYTES,
     ModelName,
     Name,
     Temperature,
-    place_called,
+    conversation_ref,
 )
 from functions.chat_stream.dialects.text import encode_text
-from shared import http
+from functions.chat_stream.request import TurnRequest
+from shared import web
 from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
-from shared.events import Event, Failed, Finished, FinishReason, TextDelta, ThinkingDelta
-from shared.llm.base import ChatMessage
+from shared.events import Event, Failed, Finished, FinishReason, ReasoningDelta, TextDelta
+from shared.llm.wire_format import ChatMessage
 
 _json = msgspec.json.Encoder()
 _ERROR = b'data: {"type":"error","errorText":%b}\n\n' % _json.encode(TAKING_A_MOMENT)
@@ -76,9 +77,9 @@ class Body(Struct, frozen=True, kw_only=True):
 
 
 class UIEncoder:
-    def __init__(self, head: Head) -> None:
+    def __init__(self, meta: AnswerMeta) -> None:
         self._opening = (
-            b'data: {"type":"start","messageId":%b}\n\n' % _json.encode(head.message_id)
+            b'data: {"type":"start","messageId":%b}\n\n' % _json.encode(meta.message_id)
             + b'data: {"type":"start-step"}\n\n'
         )
         self._part = 0
@@ -92,7 +93,7 @@ class UIEncoder:
             match event:
                 case TextDelta():
                     written += self._within(b"text"), self._before_delta, encode_text(event.text), b"}\n\n"
-                case ThinkingDelta():
+                case ReasoningDelta():
                     written += (
                         self._within(b"reasoning"),
                         self._before_delta,
@@ -131,32 +132,34 @@ def _end(why: bytes, reason: bytes) -> bytes:
 class UIChat:
     route = "/api/ui/chat"
     stateless = False
-    stored_or_nothing = True
+    requires_storage = True
     max_body_bytes = MAX_CONVERSATION_BYTES
     headers: Mapping[str, str] = {"x-vercel-ai-ui-message-stream": "v1"}
 
-    def parse(self, body: bytes) -> Ask:
-        said = http.decode(body, Body)
+    def parse(self, body: bytes) -> TurnRequest:
+        said = web.decode(body, Body)
         question = _question(said.messages)
-        ask = Ask(
+        ask = TurnRequest(
             messages=(ChatMessage("user", question),),
-            place=place_called(said.id),
+            conversation=conversation_ref(said.id),
             model=said.model,
             temperature=said.temperature,
         )
         asked_as = said.messages[-1].id
         if said.trigger == "submit-message":
-            return structs.replace(ask, key=f"{said.id}\n{asked_as}\n{question}" if asked_as else None)
+            return structs.replace(
+                ask, idempotency_key=f"{said.id}\n{asked_as}\n{question}" if asked_as else None
+            )
         # Some name the answer, some the question before it, which has that name with the client alone.
         # There is no key: whoever wants another answer means it each time.
         replaces = "" if said.message_id == asked_as else said.message_id or ""
-        return structs.replace(ask, place=place_called(said.id, replaces=replaces))
+        return structs.replace(ask, conversation=conversation_ref(said.id, replaces=replaces))
 
-    def encoder(self, _ask: Ask, head: Head, _offset: int = 0) -> UIEncoder:
+    def encoder(self, _ask: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> UIEncoder:
         """From the beginning, always: a client that resumes builds the message anew."""
-        return UIEncoder(head)
+        return UIEncoder(meta)
 
-    def whole(self, answer: WholeAnswer) -> Any:
+    def whole(self, answer: CompletedAnswer) -> Any:
         raise NotImplementedError  # this format has streams only
 
     def error(self, error: ChatError) -> Any:

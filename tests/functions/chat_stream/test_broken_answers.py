@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from dev.mock_llm import answer_text, partial_text
-from shared import config
+from shared.settings import load_settings
 from tests.serving import ChatOnLambda, Client, mocked, serve
 
 USER = uuid4()
@@ -16,7 +16,7 @@ FAULTS = ["error", "truncate", "cut", "reset", "bad-json"]
 
 
 def configured(database, mock, script, provider="openai", **environ):
-    return config.load(mocked(database.url, mock, f"{provider}/mock:{script}", **environ))
+    return load_settings(mocked(database.url, mock, f"{provider}/mock:{script}", **environ))
 
 
 def ask(configuration):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from decimal import Decimal
 from uuid import uuid4
 
-from shared import config
+from shared.settings import load_settings
 from tests.serving import Client, mocked, serve, serve_in_a_process
 
 USER = uuid4()
@@ -16,7 +16,7 @@ def environment(database, mock, script, budget):
 
 
 def configured(database, mock, script, budget):
-    return config.load(environment(database, mock, script, budget))
+    return load_settings(environment(database, mock, script, budget))
 
 
 def reservation(database, mock):
@@ -87,7 +87,7 @@ def test_a_refused_turn_stores_nothing(database, mock):
 def test_the_rate_limit_is_part_of_the_turn_and_a_refused_turn_stores_nothing(database, mock):
     mock.reset()
     environ = mocked(database.url, mock, "openai/mock:tokens=1", RATE_LIMIT_CHAT="3/60")
-    with serve(config.load(environ)) as url, Client(url, USER) as client:
+    with serve(load_settings(environ)) as url, Client(url, USER) as client:
         responses = [client.post("/chat-stream", json={"message": "Hi"}) for _ in range(5)]
         with Client(url, uuid4()) as other:
             assert other.post("/chat-stream", json={"message": "Hi"}).status_code == 200

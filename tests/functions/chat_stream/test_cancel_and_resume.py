@@ -10,14 +10,14 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from shared import config
+from shared.settings import load_settings
 from tests.serving import Client, mocked, serve
 
 USER = uuid4()
 
 
 def configured(database, mock, script, **environ):
-    return config.load(mocked(database.url, mock, f"openai/mock:{script}", **environ))
+    return load_settings(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
 def cancel(url, answer_id, user=USER):

@@ -1,8 +1,8 @@
 import pytest
 
-from functions.chat_stream.choice import ModelChoice
-from shared import config
+from functions.chat_stream.model_choice import ModelChoice
 from shared.errors import InvalidRequest
+from shared.settings import load_settings
 
 
 def choice(**environ):
@@ -12,7 +12,7 @@ def choice(**environ):
         "OPENAI_API_KEY": "k",
         "ANTHROPIC_API_KEY": "k",
     }
-    return ModelChoice(config.load({**needed, "LLM_MODEL": "openai/gpt-6-luna", **environ}))
+    return ModelChoice(load_settings({**needed, "LLM_MODEL": "openai/gpt-6-luna", **environ}))
 
 
 def test_who_asks_for_none_gets_the_configured_ones_in_their_order():

@@ -8,7 +8,7 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from shared import config
+from shared.settings import load_settings
 from tests.serving import Client, mocked, serve, serve_in_a_process
 
 USER = uuid4()
@@ -16,7 +16,7 @@ KEY = {"idempotency-key": "a-key-of-the-client"}
 
 
 def configured(database, mock, script, **environ):
-    return config.load(mocked(database.url, mock, f"openai/mock:{script}", **environ))
+    return load_settings(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
 def text_of(response):

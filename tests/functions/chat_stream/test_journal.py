@@ -14,8 +14,8 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from shared import config
 from shared.logs import logger
+from shared.settings import load_settings
 from tests import embedded_metrics
 from tests.serving import Client, mocked, serve, serve_on_lambda, token
 
@@ -177,7 +177,7 @@ def test_turns_at_the_same_time_do_not_mix(environ):
             return post(client, model=f"openai/mock:tokens={users[user]},gap=20ms")
 
     try:
-        with serve(config.load(environ)) as url, ThreadPoolExecutor(6) as pool:
+        with serve(load_settings(environ)) as url, ThreadPoolExecutor(6) as pool:
             responses = list(pool.map(ask, users))
     finally:
         log.removeHandler(handler)

@@ -1,6 +1,6 @@
 import asyncio
 
-from functions.chat_stream.outbox import Outbox
+from functions.chat_stream.event_queue import EventQueue
 from shared.events import TextDelta
 
 
@@ -14,23 +14,23 @@ def delta(number):
 
 def test_all_that_is_there_is_taken_at_once_and_in_order():
     async def scenario():
-        outbox = Outbox()
-        outbox.put([delta(1), delta(2)])
-        outbox.put([delta(3)])
-        outbox.close()
-        assert await outbox.take() == [delta(1), delta(2), delta(3)]
-        assert await outbox.take() is None
+        event_queue = EventQueue()
+        event_queue.put([delta(1), delta(2)])
+        event_queue.put([delta(3)])
+        event_queue.close()
+        assert await event_queue.take() == [delta(1), delta(2), delta(3)]
+        assert await event_queue.take() is None
 
     run(scenario)
 
 
 def test_a_reader_waits_for_the_first_event():
     async def scenario():
-        outbox = Outbox()
-        reader = asyncio.create_task(outbox.take())
+        event_queue = EventQueue()
+        reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
         assert not reader.done()
-        outbox.put([delta(1)])
+        event_queue.put([delta(1)])
         assert await reader == [delta(1)]
 
     run(scenario)
@@ -38,16 +38,16 @@ def test_a_reader_waits_for_the_first_event():
 
 def test_a_nudge_wakes_a_waiting_reader_with_nothing():
     async def scenario():
-        outbox = Outbox()
-        reader = asyncio.create_task(outbox.take())
+        event_queue = EventQueue()
+        reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
-        outbox.nudge()
+        event_queue.nudge()
         assert await reader == []
         # One nudge, one waking.
-        reader = asyncio.create_task(outbox.take())
+        reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
         assert not reader.done()
-        outbox.close()
+        event_queue.close()
         assert await reader is None
 
     run(scenario)
@@ -55,26 +55,26 @@ def test_a_nudge_wakes_a_waiting_reader_with_nothing():
 
 def test_the_writer_never_waits_and_an_abandoned_outbox_keeps_nothing():
     async def scenario():
-        outbox = Outbox()
+        event_queue = EventQueue()
         for number in range(1000):
-            outbox.put([delta(number)])
-        outbox.abandon()
+            event_queue.put([delta(number)])
+        event_queue.abandon()
         for number in range(1000):
-            outbox.put([delta(number)])
-        assert outbox.abandoned
-        assert await outbox.take() is None
+            event_queue.put([delta(number)])
+        assert event_queue.abandoned
+        assert await event_queue.take() is None
 
     run(scenario)
 
 
 def test_a_reader_that_is_cancelled_leaves_the_outbox_usable():
     async def scenario():
-        outbox = Outbox()
-        reader = asyncio.create_task(outbox.take())
+        event_queue = EventQueue()
+        reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
-        outbox.put([delta(1)])
-        assert await outbox.take() == [delta(1)]
+        event_queue.put([delta(1)])
+        assert await event_queue.take() == [delta(1)]
 
     run(scenario)

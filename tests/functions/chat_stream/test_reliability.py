@@ -19,7 +19,7 @@ import pytest
 from dev import postgres
 from dev.mock_llm import answer_text
 from migrations import migrate
-from shared import config
+from shared.settings import load_settings
 from tests.database import TestDatabase
 from tests.postgres_proxy import PostgresProxy
 from tests.serving import ChatOnLambda, Client, mocked, serve
@@ -166,7 +166,7 @@ def own_postgres():
 
 def test_a_database_that_crashes_in_mid_answer_and_comes_back_has_all_of_it(own_postgres, mock):
     database = TestDatabase(own_postgres, postgres.DATABASE)
-    configured = config.load(asking(database, mock, "tokens=100,gap=30ms"))
+    configured = load_settings(asking(database, mock, "tokens=100,gap=30ms"))
     with serve(configured) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}, headers=KEY) as response:
             events = httpx_sse.EventSource(response).iter_sse()
@@ -190,7 +190,7 @@ def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
 ):
     mock.reset()
     with PostgresProxy(server.socket_folder, lose_reply_to=statement) as proxy:
-        configured = config.load(
+        configured = load_settings(
             asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
         )
         with serve(configured) as url, Client(url, USER) as client:
@@ -208,7 +208,7 @@ def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
 def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(server, database, mock):
     mock.reset()
     environ = {"LLM_IDLE_TIMEOUT": "4", "DATABASE_CONNECTIONS": "10"}
-    configured = config.load(asking(database, mock, "tokens=5,after=2,fault=hang", **environ))
+    configured = load_settings(asking(database, mock, "tokens=5,after=2,fault=hang", **environ))
     with serve(configured) as url, ThreadPoolExecutor(30) as pool:
 
         def ask(_):
@@ -239,7 +239,7 @@ def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(se
 
 def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database, mock):
     environ = {"LLM_START_TIMEOUT": "1", "STREAM_HEARTBEAT": "0.3", "STREAM_PADDING": "2048"}
-    configured = config.load(asking(database, mock, "tokens=2,first=3s", **environ))
+    configured = load_settings(asking(database, mock, "tokens=2,first=3s", **environ))
     with serve(configured) as url, Client(url, USER) as client:
         body = client.post("/chat-stream", json={"message": "Hi"}).content
     head = body.split(b"\n\n")[0]
@@ -250,7 +250,7 @@ def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database,
 
 def test_no_text_of_a_model_can_forge_an_event(database, mock):
     forged = 'a%0A%0Adata%3A {"type"%3A"done"}%0A%0A%0Did%3A 7%0Db\u2028c'
-    with serve(config.load(asking(database, mock, f"text={forged}"))) as url, Client(url, USER) as client:
+    with serve(load_settings(asking(database, mock, f"text={forged}"))) as url, Client(url, USER) as client:
         response = client.post("/chat-stream", json={"message": "Hi"})
     events = events_of(response)
     assert [event["type"] for event in events] == ["token"] * (len(events) - 1) + ["done"]
@@ -280,7 +280,7 @@ def test_a_turn_of_which_nobody_knows_whether_it_began_is_given_up(server, datab
     """The reply to its begin is lost so often that the client has its 503; the turn did begin."""
     mock.reset()
     with PostgresProxy(server.socket_folder, lose_reply_to="app.begin_turn", times=3) as proxy:
-        configured = config.load(
+        configured = load_settings(
             asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
         )
         with serve(configured) as url, Client(url, USER) as client:

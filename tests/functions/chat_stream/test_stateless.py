@@ -9,7 +9,7 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from shared import config
+from shared.settings import load_settings
 from tests.serving import Client, mocked, serve
 
 USER = uuid4()
@@ -22,7 +22,7 @@ STATELESS = {
 
 
 def configured(database, mock, script="tokens=5", **environ):
-    return config.load(mocked(database.url, mock, f"openai/mock:{script}", **environ))
+    return load_settings(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
 @pytest.mark.parametrize("route", STATELESS)
@@ -141,7 +141,7 @@ def test_the_same_route_refuses_where_money_is_counted(database, mock):
     }
     broken = {"DATABASE_URL": "postgresql://chat_app@127.0.0.1:1/chat", "BUDGET_USD_PER_DAY": "5"}
     environ = mocked(database.url, mock, "openai/mock:tokens=5") | broken
-    with serve(config.load(environ)) as url, Client(url, USER) as client:
+    with serve(load_settings(environ)) as url, Client(url, USER) as client:
         assert client.post("/api/stream", json=said).status_code == 503
     assert mock.stats()["hits"] == 0
 

@@ -10,14 +10,14 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
-from shared import config
+from shared.settings import load_settings
 from tests.serving import Client, environment, mocked, serve, serve_on_lambda
 
 USER = uuid4()
 PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
 
 
-SERVERS = {"uvicorn": lambda environ: serve(config.load(environ)), "lambda": serve_on_lambda}
+SERVERS = {"uvicorn": lambda environ: serve(load_settings(environ)), "lambda": serve_on_lambda}
 
 
 @pytest.fixture(params=SERVERS)

@@ -15,7 +15,7 @@ from dev import openapi
 from dev.local import ROOT
 from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
-from shared import config
+from shared.settings import load_settings
 from tests.serving import Client, mocked, serve, settings
 
 USER = uuid4()
@@ -107,7 +107,7 @@ def test_streams_are_made_of_the_events_described(database, mock, path, script):
     environ = mocked(database.url, mock, "openai/mock", LLM_ALLOWED_MODELS="openai/*")
     body |= {"model": f"openai/mock:{script}", "stream": True}
     with (
-        serve(config.load(environ)) as url,
+        serve(load_settings(environ)) as url,
         Client(url, USER) as client,
         client.stream("POST", path, json=body) as response,
     ):

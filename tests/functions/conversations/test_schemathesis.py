@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from shared import config
+from shared.settings import load_settings
 from tests.serving import mocked, serve, token
 
 ANN, BEN, CLEO = (UUID(int=number) for number in (0xA, 0xB, 0xC))
@@ -140,7 +140,7 @@ def test_every_answer_is_as_described_for_two_users_and_a_third_is_left_alone(da
     )
     write_files(tmp_path, database)
     before = all_of(database, CLEO)
-    with serve(config.load(environ)) as url:
+    with serve(load_settings(environ)) as url:
         for user in ("ann", "ben"):
             finished = run(tmp_path, url, user)
             assert finished.returncode == 0, finished.stdout

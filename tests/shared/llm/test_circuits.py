@@ -1,4 +1,4 @@
-from shared.llm.circuits import Circuits
+from shared.llm.circuit_breaker import CircuitBreaker
 
 MODELS = ["first/a", "second/b"]
 
@@ -16,14 +16,14 @@ def broken(circuits, name, times=5):
 
 
 def test_all_models_are_asked_in_their_order_while_they_work():
-    circuits = Circuits()
+    circuits = CircuitBreaker()
     broken(circuits, "first/a", times=4)
     assert circuits.choose(MODELS) == MODELS
 
 
 def test_a_model_that_fails_again_and_again_is_passed_over_for_a_while():
     clock = Clock()
-    circuits = Circuits(clock)
+    circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     assert circuits.choose(MODELS) == ["second/b"]
     clock.now += 29
@@ -32,7 +32,7 @@ def test_a_model_that_fails_again_and_again_is_passed_over_for_a_while():
 
 def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
     clock = Clock()
-    circuits = Circuits(clock)
+    circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     clock.now += 31
     assert circuits.choose(MODELS) == MODELS
@@ -43,7 +43,7 @@ def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
 
 def test_a_fallback_that_was_not_needed_is_no_probe():
     clock = Clock()
-    circuits = Circuits(clock)
+    circuits = CircuitBreaker(clock)
     broken(circuits, "second/b")
     clock.now += 31
     assert circuits.admits("first/a")
@@ -52,7 +52,7 @@ def test_a_fallback_that_was_not_needed_is_no_probe():
 
 def test_a_probe_that_works_closes_the_circuit():
     clock = Clock()
-    circuits = Circuits(clock)
+    circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     clock.now += 31
     assert circuits.admits("first/a")
@@ -62,7 +62,7 @@ def test_a_probe_that_works_closes_the_circuit():
 
 def test_a_probe_that_fails_opens_it_for_as_long_again():
     clock = Clock()
-    circuits = Circuits(clock)
+    circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     clock.now += 31
     assert circuits.admits("first/a")
@@ -72,7 +72,7 @@ def test_a_probe_that_fails_opens_it_for_as_long_again():
 
 
 def test_a_success_in_between_starts_the_count_anew():
-    circuits = Circuits()
+    circuits = CircuitBreaker()
     broken(circuits, "first/a", times=4)
     circuits.succeeded("first/a")
     broken(circuits, "first/a", times=4)
@@ -80,7 +80,7 @@ def test_a_success_in_between_starts_the_count_anew():
 
 
 def test_where_all_are_broken_all_are_asked():
-    circuits = Circuits()
+    circuits = CircuitBreaker()
     for name in MODELS:
         broken(circuits, name)
     assert circuits.choose(MODELS) == MODELS

@@ -16,19 +16,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from dev.mock_llm import MockLLM, answer_text, partial_text, thinking_text
-from shared import config
 from shared.errors import UpstreamError
-from shared.events import Failed, Finished, TextDelta, ThinkingDelta, Usage
-from shared.llm.base import ChatMessage, ChatRequest
-from shared.llm.client import ModelClient, Spent
+from shared.events import Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.llm.client import FailedAttempt, ModelClient
 from shared.llm.scripted import ScriptedTransport, answer_to
+from shared.llm.wire_format import ChatMessage, ChatRequest
+from shared.settings import load_settings
 
 PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
 CHAT = ChatRequest(model="", messages=(ChatMessage("user", "Hi"),), system="Be kind.", temperature=0.7)
 
 
 def settings(mock):
-    return config.load(
+    return load_settings(
         {
             "DATABASE_URL": "unused",
             "JWT_SECRET": "unused",
@@ -81,7 +81,7 @@ def test_a_login_in_a_base_url_is_sent():
         async with MockLLM() as mock:
             url = mock.ollama_url.replace("http://", "http://me:p%40ss@")
             environ = {"DATABASE_URL": "unused", "JWT_SECRET": "unused", "OLLAMA_BASE_URL": url}
-            client = ModelClient(config.load(environ))
+            client = ModelClient(load_settings(environ))
             await events_of(await start(client, "ollama/mock:tokens=1"))
             await client.aclose()
             return mock.requests[-1].headers["authorization"]
@@ -105,7 +105,7 @@ def test_a_whole_answer_is_its_text_its_usage_and_one_finish(provider, script):
 @pytest.mark.parametrize("provider", ["anthropic", "nvidia", "ollama"])
 def test_thinking_is_kept_apart_from_the_text(provider):
     events = ask(f"{provider}/mock:tokens=3,thinking=4")
-    thinking = "".join(event.text for event in events if isinstance(event, ThinkingDelta))
+    thinking = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
     assert thinking == thinking_text("thinking=4")
     assert text_of(events) == answer_text("tokens=3")
 
@@ -244,7 +244,7 @@ def test_after_a_long_idle_time_a_new_connection_is_made():
 @pytest.mark.parametrize("waits", [False, True], ids=["at-once", "when-open"])
 def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
     async def scenario(mock, client):
-        ahead = client.open_ahead()
+        ahead = client.warm_up()
         if waits:
             await ahead.task
             assert (mock.hits, mock.connections) == (0, 1)
@@ -276,8 +276,8 @@ def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_o
             "LLM_MODEL": "openai/x",
             "OPENAI_BASE_URL": f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1",
         }
-        client = ModelClient(config.load(environ))
-        client.open_ahead()
+        client = ModelClient(load_settings(environ))
+        client.warm_up()
         await connected.get()
         with pytest.raises(UpstreamError) as caught:
             await start(client, "openai/x", seconds=0.5)
@@ -294,7 +294,7 @@ def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
     clock = [1000.0]
 
     async def scenario(mock, client):
-        await client.open_ahead().task
+        await client.warm_up().task
         clock[0] += 3600
         await events_of(await start(client, "anthropic/mock:tokens=3"))
         assert (mock.hits, mock.connections) == (1, 2)
@@ -305,8 +305,8 @@ def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
 def test_a_provider_that_cannot_be_reached_ahead_is_the_first_turns_error():
     async def main():
         environ = {"DATABASE_URL": "x", "JWT_SECRET": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
-        client = ModelClient(config.load({**environ, "LLM_MODEL": "openai/x"}))
-        await client.open_ahead().task
+        client = ModelClient(load_settings({**environ, "LLM_MODEL": "openai/x"}))
+        await client.warm_up().task
         with pytest.raises(UpstreamError) as caught:
             await start(client, "openai/x", seconds=0.5)
         assert caught.value.code == "upstream_unreachable"
@@ -317,7 +317,7 @@ def test_a_provider_that_cannot_be_reached_ahead_is_the_first_turns_error():
 
 def test_a_client_that_was_closed_for_a_snapshot_opens_again():
     async def scenario(mock, client):
-        await client.open_ahead().task
+        await client.warm_up().task
         await client.aclose()
         await events_of(await start(client, "anthropic/mock:tokens=3"))
         assert mock.connections == 2
@@ -372,7 +372,7 @@ def test_the_scripted_model_answers_the_question_with_usage():
 
     async def main():
         client = ModelClient(
-            config.load({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=ScriptedTransport(no_pace)
+            load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=ScriptedTransport(no_pace)
         )
         chat = ChatRequest(model="", messages=(ChatMessage("user", "How do I rest?"),))
         *events, end = await events_of(await start(client, "scripted/echo", chat=chat))
@@ -406,7 +406,7 @@ def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_p
     async def main():
         server = await asyncio.start_server(answer_badly, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
-        configured = config.load(
+        configured = load_settings(
             {
                 "DATABASE_URL": "unused",
                 "JWT_SECRET": "unused",
@@ -452,7 +452,7 @@ def certificate(folder):
 
 def test_a_silent_model_that_took_the_prompt_is_paid_for_it():
     async def scenario(mock, client):
-        spent: list[Spent] = []
+        spent: list[FailedAttempt] = []
         answer = await client.start(
             CHAT,
             ["openai/mock:no-body", "ollama/mock:tokens=2"],

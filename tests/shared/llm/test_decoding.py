@@ -1,12 +1,12 @@
 import msgspec
 import pytest
 
-from shared.events import Event, Failed, Finished, TextDelta, ThinkingDelta
-from shared.llm.anthropic import Anthropic
-from shared.llm.base import Provider
+from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta
+from shared.llm.anthropic_format import Anthropic
 from shared.llm.decoding import count, parse
-from shared.llm.ollama import Ollama
-from shared.llm.openai import OpenAI
+from shared.llm.ollama_format import Ollama
+from shared.llm.openai_format import OpenAI
+from shared.llm.wire_format import Provider
 
 # For each provider: a delta of text, one of thinking, and the end. %b stands between quotes of JSON.
 FORMATS = {
@@ -59,7 +59,7 @@ def decode(provider: Provider, *reads: bytes) -> list[Event]:
 )
 def test_text_comes_out_storable(provider, text, thinking, end, letters, clean):
     assert decode(provider, text % letters, end) == [TextDelta(clean), Finished("stop")]
-    assert decode(provider, thinking % letters, end) == [ThinkingDelta(clean), Finished("stop")]
+    assert decode(provider, thinking % letters, end) == [ReasoningDelta(clean), Finished("stop")]
 
 
 @PROVIDERS
@@ -89,14 +89,14 @@ def test_half_a_character_is_replaced_when_its_other_half_does_not_come(provider
     assert decode(provider, half, thinking % rb"\ude00", end) == [
         TextDelta("a"),
         TextDelta("\ufffd"),
-        ThinkingDelta("\ufffd"),
+        ReasoningDelta("\ufffd"),
         Finished("stop"),
     ]
 
 
 @PROVIDERS
 def test_half_a_character_at_the_end_is_replaced(provider, text, thinking, end):
-    assert decode(provider, thinking % rb"\ud83d", end) == [ThinkingDelta("\ufffd"), Finished("stop")]
+    assert decode(provider, thinking % rb"\ud83d", end) == [ReasoningDelta("\ufffd"), Finished("stop")]
     events = decode(provider, text % rb"\ud83d")
     assert events[0] == TextDelta("\ufffd")
     assert isinstance(events[1], Failed)

@@ -7,22 +7,23 @@ import httpx
 import httpx_sse
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import Ask, Dialect, Head
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect
 from functions.chat_stream.dialects.chat import Chat
 from functions.chat_stream.dialects.chat_stream import ChatStream
-from functions.chat_stream.dialects.openai import OpenAI
+from functions.chat_stream.dialects.openai_chat import OpenAI
 from functions.chat_stream.dialects.stream import Stream
 from functions.chat_stream.dialects.stream_chat import StreamChat
 from functions.chat_stream.dialects.ui import UIChat
-from shared.events import Event, Failed, Finished, Started, TextDelta, ThinkingDelta, Usage
-from shared.llm.base import ChatMessage
+from functions.chat_stream.request import TurnRequest
+from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
+from shared.llm.wire_format import ChatMessage
 
 MESSAGE_ID = "0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11"
-HEAD = Head(MESSAGE_ID, "anthropic/claude-sonnet-5-5", 1_700_000_000)
+HEAD = AnswerMeta(MESSAGE_ID, "anthropic/claude-sonnet-5-5", 1_700_000_000)
 _STARTED = Started(MESSAGE_ID)
 _USAGE = Usage(100, 50, cache_read=20, reasoning=10)
 _WORDS = [TextDelta("Good"), TextDelta(" morning"), TextDelta(", take"), TextDelta(" a deep breath.")]
-_THOUGHTS = [ThinkingDelta("They are"), ThinkingDelta(" tired.")]
+_THOUGHTS = [ReasoningDelta("They are"), ReasoningDelta(" tired.")]
 
 SCRIPTS: dict[str, list[Event]] = {
     "plain": [_STARTED, *_WORDS, _USAGE, Finished("stop")],
@@ -54,22 +55,22 @@ class Case(Struct, frozen=True):
     """A dialect, and what it was asked with."""
 
     dialect: Dialect
-    ask: Ask
+    ask: TurnRequest
 
     def write(self, *groups: Sequence[Event]) -> list[bytes]:
         encoder = self.dialect.encoder(self.ask, HEAD)
         return [encoder.encode(events) for events in groups]
 
 
-_ASK = Ask(messages=(ChatMessage("user", "Hi"),))
+_ASK = TurnRequest(messages=(ChatMessage("user", "Hi"),))
 CASES: dict[str, Case] = {
     "chat-stream": Case(ChatStream(), _ASK),
     "stream-chat": Case(StreamChat(), _ASK),
     "chat": Case(Chat(), _ASK),
-    "chat-in-words": Case(Chat(), Ask(messages=_ASK.messages, chunk_words=3)),
+    "chat-in-words": Case(Chat(), TurnRequest(messages=_ASK.messages, chunk_words=3)),
     "stream": Case(Stream(), _ASK),
     "openai": Case(OpenAI(), _ASK),
-    "openai-with-usage": Case(OpenAI(), Ask(messages=_ASK.messages, include_usage=True)),
+    "openai-with-usage": Case(OpenAI(), TurnRequest(messages=_ASK.messages, include_usage=True)),
     "ui": Case(UIChat(), _ASK),
 }
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from functions.chat_stream.dialects import DIALECTS
 from shared import errors, sse
 from shared.errors import TAKING_A_MOMENT
-from shared.events import Event, Failed, Finished, Started, TextDelta, ThinkingDelta, Usage
+from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
 from tests.functions.chat_stream.dialects.scripts import CASES, HEAD, MESSAGE_ID, SCRIPTS, read
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,7 +52,7 @@ def test_the_bytes_are_those_of_the_golden_file(name):
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
-contents = st.builds(TextDelta, texts) | st.builds(ThinkingDelta, texts) | st.just(Usage(1, 2))
+contents = st.builds(TextDelta, texts) | st.builds(ReasoningDelta, texts) | st.just(Usage(1, 2))
 ends = st.sampled_from([events[-1] for events in SCRIPTS.values()])
 
 
@@ -103,7 +103,7 @@ def test_a_client_is_never_told_what_is_for_developers(name):
 
 @names
 def test_thinking_is_never_mixed_into_the_text(name):
-    events: list[Event] = [Started(MESSAGE_ID), ThinkingDelta("secret"), TextDelta("said"), Finished("stop")]
+    events: list[Event] = [Started(MESSAGE_ID), ReasoningDelta("secret"), TextDelta("said"), Finished("stop")]
     data = b"".join(CASES[name].write(events))
     assert read(name, data).text == "said"
     assert (b"secret" in data) == (name == "ui")

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from dev.mock_llm import answer_text, partial_text
-from shared import config
+from shared.settings import load_settings
 from tests.serving import mocked, serve, token
 
 USER = uuid4()
@@ -30,7 +30,7 @@ def environ(database, mock):
 
 @pytest.fixture
 def url(environ):
-    with serve(config.load(environ)) as url:
+    with serve(load_settings(environ)) as url:
         yield f"{url}/v1"
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_a_bad_request_that_names_it(url, wrong, param):
 
 
 def test_too_many_turns_are_a_rate_limit_error_that_says_when(environ):
-    with serve(config.load({**environ, "RATE_LIMIT_CHAT": "1/60"})) as url, sdk(f"{url}/v1") as client:
+    with serve(load_settings({**environ, "RATE_LIMIT_CHAT": "1/60"})) as url, sdk(f"{url}/v1") as client:
         client.chat.completions.create(**ASKED)
         with pytest.raises(openai.RateLimitError) as refused:
             client.chat.completions.create(**ASKED)
@@ -148,7 +148,7 @@ def test_too_many_turns_are_a_rate_limit_error_that_says_when(environ):
 
 
 def test_a_model_that_refuses_is_a_server_error(environ):
-    with serve(config.load({**environ, "LLM_MODEL": "openai/mock:401"})) as url, sdk(f"{url}/v1") as client:
+    with serve(load_settings({**environ, "LLM_MODEL": "openai/mock:401"})) as url, sdk(f"{url}/v1") as client:
         with pytest.raises(openai.InternalServerError) as refused:
             client.chat.completions.create(**{**ASKED, "model": "openai/mock:401"})
     assert (refused.value.status_code, refused.value.type) == (502, "api_error")

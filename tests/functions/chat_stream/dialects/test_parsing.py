@@ -7,13 +7,14 @@ from uuid import UUID
 import pytest
 
 from functions.chat_stream.dialects import DIALECTS, OPENAI, UI
-from functions.chat_stream.dialects.base import Ask, Dialect, Place
+from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.dialects.chat import Chat
-from functions.chat_stream.dialects.openai import models
+from functions.chat_stream.dialects.openai_chat import models
 from functions.chat_stream.dialects.stream import Stream
 from functions.chat_stream.dialects.stream_chat import StreamChat
+from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.errors import InvalidRequest
-from shared.llm.base import ChatMessage
+from shared.llm.wire_format import ChatMessage
 
 SYSTEM = {"role": "system", "content": "Be kind."}
 ONE = {"role": "user", "content": "one"}
@@ -34,20 +35,20 @@ def ui_message(text="three", **more):
 
 def test_stream_chat_has_defaults_of_its_own():
     ask = parse(StreamChat(), messages=[SYSTEM, ONE, TWO, THREE])
-    assert ask == Ask(messages=SAID, system="Be kind.", temperature=0.7, max_tokens=1000)
+    assert ask == TurnRequest(messages=SAID, system="Be kind.", temperature=0.7, max_tokens=1000)
     ask = parse(StreamChat(), messages=[THREE], model="openai/gpt-5", temperature=0, max_tokens=10)
-    assert ask == Ask(messages=SAID[2:], model="openai/gpt-5", temperature=0, max_tokens=10)
+    assert ask == TurnRequest(messages=SAID[2:], model="openai/gpt-5", temperature=0, max_tokens=10)
 
 
 def test_chat_is_stored_where_it_names_a_conversation():
     ask = parse(Chat(), messages=[ONE, TWO, THREE], conversation_id=str(CONVERSATION))
-    assert ask == Ask(messages=SAID, place=Place(CONVERSATION))
-    assert parse(Chat(), messages=[THREE], conversation_id=None) == Ask(messages=SAID[2:])
+    assert ask == TurnRequest(messages=SAID, conversation=ConversationRef(CONVERSATION))
+    assert parse(Chat(), messages=[THREE], conversation_id=None) == TurnRequest(messages=SAID[2:])
 
 
 def test_chat_comes_whole_or_in_words():
     ask = parse(Chat(), messages=[THREE], stream=False, chunk_words=3, temperature=1, model="gpt-5")
-    assert ask == Ask(messages=SAID[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5")
+    assert ask == TurnRequest(messages=SAID[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5")
 
 
 def test_of_a_stored_conversation_a_client_may_send_all_it_has():
@@ -62,23 +63,25 @@ def test_stream_takes_ids_and_timestamps_of_any_kind():
         {**TWO, "timestamp": "2026-11-21T00:00:00Z"},
         {**THREE, "id": "m3", "timestamp": {"seconds": 1}},
     ]
-    assert parse(Stream(), messages=messages, model="llama3.3") == Ask(messages=SAID, model="llama3.3")
+    assert parse(Stream(), messages=messages, model="llama3.3") == TurnRequest(
+        messages=SAID, model="llama3.3"
+    )
 
 
 @pytest.mark.parametrize(
     ("chat_id", "place"),
     [
-        ("the chat", Place(None, "the chat")),
-        (str(CONVERSATION), Place(CONVERSATION, str(CONVERSATION))),
+        ("the chat", ConversationRef(None, "the chat")),
+        (str(CONVERSATION), ConversationRef(CONVERSATION, str(CONVERSATION))),
         ("", None),
     ],
 )
 def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
     messages = [SYSTEM, {**THREE, "id": "m3"}]
     ask = parse(Stream(), messages=messages, model="m", chatId=chat_id, systemPrompt="You are a coach.")
-    assert ask.place == place
+    assert ask.conversation == place
     assert ask.system == "You are a coach.\n\nBe kind."
-    assert (ask.key is None) == (place is None)
+    assert (ask.idempotency_key is None) == (place is None)
 
 
 def test_a_turn_is_named_by_its_place_its_message_and_its_question():
@@ -111,14 +114,14 @@ def test_openai_clients_may_say_it_in_all_their_ways():
         max_tokens=7,
         max_completion_tokens=8,
     )
-    assert ask == Ask(
+    assert ask == TurnRequest(
         messages=SAID, system="Be kind.", model="m", temperature=1.5, max_tokens=8, include_usage=True
     )
 
 
 def test_openai_answers_are_whole_unless_a_stream_is_asked_for():
     ask = parse(OPENAI, model="m", messages=[THREE], max_tokens=7)
-    assert ask == Ask(messages=SAID[2:], system="", model="m", max_tokens=7, stream=False)
+    assert ask == TurnRequest(messages=SAID[2:], system="", model="m", max_tokens=7, stream=False)
 
 
 def test_where_nothing_is_said_for_the_system_only_openai_clients_go_without_a_prompt():
@@ -195,13 +198,13 @@ def test_ui_asks_the_last_message_whatever_came_before():
     ]}  # fmt: skip
     ask = parse(UI, id="chat", messages=[*before, last], trigger="submit-message", model="m", temperature=1)
     assert (ask.messages, ask.model, ask.temperature) == (SAID[2:], "m", 1)
-    assert ask.place == Place(None, "chat")
+    assert ask.conversation == ConversationRef(None, "chat")
 
 
 @pytest.mark.parametrize("chat_id", ["chat", str(CONVERSATION)])
 def test_ui_conversations_have_any_name(chat_id):
     ask = parse(UI, id=chat_id, messages=[ui_message()])
-    assert ask.place == Place(CONVERSATION if chat_id != "chat" else None, chat_id)
+    assert ask.conversation == ConversationRef(CONVERSATION if chat_id != "chat" else None, chat_id)
 
 
 def test_a_ui_message_that_is_sent_again_is_the_same_turn():
@@ -220,8 +223,8 @@ def test_a_ui_message_that_is_sent_again_is_the_same_turn():
 def test_ui_asks_for_another_answer(message_id, replaces):
     body = {"id": "chat", "messages": [ui_message()], "trigger": "regenerate-message"}
     ask = parse(UI, **body, messageId=message_id)
-    assert ask.place == Place(None, "chat", replaces)
-    assert ask.key is None
+    assert ask.conversation == ConversationRef(None, "chat", replaces)
+    assert ask.idempotency_key is None
 
 
 STREAM_CHAT, CHAT, STREAM = StreamChat(), Chat(), Stream()

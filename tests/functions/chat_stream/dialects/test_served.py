@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from dev.mock_llm import answer_text, partial_text
-from shared import config
+from shared.settings import load_settings
 from tests.functions.chat_stream.dialects.scripts import Read, read
 from tests.serving import Client, mocked, serve
 
@@ -44,7 +44,7 @@ def url(database, mock):
         STREAM_HEARTBEAT="0.05",
         STREAM_PADDING="64",
     )
-    with serve(config.load(environ)) as url:
+    with serve(load_settings(environ)) as url:
         yield url
 
 

@@ -1,0 +1,49 @@
+"""Which models a client may ask for, and by what names."""
+
+from fnmatch import fnmatchcase
+
+from shared.errors import InvalidRequest
+from shared.settings import LONGEST_MODEL, PROVIDERS, Settings
+
+
+class ModelChoice:
+    """What is configured is allowed, and so is what LLM_ALLOWED_MODELS names or matches, at providers
+    that are configured."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._configured = tuple(dict.fromkeys((settings.model, *settings.fallback_models)))
+        self._patterns = settings.allowed_models
+        self._providers = (*settings.providers, "scripted")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that have a name, `provider/model`; the default is the first."""
+        named = (pattern for pattern in self._patterns if not set(pattern) & set("*?["))
+        return tuple(dict.fromkeys((*self._configured, *named)))
+
+    def resolve(self, requested: str | None) -> tuple[str, ...]:
+        """The models to try, in order: the one asked for, then the configured ones as fallbacks.
+
+        A name without its provider is enough where it fits one. Raises InvalidRequest, which lists
+        what there is.
+        """
+        if requested is None:
+            return self._configured
+        names = [requested]
+        if requested.partition("/")[0] not in PROVIDERS:
+            names += [f"{provider}/{requested}" for provider in self._providers]
+        for name in names:
+            if self._is_allowed(name):
+                return tuple(dict.fromkeys((name, *self._configured)))
+        raise InvalidRequest(
+            f"model must be one of {', '.join((*self._configured, *self._patterns))}", field="model"
+        )
+
+    def _is_allowed(self, name: str) -> bool:
+        if name in self._configured:
+            return True
+        provider = name.partition("/")[0]
+        # A pattern matches names of any length, and a provider makes what was asked for longer.
+        if provider not in self._providers or len(name) > LONGEST_MODEL:
+            return False
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns)

@@ -1,0 +1,196 @@
+"""Anthropic's Messages API: https://docs.anthropic.com/en/api/messages-streaming."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from shared import errors
+from shared.errors import UpstreamError
+from shared.events import FinishReason, Usage
+from shared.llm.decoding import SSEAnswerDecoder, count, parse
+from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, Endpoint, HttpRequest, error_for_status
+
+
+class Anthropic:
+    """The provider. Works with any server that speaks the same format."""
+
+    def request(self, chat: ChatRequest, endpoint: Endpoint) -> HttpRequest:
+        headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
+        if endpoint.api_key:
+            headers["x-api-key"] = endpoint.api_key
+        body: dict[str, object] = {
+            "model": chat.model,
+            "max_tokens": chat.max_tokens,
+            "messages": _alternating(chat.messages),
+            "stream": True,
+        }
+        if chat.system:
+            body["system"] = chat.system
+        if chat.temperature is not None:
+            # Other providers go up to 2, and so do clients; here 1 is the warmest.
+            body["temperature"] = min(chat.temperature, 1.0)
+        return HttpRequest(f"{endpoint.base_url}/v1/messages", headers, msgspec.json.encode(body))
+
+    def decoder(self) -> Decoder:
+        return _AnthropicDecoder()
+
+    def error(self, status: int, body: bytes) -> UpstreamError:  # noqa: ARG002
+        return error_for_status(status)
+
+
+def _alternating(messages: Iterable[ChatMessage]) -> list[dict[str, str]]:
+    """The messages as this API takes them: none empty, a user's first, the roles in turn."""
+    merged: list[dict[str, str]] = []
+    for message in messages:
+        if not message.content.strip():
+            continue
+        if merged and merged[-1]["role"] == message.role:
+            merged[-1]["content"] += "\n\n" + message.content
+        elif merged or message.role == "user":
+            merged.append({"role": message.role, "content": message.content})
+    return merged
+
+
+class _OutputDetails(Struct):
+    thinking_tokens: int | None = None
+
+
+class _Usage(Struct):
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Message(Struct):
+    usage: _Usage | None = None
+
+
+class _Content(Struct, gc=False):
+    """A content block, a delta to one, or the delta of `message_delta`."""
+
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    stop_reason: str | None = None
+
+
+class _Error(Struct):
+    type: str | None = None
+
+
+class _Event(Struct, gc=False):
+    type: str | None = None
+    message: _Message | None = None
+    content_block: _Content | None = None
+    delta: _Content | None = None
+    usage: _Usage | None = None
+    error: _Error | str | None = None
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+class _AnthropicDecoder(SSEAnswerDecoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage = _Usage()
+        self._reason: FinishReason | None = None
+
+    def _take(self, data: bytes) -> None:
+        event = parse(_EVENT, data)
+        if event is None:
+            self._fail_invalid()
+            return
+        match event.type:
+            case "content_block_delta" | "content_block_start":
+                self._take_content(event.delta or event.content_block)
+            case "message_start":
+                self._take_start(event.message)
+            case "message_delta":
+                self._take_message_delta(event)
+            case "message_stop":
+                self._take_stop()
+            case "error":
+                self._fail(_error_of(event.error))
+
+    def _take_content(self, content: _Content | None) -> None:
+        if content is None:
+            return
+        if content.text and content.type in {"text_delta", "text"}:
+            self._text(content.text)
+        elif content.thinking and content.type in {"thinking_delta", "thinking"}:
+            self._thinking(content.thinking)
+
+    def _take_start(self, message: _Message | None) -> None:
+        if message and message.usage:
+            # The output is a placeholder here.
+            message.usage.output_tokens = None
+            self._take_usage(message.usage)
+
+    def _take_message_delta(self, event: _Event) -> None:
+        if event.delta and event.delta.stop_reason:
+            self._reason = _REASONS.get(event.delta.stop_reason, "stop")
+        if event.usage:
+            self._take_usage(event.usage)
+
+    def _take_usage(self, news: _Usage) -> None:
+        """Counts are cumulative, so the newest stand; `message_delta` may leave out those of the start."""
+        usage = self._usage
+        for field in _Usage.__struct_fields__:
+            if (value := getattr(news, field)) is not None:
+                setattr(usage, field, value)
+        if usage.input_tokens is None and usage.output_tokens is None:
+            return
+        cache_read, cache_write = (
+            count(usage.cache_read_input_tokens),
+            count(usage.cache_creation_input_tokens),
+        )
+        details = usage.output_tokens_details
+        known = usage.input_tokens is not None and usage.output_tokens is not None
+        self._events.append(
+            Usage(
+                input=count(count(usage.input_tokens) + cache_read + cache_write),
+                output=count(usage.output_tokens),
+                cache_read=cache_read,
+                cache_write=cache_write,
+                reasoning=count(details.thinking_tokens) if details else 0,
+                estimated=not (known and self._reason),
+            )
+        )
+
+    def _take_stop(self) -> None:
+        # Without a reason somebody between us and the model has tidied up after a failure.
+        if self._reason:
+            self._finish(self._reason)
+        else:
+            self._fail_truncated()
+
+
+def _error_of(error: _Error | str | None) -> UpstreamError:
+    named = error.type if isinstance(error, _Error) else None
+    return _ERRORS.get(named or "", UpstreamError)("the model provider sent an error")
+
+
+_REASONS: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "tool_use": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+}
+_ERRORS: Mapping[str, type[UpstreamError]] = {
+    "invalid_request_error": errors.UpstreamRejected,
+    "authentication_error": errors.UpstreamAuth,
+    "billing_error": errors.UpstreamAuth,
+    "permission_error": errors.UpstreamAuth,
+    "not_found_error": errors.UpstreamRejected,
+    "request_too_large": errors.UpstreamRejected,
+    "rate_limit_error": errors.UpstreamRateLimited,
+    "timeout_error": errors.UpstreamTimeout,
+    "overloaded_error": errors.UpstreamOverloaded,
+}

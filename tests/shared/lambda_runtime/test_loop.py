@@ -1,0 +1,380 @@
+import asyncio
+import base64
+import json
+import os
+import sys
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import pytest
+
+from shared.lambda_runtime.loop import run
+from shared.lambda_runtime.runtime_api import RuntimeApi
+from tests.shared.lambda_runtime.scripted_runtime_api import (
+    EMPTY,
+    GET_HEALTH,
+    body,
+    invocation,
+    ok,
+    posts_of,
+    scripted_api,
+    serving,
+    start,
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+# Failures of the app
+
+
+def test_an_error_before_the_response_is_reported_without_its_text():
+    async def app(scope, receive, send):
+        raise LookupError("the message that a user wrote")
+
+    assert posts_of(app, GET_HEALTH) == [
+        (
+            b"POST /2018-06-01/runtime/invocation/req-1/error HTTP/1.1\r\n"
+            b"Host: 127.0.0.1:PORT\r\n"
+            b"User-Agent: serverless-chat\r\n"
+            b"Lambda-Runtime-Function-Error-Type: Function.Unhandled\r\n"
+            b"Content-Type: application/json\r\n"
+            b"Content-Length: 106\r\n"
+            b"\r\n"
+            b'{"errorMessage": "The function failed; its log says where.", '
+            b'"errorType": "LookupError", "stackTrace": []}'
+        )
+    ]
+
+
+def test_an_error_is_for_the_invocation_that_was_given():
+    async def app(scope, receive, send):
+        raise LookupError
+
+    async def main():
+        given = invocation(GET_HEALTH, "req-1", "Lambda-Runtime-Invocation-Id: inv-1")
+        async with scripted_api(given) as api, serving(app, api):
+            return await api.posted(1)
+
+    assert b"\r\nLambda-Runtime-Invocation-Id: inv-1\r\n" in asyncio.run(main())[0]
+
+
+def test_an_error_in_mid_stream_ends_it_with_trailers_and_nothing_in_the_body():
+    async def app(scope, receive, send):
+        await start(send)
+        await body(send, b"data: 1\n\n", more=True)
+        raise LookupError("the message that a user wrote")
+
+    (response,) = posts_of(app, GET_HEALTH)
+    _, _, ending = response.partition(bytes(8) + b"\r\n")
+    fault = (
+        b'{"errorMessage": "The function failed; its log says where.", '
+        b'"errorType": "LookupError", "stackTrace": []}'
+    )
+    assert ending == (
+        b"9\r\ndata: 1\n\n\r\n"
+        b"0\r\n"
+        b"Lambda-Runtime-Function-Error-Type: Function.Unhandled\r\n"
+        b"Lambda-Runtime-Function-Error-Body: " + base64.b64encode(fault) + b"\r\n"
+        b"\r\n"
+    )
+
+
+def test_an_error_after_the_whole_response_leaves_it_whole():
+    async def app(scope, receive, send):
+        await ok(scope, receive, send)
+        raise LookupError
+
+    first, second = posts_of(app, GET_HEALTH, GET_HEALTH, count=2)
+    assert first.endswith(b"4\r\nfine\r\n0\r\n\r\n")
+    assert b"/invocation/req-2/response" in second
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_app_that_returns_too_early_is_a_failure(begun):
+    async def app(scope, receive, send):
+        if begun:
+            await start(send)
+
+    (report,) = posts_of(app, GET_HEALTH)
+    assert b"Lambda-Runtime-Function-Error-Type: Function.IncompleteResponse" in report
+    assert (b"/response HTTP" in report) is begun
+
+
+def test_an_app_that_cancels_itself_does_not_end_the_runtime():
+    async def app(scope, receive, send):
+        raise asyncio.CancelledError
+
+    first, second = posts_of(app, GET_HEALTH, GET_HEALTH, count=2)
+    assert b'"errorType": "CancelledError"' in first
+    assert b"/invocation/req-2/error" in second
+
+
+def test_a_response_that_is_begun_twice_is_the_apps_failure():
+    async def app(scope, receive, send):
+        await start(send)
+        await start(send)
+
+    (report,) = posts_of(app, GET_HEALTH)
+    assert b"Function.Unhandled" in report
+
+
+def test_headers_that_lambda_would_not_read_fail_the_invocation_and_not_the_runtime():
+    async def app(scope, receive, send):
+        await start(send, 200, (b"x", b"y" * 20_000))
+
+    (report,) = posts_of(app, GET_HEALTH)
+    assert b'"errorType": "ValueError"' in report
+
+
+@pytest.mark.parametrize("event", [b"{}", b"null", b'"text"', b'{"Records":[]}', b"no json", b"[" * 100_000])
+def test_an_event_that_is_no_http_request_is_refused_and_the_loop_goes_on(event):
+    refusal, response = posts_of(ok, event, GET_HEALTH, count=2)
+    assert refusal.startswith(b"POST /2018-06-01/runtime/invocation/req-1/error HTTP/1.1\r\n")
+    assert b"Lambda-Runtime-Function-Error-Type: Function.UnsupportedEvent\r\n" in refusal
+    assert b'"errorType": "UnsupportedEvent"' in refusal
+    assert b"/invocation/req-2/response" in response
+
+
+# What the app sees
+
+
+def test_the_scope_has_the_event_the_context_and_a_copy_of_the_state():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope)
+        scope["state"]["mine"] = True
+        await ok(scope, receive, send)
+
+    async def main():
+        given = [invocation(GET_HEALTH, "req-1"), invocation(GET_HEALTH, "req-2")]
+        async with scripted_api(*given) as api, serving(app, api, {"pool": "a pool"}):
+            await api.posted(2)
+
+    asyncio.run(main())
+    first, second = seen
+    assert first["aws.event"] == json.loads(GET_HEALTH)
+    context = first["aws.context"]
+    assert context.aws_request_id == "req-1"
+    assert context.invoked_function_arn == "arn:aws:lambda:eu-central-1:123456789012:function:chat"
+    assert context.deadline == 4102444800.5
+    assert context.get_remaining_time_in_millis() > 1e12
+    assert first["state"] == second["state"] == {"pool": "a pool", "mine": True}
+    assert first["state"] is not second["state"]
+
+
+def test_context_variables_do_not_reach_the_next_invocation():
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(user.get())
+        user.set("somebody")
+        await ok(scope, receive, send)
+
+    posts_of(app, GET_HEALTH, GET_HEALTH, count=2)
+    assert seen == ["nobody", "nobody"]
+
+
+def test_the_body_comes_first_and_the_disconnect_after_the_response():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(await receive())
+        waiting = asyncio.create_task(receive())
+        await start(send)
+        await body(send, b"1", more=True)
+        await asyncio.sleep(0.05)
+        seen.append(waiting.done())
+        await body(send)
+        seen.append(await waiting)
+
+    event = json.loads(GET_HEALTH) | {"body": "hello"}
+    posts_of(app, json.dumps(event).encode())
+    assert seen == [
+        {"type": "http.request", "body": b"hello", "more_body": False},
+        False,
+        {"type": "http.disconnect"},
+    ]
+
+
+def test_each_invocation_has_its_own_trace():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(os.environ.get("_X_AMZN_TRACE_ID"))
+        await ok(scope, receive, send)
+
+    async def main():
+        trace = "Lambda-Runtime-Trace-Id: Root=1-5f2330a4-6a0de1cd0e17c0508d386a64"
+        given = [invocation(GET_HEALTH, "req-1", trace), invocation(GET_HEALTH, "req-2")]
+        async with scripted_api(*given) as api, serving(app, api):
+            await api.posted(2)
+
+    asyncio.run(main())
+    assert seen == ["Root=1-5f2330a4-6a0de1cd0e17c0508d386a64", None]
+
+
+# Init, snapshots, the end
+
+
+def init_report_of(target):
+    async def main():
+        async with scripted_api() as api:
+            status = await run(target, RuntimeApi(api.address))
+        return status, api.posts
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("target", "reason", "error"),
+    [
+        ("tests.shared.no_such_module:app", "Runtime.ImportModuleError", "ModuleNotFoundError"),
+        ("tests.shared.lambda_runtime.toy_functions:missing", "Runtime.HandlerNotFound", "HandlerNotFound"),
+        ("app", "Runtime.HandlerNotFound", "HandlerNotFound"),
+        ("tests.shared.lambda_runtime.toy_functions:without_settings", "Runtime.InitError", "ConfigError"),
+        ("tests.shared.lambda_runtime.toy_functions:reporting_only", "Runtime.InitError", "LifespanFailed"),
+    ],
+)
+def test_a_failed_init_is_reported_and_ends_the_process(target, reason, error):
+    status, (report,) = init_report_of(target)
+    assert status == 1
+    assert report.startswith(b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\n")
+    assert f"Lambda-Runtime-Function-Error-Type: {reason}\r\n".encode() in report
+    assert json.loads(report.partition(b"\r\n\r\n")[2]) == {
+        "errorMessage": "The function failed to initialise; its log says why.",
+        "errorType": error,
+        "stackTrace": [],
+    }
+
+
+@asynccontextmanager
+async def process_of(target, api, **env):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-u", "-m", "shared.lambda_runtime.loop", target),
+        cwd=ROOT,
+        env={"AWS_LAMBDA_RUNTIME_API": api.address, **env},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def test_sigterm_shuts_the_app_down_and_exits_with_0():
+    async def main():
+        async with (
+            scripted_api() as api,
+            process_of("tests.shared.lambda_runtime.toy_functions:app", api) as process,
+        ):
+            await api.asked(1)
+            process.terminate()
+            return await asyncio.wait_for(process.communicate(), 20), process.returncode
+
+    (output, _), status = asyncio.run(main())
+    assert output == b"startup\nshutdown\n"
+    assert status == 0
+
+
+def test_sigterm_does_not_wait_for_a_shutdown_that_hangs():
+    async def main():
+        async with (
+            scripted_api() as api,
+            process_of("tests.shared.lambda_runtime.toy_functions:hanging_in_shutdown", api) as process,
+        ):
+            await api.asked(1)
+            process.terminate()
+            return await asyncio.wait_for(process.wait(), 20)
+
+    assert asyncio.run(main()) == 0
+
+
+def test_sigterm_lets_a_running_request_clean_up_before_the_app_shuts_down():
+    async def main():
+        async with (
+            scripted_api(invocation(GET_HEALTH)) as api,
+            process_of("tests.shared.lambda_runtime.toy_functions:hanging_in_request", api) as process,
+        ):
+            assert process.stdout
+            assert await process.stdout.readuntil(b"hanging\n") == b"startup\nhanging\n"
+            process.terminate()
+            output, _ = await asyncio.wait_for(process.communicate(), 20)
+            return output, process.returncode
+
+    assert asyncio.run(main()) == (b"let go\nshutdown\n", 0)
+
+
+def test_the_path_of_a_file_names_the_module_too():
+    async def main():
+        async with (
+            scripted_api(invocation(GET_HEALTH)) as api,
+            process_of("tests/shared/lambda_runtime/toy_functions.app", api),
+        ):
+            return await api.posted(1)
+
+    assert b"healthy" in asyncio.run(main())[0]
+
+
+def test_the_app_is_shut_down_and_hooks_run_around_the_snapshot():
+    async def main():
+        async with (
+            scripted_api(EMPTY, invocation(GET_HEALTH)) as api,
+            process_of(
+                "tests.shared.lambda_runtime.toy_functions:app",
+                api,
+                AWS_LAMBDA_INITIALIZATION_TYPE="snap-start",
+            ) as process,
+        ):
+            requests = list(await api.asked(4))
+            process.terminate()
+            output, _ = await process.communicate()
+            return requests, output.decode().splitlines()
+
+    requests, output = asyncio.run(main())
+    assert requests == [
+        "GET /restore/next",
+        "GET /invocation/next",
+        "POST /invocation/req-1/response",
+        "GET /invocation/next",
+    ]
+    assert output == [
+        "startup",
+        "shutdown",
+        "second checkpoint hook",
+        "first checkpoint hook",
+        "first restore hook",
+        "second restore hook",
+        "startup",
+        "shutdown",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failing", "requests", "reason"),
+    [
+        ("checkpoint", ["POST /init/error"], "Runtime.InitError"),
+        ("restore", ["GET /restore/next", "POST /restore/error"], "Runtime.AfterRestoreError"),
+    ],
+)
+def test_a_hook_that_fails_is_reported_and_ends_the_process(failing, requests, reason):
+    async def main():
+        env = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "FAILING_HOOK": failing}
+        async with (
+            scripted_api(EMPTY) as api,
+            process_of("tests.shared.lambda_runtime.toy_functions:app", api, **env) as process,
+        ):
+            status = await asyncio.wait_for(process.wait(), 20)
+            return status, api
+
+    status, api = asyncio.run(main())
+    assert status == 1
+    assert api.requests == requests
+    assert reason.encode() in api.posts[0]
+    assert b"LookupError" in api.posts[0]

@@ -1,0 +1,322 @@
+import json
+
+import pytest
+
+from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.llm.anthropic_format import Anthropic
+from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint, Role
+
+ANSWER = """\
+event: message_start
+data: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude-sonnet-5-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":25,"cache_creation_input_tokens":200,"cache_read_input_tokens":1000,"cache_creation":{"ephemeral_5m_input_tokens":200},"output_tokens":1,"service_tier":"standard"}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"Let me see."}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"EqQBCgIYAhIM"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: content_block_start
+data: {"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}
+
+event: ping
+data: {"type": "ping"}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"Grüß"}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":1,"delta":{"type":"citations_delta","citation":{"type":"char_location","text":"no"}}}
+
+event: something_new
+data: {"type":"something_new","delta":{"type":"text_delta","text":"no"}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":" dich 😀!"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":1}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":15,"output_tokens_details":{"thinking_tokens":4}}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+""".encode()  # noqa: E501
+EVENTS = [
+    Usage(input=1225, output=0, cache_read=1000, cache_write=200, estimated=True),
+    ReasoningDelta("Let me see."),
+    TextDelta("Grüß"),
+    TextDelta(" dich 😀!"),
+    Usage(input=1225, output=15, cache_read=1000, cache_write=200, reasoning=4),
+    Finished("stop"),
+]
+
+
+def decode(*reads: bytes) -> list[Event]:
+    decoder = Anthropic().decoder()
+    return [event for read in reads for event in decoder.feed(read)] + decoder.close()
+
+
+def text(letters: str) -> bytes:
+    """A delta; `letters` as they stand between the quotes of JSON."""
+    return (
+        b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n'
+        % letters.encode()
+    )
+
+
+def message_delta(reason: str, usage: str = "null") -> bytes:
+    return b'data: {"type":"message_delta","delta":{"stop_reason":%b},"usage":%b}\n\n' % (
+        reason.encode(),
+        usage.encode(),
+    )
+
+
+INVALID = Failed("upstream_invalid", "the model provider sent what is not its wire format", retryable=True)
+TRUNCATED = Failed(
+    "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
+)
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+def request(chat: ChatRequest, endpoint: Endpoint | None = None):
+    made = Anthropic().request(chat, endpoint or Endpoint(base_url="https://api.anthropic.com", api_key="k"))
+    return made, json.loads(made.body)
+
+
+def chat(*messages: tuple[Role, str], **fields) -> ChatRequest:
+    return ChatRequest(
+        model="claude-sonnet-5-5",
+        messages=tuple(ChatMessage(role, content) for role, content in messages),
+        **fields,
+    )
+
+
+def test_a_request():
+    made, body = request(chat(("user", "Hi"), system="Be kind.", max_tokens=100, temperature=0.7))
+    assert made.url == "https://api.anthropic.com/v1/messages"
+    assert made.headers == {
+        "content-type": "application/json",
+        "anthropic-version": "2023-06-01",
+        "x-api-key": "k",
+    }
+    assert body == {
+        "model": "claude-sonnet-5-5",
+        "max_tokens": 100,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "system": "Be kind.",
+        "temperature": 0.7,
+    }
+
+
+def test_what_is_not_given_is_not_sent():
+    made, body = request(chat(("user", "Hi")), Endpoint(base_url="http://127.0.0.1:1"))
+    assert "x-api-key" not in made.headers
+    assert body.keys() == {"model", "max_tokens", "messages", "stream"}
+
+
+def test_a_temperature_of_another_providers_scale_is_lowered():
+    assert request(chat(("user", "Hi"), temperature=1.8))[1]["temperature"] == 1.0
+
+
+def test_messages_are_made_to_alternate_from_a_users_on():
+    _, body = request(
+        chat(
+            ("assistant", "Welcome!"),
+            ("user", "One"),
+            ("user", "Two"),
+            ("assistant", "A"),
+            ("assistant", " \n"),
+            ("assistant", "B"),
+            ("user", ""),
+            ("user", "Three"),
+        )
+    )
+    assert body["messages"] == [
+        {"role": "user", "content": "One\n\nTwo"},
+        {"role": "assistant", "content": "A\n\nB"},
+        {"role": "user", "content": "Three"},
+    ]
+
+
+def test_an_answer():
+    assert decode(ANSWER) == EVENTS
+
+
+def test_an_answer_split_at_every_byte():
+    for i in range(len(ANSWER)):
+        assert decode(ANSWER[:i], ANSWER[i:]) == EVENTS
+
+
+def test_an_answer_byte_by_byte():
+    assert decode(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))) == EVENTS
+
+
+def test_text_comes_with_the_read_that_completes_it():
+    decoder = Anthropic().decoder()
+    assert decoder.feed(text("a") + text("b")[:-1]) == [TextDelta("a")]
+    assert decoder.feed(b"\n") == [TextDelta("b")]
+
+
+def test_a_block_may_start_with_text():
+    start = b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":"Hi"}}\n\n'
+    assert decode(start, message_delta('"end_turn"'), STOP) == [TextDelta("Hi"), Finished("stop")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("pause_turn", "stop"),
+        ("tool_use", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("refusal", "content_filter"),
+        ("never_heard_of", "stop"),
+    ],
+)
+def test_stop_reasons(theirs, ours):
+    assert decode(message_delta(f'"{theirs}"'), STOP) == [Finished(ours)]
+
+
+def test_usage_is_overwritten_and_final_with_the_stop_reason():
+    start = b'data: {"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}\n\n'
+    assert decode(
+        start,
+        message_delta("null", '{"output_tokens":5,"input_tokens":null}'),
+        message_delta('"end_turn"', '{"output_tokens":9,"input_tokens":12,"cache_read_input_tokens":3}'),
+        STOP,
+    ) == [
+        Usage(input=10, output=0, estimated=True),
+        Usage(input=10, output=5, estimated=True),
+        Usage(input=15, output=9, cache_read=3),
+        Finished("stop"),
+    ]
+
+
+def test_counts_that_are_missing_leave_the_usage_estimated_or_out():
+    start = b'data: {"type":"message_start","message":{"usage":{}}}\n\n'
+    assert decode(start, message_delta('"end_turn"', "{}"), STOP) == [Finished("stop")]
+    assert decode(start, message_delta('"end_turn"', '{"output_tokens":9}'), STOP) == [
+        Usage(input=0, output=9, estimated=True),
+        Finished("stop"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "retryable"),
+    [
+        ("overloaded_error", "upstream_overloaded", True),
+        ("rate_limit_error", "upstream_rate_limited", True),
+        ("api_error", "upstream_error", True),
+        ("timeout_error", "upstream_timeout", True),
+        ("authentication_error", "upstream_auth", False),
+        ("permission_error", "upstream_auth", False),
+        ("billing_error", "upstream_auth", False),
+        ("invalid_request_error", "upstream_rejected", False),
+        ("not_found_error", "upstream_rejected", False),
+        ("request_too_large", "upstream_rejected", False),
+        ("never_heard_of", "upstream_error", True),
+    ],
+)
+def test_errors_in_the_stream(kind, code, retryable):
+    error = (
+        b'event: error\ndata: {"type":"error","error":{"type":"%b","message":"org-7"}}\n\n' % kind.encode()
+    )
+    assert decode(text("a"), error, text("b"), STOP) == [
+        TextDelta("a"),
+        Failed(code, "the model provider sent an error", retryable),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [b"", b',"error":null', b',"error":"overloaded"', b',"error":{"type":null}']
+)
+def test_errors_in_an_odd_shape_are_errors(error):
+    assert decode(b'data: {"type":"error"%b}\n\n' % error) == [
+        Failed("upstream_error", "the model provider sent an error", retryable=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        ANSWER[: -len(STOP)],
+        ANSWER[:-1],
+        b"<html>Bad gateway</html>",
+        STOP,
+        message_delta("null") + STOP,
+    ],
+)
+def test_an_answer_without_its_end_is_truncated(stream):
+    assert decode(stream)[-1] == TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"no JSON",
+        b"[]",
+        b"null",
+        b'{"type":1}',
+        b'{"type":"message_start","message":7}',
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_not_its_format_is_invalid(data):
+    assert decode(text("a"), b"data: " + data + b"\n\n", text("b")) == [TextDelta("a"), INVALID]
+
+
+def test_an_endless_line_is_invalid_and_what_came_before_it_is_kept():
+    endless = text("a") + b"data: " + b"x" * (1024 * 1024)
+    for reads in ([endless], [endless[i : i + 65_536] for i in range(0, len(endless), 65_536)]):
+        assert decode(*reads) == [TextDelta("a"), INVALID]
+
+
+@pytest.mark.parametrize(
+    "end", [message_delta('"end_turn"') + STOP, b'data: {"type":"error"}\n\n', b"data: {\n\n"]
+)
+def test_nothing_follows_the_end(end):
+    decoder = Anthropic().decoder()
+    assert isinstance(decoder.feed(end + text("a"))[-1], Finished | Failed)
+    assert decoder.feed(text("b") + STOP + b"data: {\n\n") == []
+    assert decoder.close() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [
+        (400, "upstream_rejected", False),
+        (401, "upstream_auth", False),
+        (403, "upstream_auth", False),
+        (404, "upstream_rejected", False),
+        (408, "upstream_timeout", True),
+        (409, "upstream_error", True),
+        (413, "upstream_rejected", False),
+        (422, "upstream_rejected", False),
+        (429, "upstream_rate_limited", True),
+        (500, "upstream_error", True),
+        (502, "upstream_error", True),
+        (503, "upstream_overloaded", True),
+        (504, "upstream_timeout", True),
+        (529, "upstream_overloaded", True),
+        (302, "upstream_rejected", False),
+        (204, "upstream_error", True),
+    ],
+)
+def test_statuses(status, code, retryable):
+    error = Anthropic().error(status, b'{"type":"error","error":{"type":"x","message":"org-7"}}')
+    assert (error.code, error.retryable) == (code, retryable)
+    assert error.message == f"the model provider answered {status}"

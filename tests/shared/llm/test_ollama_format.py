@@ -1,0 +1,163 @@
+import json
+
+import pytest
+
+from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.llm.ollama_format import Ollama
+from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint
+
+ANSWER = """\
+{"model":"qwen3","created_at":"2026-01-01T00:00:00.1Z","message":{"role":"assistant","content":"","thinking":"Hm."},"done":false}
+{"model":"qwen3","created_at":"2026-01-01T00:00:00.2Z","message":{"role":"assistant","content":"Grüß"},"done":false}
+{"model":"qwen3","created_at":"2026-01-01T00:00:00.3Z","message":{"role":"assistant","content":" dich 😀!"},"done":false}
+{"model":"qwen3","created_at":"2026-01-01T00:00:00.4Z","message":{"role":"assistant","content":""},"done_reason":"stop","done":true,"total_duration":2000000000,"load_duration":1000000,"prompt_eval_count":26,"eval_count":15}
+""".encode()  # noqa: E501
+EVENTS = [
+    ReasoningDelta("Hm."),
+    TextDelta("Grüß"),
+    TextDelta(" dich 😀!"),
+    Usage(input=26, output=15),
+    Finished("stop"),
+]
+INVALID = Failed("upstream_invalid", "the model provider sent what is not its wire format", retryable=True)
+TRUNCATED = Failed(
+    "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
+)
+HI = b'{"message":{"role":"assistant","content":"Hi"},"done":false}\n'
+
+
+def decode(*reads: bytes) -> list[Event]:
+    decoder = Ollama().decoder()
+    return [event for read in reads for event in decoder.feed(read)] + decoder.close()
+
+
+def request(chat: ChatRequest, api_key: str | None = None):
+    made = Ollama().request(chat, Endpoint(base_url="http://127.0.0.1:11434", api_key=api_key))
+    return made, json.loads(made.body)
+
+
+def test_a_request():
+    made, body = request(
+        ChatRequest(
+            model="qwen3",
+            messages=(ChatMessage("user", "Hi"),),
+            system="Be kind.",
+            max_tokens=100,
+            temperature=0.7,
+        )
+    )
+    assert made.url == "http://127.0.0.1:11434/api/chat"
+    assert made.headers == {"content-type": "application/json"}
+    assert body == {
+        "model": "qwen3",
+        "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
+        "stream": True,
+        "options": {"num_predict": 100, "temperature": 0.7},
+    }
+
+
+def test_what_is_not_given_is_not_sent():
+    _, body = request(ChatRequest(model="qwen3", messages=(ChatMessage("user", "Hi"),)))
+    assert body["messages"] == [{"role": "user", "content": "Hi"}]
+    assert body["options"] == {"num_predict": 4096}
+
+
+def test_ollamas_cloud_wants_a_key():
+    made, _ = request(ChatRequest(model="qwen3", messages=(ChatMessage("user", "Hi"),)), "k")
+    assert made.headers["authorization"] == "Bearer k"
+
+
+def test_an_answer():
+    assert decode(ANSWER) == EVENTS
+
+
+def test_an_answer_split_at_every_byte():
+    for i in range(len(ANSWER)):
+        assert decode(ANSWER[:i], ANSWER[i:]) == EVENTS
+
+
+def test_an_answer_byte_by_byte():
+    assert decode(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))) == EVENTS
+
+
+def test_an_answer_with_crlf_and_empty_lines():
+    assert decode(ANSWER.replace(b"\n", b"\r\n\r\n")) == EVENTS
+
+
+def test_the_last_line_may_lack_its_end():
+    assert decode(ANSWER[:-1]) == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (b',"done_reason":"stop"', "stop"),
+        (b',"done_reason":"length"', "length"),
+        (b',"done_reason":"never_heard_of"', "stop"),
+        (b',"done_reason":null', "stop"),
+        (b"", "stop"),
+    ],
+)
+def test_done_reasons(theirs, ours):
+    assert decode(HI, b'{"done":true%b}\n' % theirs) == [TextDelta("Hi"), Finished(ours)]
+
+
+def test_a_reason_without_done_is_an_end():
+    assert decode(b'{"done":false,"done_reason":"length"}\n', HI) == [Finished("length")]
+
+
+@pytest.mark.parametrize("reason", [b"load", b"unload"])
+def test_loading_a_model_is_no_answer(reason):
+    line = b'{"message":{"role":"assistant","content":""},"done":true,"done_reason":"%b"}\n' % reason
+    assert decode(line) == [
+        Failed("upstream_error", "the model provider loaded the model and did not answer", retryable=True)
+    ]
+
+
+def test_counts_that_are_missing_leave_the_usage_estimated_or_out():
+    assert decode(b'{"done":true}\n') == [Finished("stop")]
+    assert decode(b'{"done":true,"prompt_eval_count":null,"eval_count":5}\n') == [
+        Usage(0, 5, estimated=True),
+        Finished("stop"),
+    ]
+
+
+@pytest.mark.parametrize("error", [b'"model runner has stopped"', b'{"message":"m"}'])
+def test_an_error_in_the_stream(error):
+    assert decode(HI, b'{"error":%b}\n' % error, HI) == [
+        TextDelta("Hi"),
+        Failed("upstream_error", "the model provider sent an error", retryable=True),
+    ]
+
+
+@pytest.mark.parametrize("stream", [b"", HI, HI + b'{"done":tr', HI + b"\n\n"])
+def test_an_answer_without_its_end_is_truncated(stream):
+    assert decode(stream)[-1] == TRUNCATED
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"<html></html>", b'{"message":7}'])
+def test_what_is_not_its_format_is_invalid(line):
+    assert decode(HI, line + b"\n", HI) == [TextDelta("Hi"), INVALID]
+
+
+def test_an_endless_line_is_invalid():
+    endless = HI + b" " * (1024 * 1024 + 1)
+    for reads in (
+        [endless],
+        [endless + b"\n"],
+        [endless[i : i + 65_536] for i in range(0, len(endless), 65_536)],
+    ):
+        assert decode(*reads) == [TextDelta("Hi"), INVALID]
+
+
+def test_nothing_follows_the_end():
+    decoder = Ollama().decoder()
+    assert decoder.feed(b'{"done":true}\n' + HI) == [Finished("stop")]
+    assert decoder.feed(HI + b"{\n") == []
+    assert decoder.close() == []
+
+
+def test_an_error_never_quotes_the_provider():
+    error = Ollama().error(404, b'{"error":"model \'qwen9\' not found"}')
+    assert (error.code, error.retryable) == ("upstream_rejected", False)
+    assert error.message == "the model provider answered 404"

@@ -1,0 +1,285 @@
+import json
+
+import pytest
+
+from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.llm.openai_format import OpenAI
+from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint
+
+ANSWER = """\
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","service_tier":"default","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x1"}
+
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","choices":[{"index":0,"delta":{"content":"Grüß"},"finish_reason":null}],"usage":null}
+
+: keep-alive
+
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","choices":[{"index":0,"delta":{"content":" dich 😀!"},"finish_reason":null}],"usage":null}
+
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}
+
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","choices":[],"usage":{"prompt_tokens":1200,"completion_tokens":15,"total_tokens":1215,"prompt_tokens_details":{"cached_tokens":1000,"cache_write_tokens":100,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":4}}}
+
+data: [DONE]
+
+""".encode()  # noqa: E501
+EVENTS = [
+    TextDelta("Grüß"),
+    TextDelta(" dich 😀!"),
+    Usage(input=1200, output=15, cache_read=1000, cache_write=100, reasoning=4),
+    Finished("stop"),
+]
+INVALID = Failed("upstream_invalid", "the model provider sent what is not its wire format", retryable=True)
+TRUNCATED = Failed(
+    "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
+)
+DONE = b"data: [DONE]\n\n"
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+def decode(*reads: bytes) -> list[Event]:
+    decoder = OpenAI(max_tokens_field="max_tokens").decoder()
+    return [event for read in reads for event in decoder.feed(read)] + decoder.close()
+
+
+def delta(json_text: str) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % json_text.encode()
+
+
+def request(provider: OpenAI, chat: ChatRequest, *, api_key: str | None = "k"):
+    made = provider.request(chat, Endpoint(base_url="https://api.openai.com/v1", api_key=api_key))
+    return made, json.loads(made.body)
+
+
+CHAT = ChatRequest(
+    model="gpt-6-sol",
+    messages=(ChatMessage("assistant", "Welcome!"), ChatMessage("user", "Hi"), ChatMessage("user", "there")),
+    system="Be kind.",
+    max_tokens=100,
+    temperature=0.7,
+)
+
+
+def test_a_request_to_openai():
+    made, body = request(OpenAI(max_tokens_field="max_completion_tokens"), CHAT)
+    assert made.url == "https://api.openai.com/v1/chat/completions"
+    assert made.headers == {"content-type": "application/json", "authorization": "Bearer k"}
+    assert body == {
+        "model": "gpt-6-sol",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "assistant", "content": "Welcome!"},
+            {"role": "user", "content": "Hi"},
+            {"role": "user", "content": "there"},
+        ],
+        "max_completion_tokens": 100,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.7,
+    }
+
+
+def test_a_request_to_a_server_that_takes_less():
+    chat = ChatRequest(model="m", messages=(ChatMessage("user", "Hi"),))
+    made, body = request(OpenAI(max_tokens_field="max_tokens", stream_options=False), chat, api_key=None)
+    assert "authorization" not in made.headers
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 4096,
+        "stream": True,
+    }
+
+
+def test_an_answer():
+    assert decode(ANSWER) == EVENTS
+
+
+def test_an_answer_split_at_every_byte():
+    for i in range(len(ANSWER)):
+        assert decode(ANSWER[:i], ANSWER[i:]) == EVENTS
+
+
+def test_an_answer_byte_by_byte():
+    assert decode(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))) == EVENTS
+
+
+def test_an_answer_with_crlf():
+    assert decode(ANSWER.replace(b"\n", b"\r\n")) == EVENTS
+
+
+def test_a_compatible_server_with_cumulative_usage_and_thinking():
+    answer = (
+        b'data: {"choices":[{"delta":{"role":"","content":null}}],'
+        b'"usage":{"prompt_tokens":9,"completion_tokens":0}}\n\n'
+        b'data: {"choices":[{"delta":{"content":null,"reasoning_content":"Hm."}}],'
+        b'"usage":{"prompt_tokens":9,"completion_tokens":1}}\n\n'
+        b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"length"}],'
+        b'"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":null}}\n\n'
+        b"data: [DONE]\n\n"
+    )
+    assert decode(answer) == [
+        Usage(9, 0, estimated=True),
+        ReasoningDelta("Hm."),
+        Usage(9, 1, estimated=True),
+        TextDelta("Hi"),
+        Usage(9, 2),
+        Finished("length"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("json_text", "events"),
+    [
+        ('{"role":"","content":"a"}', [TextDelta("a")]),
+        ('{"content":""}', []),
+        ('{"content":null}', []),
+        ("{}", []),
+        ("null", []),
+        ('{"reasoning_content":"a"}', [ReasoningDelta("a")]),
+        ('{"reasoning":"a"}', [ReasoningDelta("a")]),
+        ('{"reasoning_content":"a","reasoning":"a","content":"b"}', [ReasoningDelta("a"), TextDelta("b")]),
+        ('{"refusal":"I cannot."}', [TextDelta("I cannot.")]),
+        ('{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}', []),
+    ],
+)
+def test_deltas(json_text, events):
+    assert decode(delta(json_text), STOP, DONE) == [*events, Finished("stop")]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"choices":[]}',
+        b'{"choices":null}',
+        b"{}",
+        b'{"choices":[{}]}',
+        b'{"choices":[{"delta":{},"finish_reason":""}]}',
+        b'{"choices":[],"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{}}]}',
+        b'{"choices":[{"index":0,"finish_reason":null,"content_filter_results":{},"content_filter_offsets":{}}]}',
+        b'{"choices":[],"usage":{}}',
+        b'{"choices":[],"usage":null,"error":null}',
+        b"",
+    ],
+)
+def test_chunks_without_content_are_passed_over(chunk):
+    assert decode(b"data: " + chunk + b"\n\n", delta('{"content":"a"}'), STOP, DONE) == [
+        TextDelta("a"),
+        Finished("stop"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("model_length", "length"),
+        ("content_filter", "content_filter"),
+        ("tool_calls", "stop"),
+        ("function_call", "stop"),
+        ("never_heard_of", "stop"),
+    ],
+)
+def test_finish_reasons(theirs, ours):
+    assert decode(STOP.replace(b"stop", theirs.encode()), DONE) == [Finished(ours)]
+
+
+def test_a_server_that_leaves_out_done_has_finished_at_its_end():
+    assert decode(delta('{"content":"a"}'), STOP) == [TextDelta("a"), Finished("stop")]
+
+
+def test_finished_waits_for_the_usage():
+    decoder = OpenAI(max_tokens_field="max_tokens").decoder()
+    assert decoder.feed(STOP) == []
+    assert decoder.feed(b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n') == [
+        Usage(1, 2)
+    ]
+    assert decoder.feed(DONE) == [Finished("stop")]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b"", delta('{"content":"a"}'), delta('{"content":"a"}') + DONE, DONE, STOP[:-1], b"<html></html>"],
+)
+def test_an_answer_without_a_finish_reason_is_truncated(stream):
+    assert decode(stream)[-1] == TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ('{"message":"m","type":"server_error","param":null,"code":null}', "upstream_error", True),
+        ('{"message":"m","type":"requests","code":"rate_limit_exceeded"}', "upstream_rate_limited", True),
+        ('{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}', "upstream_auth", False),
+        ('{"message":"m","type":"invalid_request_error","code":"invalid_api_key"}', "upstream_auth", False),
+        ('{"message":"m","type":"invalid_request_error","code":null}', "upstream_rejected", False),
+        ('{"message":"m","code":"context_length_exceeded"}', "upstream_rejected", False),
+        ('{"message":"m","type":"BadRequestError","code":400}', "upstream_rejected", False),
+        ('{"message":"m","code":"503"}', "upstream_overloaded", True),
+        ('{"message":"m","code":429}', "upstream_rate_limited", True),
+        ('{"message":"m"}', "upstream_error", True),
+        ('"m"', "upstream_error", True),
+    ],
+)
+def test_errors_in_the_stream(error, code, retryable):
+    stream = b'data: {"error":%b}\n\n' % error.encode()
+    assert decode(delta('{"content":"a"}'), stream, delta('{"content":"b"}'), STOP, DONE) == [
+        TextDelta("a"),
+        Failed(code, "the model provider sent an error", retryable),
+    ]
+
+
+def test_a_finish_reason_of_error_is_an_error():
+    choice = b'{"delta":{"content":"a"},"finish_reason":"error"}'
+    stream = b'data: {"choices":[%b],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n' % choice
+    events = decode(stream, DONE)
+    assert events == [
+        TextDelta("a"),
+        Failed("upstream_error", "the model provider sent an error", retryable=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"[]", b"7", b'{"choices":{}}', b'{"choices":[{"delta":{"content":[]}}]}']
+)
+def test_what_is_not_its_format_is_invalid(data):
+    assert decode(b"data: " + data + b"\n\n", STOP, DONE) == [INVALID]
+
+
+def test_numbers_of_the_wrong_type_do_not_cost_the_answer():
+    usage = b'"usage":{"prompt_tokens":"7","completion_tokens":2.0}'
+    chunk = b'data: {"choices":[{"delta":{"content":"null"}}],%b}\n\n' % usage
+    assert decode(STOP, chunk, DONE) == [TextDelta("null"), Usage(7, 2), Finished("stop")]
+
+
+def test_numbers_that_cannot_be_are_cut():
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":-7,"completion_tokens":%d}}\n\n' % 10**30
+    assert decode(STOP, usage, DONE) == [Usage(0, 2**31 - 1), Finished("stop")]
+
+
+def test_half_a_usage_is_an_estimate():
+    usage = b'data: {"choices":[],"usage":{"completion_tokens":2}}\n\n'
+    assert decode(STOP, usage, DONE) == [Usage(0, 2, estimated=True), Finished("stop")]
+
+
+def test_nothing_follows_the_end():
+    decoder = OpenAI(max_tokens_field="max_tokens").decoder()
+    assert decoder.feed(STOP + DONE + delta('{"content":"a"}')) == [Finished("stop")]
+    assert decoder.feed(delta('{"content":"a"}') + b"data: {\n\n") == []
+    assert decoder.close() == []
+
+
+def test_a_quota_that_is_used_up_is_not_tried_again():
+    body = b'{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}'
+    provider = OpenAI(max_tokens_field="max_tokens")
+    assert (provider.error(429, body).code, provider.error(429, body).retryable) == ("upstream_auth", False)
+    assert (provider.error(429, b"{}").code, provider.error(429, b"{}").retryable) == (
+        "upstream_rate_limited",
+        True,
+    )
+
+
+def test_an_error_never_quotes_the_provider():
+    error = OpenAI(max_tokens_field="max_tokens").error(500, b'{"error":{"message":"org-7"}}')
+    assert error.code == "upstream_error"
+    assert error.message == "the model provider answered 500"

@@ -1,0 +1,273 @@
+"""Secrets that are kept elsewhere: when they are read again, and what serves while they cannot be."""
+
+import asyncio
+import threading
+
+import pytest
+
+from shared.errors import Unavailable
+from shared.secret_sources import GeneratedToken, JsonFieldSecret, SecretsManagerSecret, StaticSecret
+
+
+class Clock:
+    def __init__(self):
+        self.time = 1_000_000.0
+
+    def __call__(self):
+        return self.time
+
+
+class Kept:
+    """A secret elsewhere. `readings` are the stages asked for; a stage that is an error is raised."""
+
+    def __init__(self, **stages):
+        self.stages = stages
+        self.readings = []
+        self.clock = Clock()
+        self.secret = SecretsManagerSecret("name", self.read, now=self.clock)
+
+    def read(self, stage):
+        self.readings.append(stage)
+        found = self.stages.get(stage)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+async def settled():
+    """What was begun beside the test has been done."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others)
+
+
+def test_a_given_one_is_what_it_is():
+    async def scenario():
+        given = StaticSecret("a")
+        assert (await given.value(), await given.versions(), await given.renewed()) == ("a", ("a",), ("a",))
+        assert await given.instead_of("a") is None
+        assert "a secret" not in repr(StaticSecret("a secret"))
+
+    asyncio.run(scenario())
+
+
+def test_it_is_read_once_for_all_who_ask_and_not_before():
+    kept = Kept(AWSCURRENT="a")
+
+    async def scenario():
+        assert kept.readings == []
+        assert await asyncio.gather(*(kept.secret.value() for _ in range(10))) == ["a"] * 10
+        assert await kept.secret.value() == "a"
+        assert kept.readings == ["AWSCURRENT"]
+
+    asyncio.run(scenario())
+
+
+def test_nobody_waits_for_it_to_be_read_again_when_it_is_old():
+    kept = Kept(AWSCURRENT="old")
+
+    async def scenario():
+        await kept.secret.value()
+        kept.stages["AWSCURRENT"] = "new"
+        kept.clock.time += 299
+        assert await kept.secret.value() == "old"
+        assert len(kept.readings) == 1
+        kept.clock.time += 1
+        assert await kept.secret.value() == "old"
+        await settled()
+        assert await kept.secret.value() == "new"
+        assert len(kept.readings) == 2
+
+    asyncio.run(scenario())
+
+
+def test_an_outage_is_outlived_with_the_value_at_hand():
+    kept = Kept(AWSCURRENT="a")
+
+    async def scenario():
+        await kept.secret.value()
+        kept.stages["AWSCURRENT"] = OSError("down")
+        kept.clock.time += 3600
+        for _ in range(10):
+            assert await kept.secret.value() == "a"
+            await settled()
+        assert len(kept.readings) == 2  # not once for each who asks
+        assert await kept.secret.instead_of("a") is None
+        kept.stages["AWSCURRENT"] = "b"
+        kept.clock.time += 5
+        await kept.secret.value()
+        await settled()
+        assert await kept.secret.value() == "b"
+
+    asyncio.run(scenario())
+
+
+def test_one_that_could_never_be_read_is_tried_by_each_who_asks():
+    kept = Kept(AWSCURRENT=OSError("down"))
+
+    async def scenario():
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await kept.secret.value()
+        kept.stages["AWSCURRENT"] = "a"
+        assert await kept.secret.value() == "a"
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_value_is_replaced_by_the_new_current_one():
+    kept = Kept(AWSCURRENT="old")
+
+    async def scenario():
+        await kept.secret.value()
+        kept.stages.update(AWSCURRENT="new", AWSPREVIOUS="old")
+        assert await asyncio.gather(*(kept.secret.instead_of("old") for _ in range(3))) == ["new"] * 3
+        assert kept.readings.count("AWSCURRENT") == 2
+        assert await kept.secret.value() == "new"
+
+    asyncio.run(scenario())
+
+
+def test_in_the_middle_of_a_rotation_the_pending_value_is_presented_and_remembered():
+    kept = Kept(AWSCURRENT="old")
+
+    async def scenario():
+        await kept.secret.value()
+        kept.stages["AWSPENDING"] = "new"
+        assert await kept.secret.instead_of("old") == "new"
+        assert await kept.secret.value() == "new"
+        kept.stages = {"AWSCURRENT": "new", "AWSPREVIOUS": "old"}
+        kept.clock.time += 300
+        await kept.secret.value()
+        await settled()
+        assert await kept.secret.value() == "new"
+
+    asyncio.run(scenario())
+
+
+def test_refusals_cause_one_reading_in_a_while():
+    kept = Kept(AWSCURRENT="a")
+
+    async def scenario():
+        await kept.secret.value()
+        for _ in range(100):
+            assert await kept.secret.renewed() == ("a",)
+        assert kept.readings.count("AWSCURRENT") == 2
+        kept.clock.time += 5
+        await kept.secret.renewed()
+        assert kept.readings.count("AWSCURRENT") == 3
+
+    asyncio.run(scenario())
+
+
+def test_all_versions_are_known_once_another_than_the_current_was_shown():
+    kept = Kept(AWSCURRENT="b", AWSPREVIOUS="a", AWSPENDING=OSError("denied"))
+
+    async def scenario():
+        assert await kept.secret.versions() == ("b",)
+        assert await kept.secret.renewed() == ("b", "a")
+        kept.stages.update(AWSCURRENT="c", AWSPREVIOUS="b")
+        kept.clock.time += 300
+        await kept.secret.versions()
+        await settled()
+        assert await kept.secret.versions() == ("c", "b")
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_is_set_back_does_not_keep_it_young():
+    kept = Kept(AWSCURRENT="a")
+
+    async def scenario():
+        await kept.secret.value()
+        kept.clock.time -= 86_400
+        await kept.secret.value()
+        await settled()
+        assert len(kept.readings) == 2
+
+    asyncio.run(scenario())
+
+
+def test_who_gives_up_waiting_does_not_take_the_reading_along():
+    going_on = threading.Event()
+
+    def read(_):
+        going_on.wait(20)
+        return "a"
+
+    async def scenario():
+        secret = SecretsManagerSecret("name", read)
+        first, second = (asyncio.create_task(secret.value()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait({first})
+        going_on.set()
+        assert await second == "a"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.wall_clock
+def test_nobody_waits_longer_than_a_caller_could():
+    going_on = threading.Event()
+
+    def read(_):
+        going_on.wait(20)
+        return "a"
+
+    async def scenario():
+        secret = SecretsManagerSecret("name", read)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Unavailable):
+            await secret.value()
+        assert asyncio.get_running_loop().time() - began < 2.5
+        going_on.set()
+        await settled()
+        assert await secret.value() == "a"
+
+    asyncio.run(scenario())
+
+
+def test_fields_of_one_secret_are_read_together():
+    kept = Kept(AWSCURRENT='{"one": "1", "two": "2", "number": 3}')
+
+    async def scenario():
+        one, two = JsonFieldSecret(kept.secret, "one"), JsonFieldSecret(kept.secret, "two")
+        assert (await one.value(), await two.value()) == ("1", "2")
+        assert len(kept.readings) == 1
+        for missing in ("three", "number"):
+            with pytest.raises(Unavailable):
+                await JsonFieldSecret(kept.secret, missing).value()
+
+    asyncio.run(scenario())
+
+
+def test_a_secret_that_is_no_object_has_no_fields():
+    kept = Kept(AWSCURRENT="plain")
+
+    async def scenario():
+        with pytest.raises(Unavailable):
+            await JsonFieldSecret(kept.secret, "one").value()
+
+    asyncio.run(scenario())
+
+
+def test_a_token_is_made_when_it_is_wanted_and_again_before_it_runs_out():
+    made: list[str] = []
+    clock = Clock()
+
+    def make():
+        made.append(f"token {len(made)}")
+        return made[-1]
+
+    async def scenario():
+        token = GeneratedToken(make, now=clock)
+        assert [await token.value(), await token.value()] == ["token 0"] * 2
+        clock.time += 599
+        assert await token.value() == "token 0"
+        clock.time += 1
+        assert await token.value() == "token 1"
+        assert await token.instead_of("token 1") == "token 2"
+        assert await token.value() == "token 2"
+
+    asyncio.run(scenario())

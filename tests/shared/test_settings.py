@@ -1,0 +1,115 @@
+import pytest
+
+from shared.secret_sources import StaticSecret
+from shared.settings import ConfigError, ProviderSettings, RateLimit, load_settings
+
+NEEDED = {"DATABASE_URL": "postgresql://chat_app@db/chat", "JWT_SECRET": "a secret"}
+
+
+def test_what_is_needed_is_enough_and_the_rest_has_its_defaults():
+    settings = load_settings(NEEDED)
+    assert settings.model == "scripted/echo"
+    assert settings.fallback_models == ()
+    assert settings.providers == {}
+    assert not settings.allow_anonymous
+    assert settings.cors_allow_origins == ()
+    assert (settings.start_timeout, settings.first_token_timeout, settings.idle_timeout) == (2.8, 20, 30)
+    assert (settings.rate_limit_chat, settings.rate_limit_write) == (RateLimit(5, 60), RateLimit(10, 60))
+    assert (settings.stream_heartbeat, settings.stream_padding) == (15, 0)
+    assert settings.history_messages == 20
+    assert settings.budget_usd_per_day == 0
+
+
+def test_a_key_alone_chooses_its_providers_model():
+    settings = load_settings(NEEDED | {"ANTHROPIC_API_KEY": "key"})
+    assert settings.model == "anthropic/claude-sonnet-5-5"
+    assert settings.providers == {
+        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key=StaticSecret("key"))
+    }
+
+
+@pytest.mark.parametrize("name", ["LLM_MODEL", "LLM_FALLBACK_MODELS"])
+def test_a_model_has_a_name_that_the_database_can_keep(name):
+    longest = "scripted/" + "m" * 191
+    load_settings(NEEDED | {name: longest})
+    with pytest.raises(ConfigError, match="200 characters"):
+        load_settings(NEEDED | {name: longest + "m"})
+
+
+def test_a_server_of_ones_own_needs_no_key():
+    environ = {"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1/", "LLM_MODEL": "openai/qwen"}
+    settings = load_settings(NEEDED | environ)
+    assert settings.providers["openai"] == ProviderSettings(base_url="http://127.0.0.1:1234/v1", api_key=None)
+
+
+def test_fallbacks_are_listed_in_order():
+    environ = {
+        "LLM_MODEL": "scripted/echo",
+        "LLM_FALLBACK_MODELS": "openai/gpt-6-luna, scripted/echo",
+        "OPENAI_API_KEY": "k",
+    }
+    assert load_settings(NEEDED | environ).fallback_models == ("openai/gpt-6-luna", "scripted/echo")
+
+
+def test_an_empty_value_counts_as_not_set():
+    assert load_settings(NEEDED | {"LLM_MODEL": "", "ANTHROPIC_API_KEY": " "}).model == "scripted/echo"
+
+
+def test_the_system_prompt_can_be_replaced(tmp_path):
+    (tmp_path / "prompt.md").write_text("Be brief.\n")
+    settings = load_settings(NEEDED | {"SYSTEM_PROMPT_FILE": str(tmp_path / "prompt.md")})
+    assert settings.system_prompt == "Be brief."
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_is_missing_is_named(name):
+    with pytest.raises(ConfigError, match=f"{name} .*must be set"):
+        load_settings({other: value for other, value in NEEDED.items() if other != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_JWKS_URL", "auth.example.com/jwks"),
+        ("JWT_JWKS_URL", "http://auth.example.com/jwks"),
+        ("ALLOW_ANONYMOUS", "perhaps"),
+        ("CORS_ALLOW_ORIGINS", "app.example.com"),
+        ("CORS_ALLOW_ORIGINS", "https://chat.example.com/"),
+        ("CORS_ALLOW_ORIGINS", "https://*.example.com"),
+        ("CORS_ALLOW_ORIGINS", "https://Chat.example.com"),
+        ("CORS_ALLOW_ORIGINS", "https://me@chat.example.com"),
+        ("LLM_MODEL", "claude-sonnet-5-5"),
+        ("LLM_MODEL", "mistral/large"),
+        ("LLM_FALLBACK_MODELS", "scripted/echo,gpt"),
+        ("ANTHROPIC_API_KEY", None),
+        ("OLLAMA_BASE_URL", None),
+        ("OPENAI_BASE_URL", "api.openai.com"),
+        ("LLM_START_TIMEOUT", "0"),
+        ("LLM_START_TIMEOUT", "-1"),
+        ("LLM_IDLE_TIMEOUT", "nan"),
+        ("LLM_FIRST_TOKEN_TIMEOUT", "soon"),
+        ("RATE_LIMIT_CHAT", "5"),
+        ("RATE_LIMIT_WRITE", "0/60"),
+        ("BUDGET_USD_PER_DAY", "-1"),
+        ("BUDGET_USD_PER_DAY", "1e3"),
+        ("STREAM_PADDING", "-1"),
+        ("STREAM_PADDING", "99999999"),
+        ("HISTORY_MESSAGES", "0"),
+        ("HISTORY_MESSAGES", "٣"),
+        ("SYSTEM_PROMPT_FILE", "/nowhere/prompt.md"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_what_is_malformed_is_named_and_its_value_is_not_shown(name, value):
+    environ = {name: value} if value is not None else {"LLM_MODEL": name.split("_")[0].lower() + "/m"}
+    with pytest.raises(ConfigError, match=name) as caught:
+        load_settings(NEEDED | environ)
+    if value and len(value) > 4:
+        assert value not in str(caught.value)
+
+
+def test_turns_are_traced_only_where_that_is_wanted():
+    daemon = {"AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000"}
+    assert load_settings(NEEDED | daemon).xray_daemon is None
+    assert load_settings(NEEDED | {"TRACING": "true"}).xray_daemon == "127.0.0.1:2000"
+    assert load_settings(NEEDED | daemon | {"TRACING": "true"}).xray_daemon == "169.254.79.129:2000"
