@@ -67,7 +67,7 @@ ENTRIES = {
 # The files that modules read, and that Lambda runs.
 DATA = {
     "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
-    "functions/chat_stream/request_reader.py": "functions/chat_stream/system_prompt.md",
+    "functions/chat_stream/prompt/system_prompt.py": "functions/chat_stream/prompt/system_prompt.md",
     "functions/conversations/openapi_routes.py": "functions/conversations/openapi.json",
     "migrations/migrate.py": "migrations/*.sql",
     "shared/costs.py": "shared/models.json",

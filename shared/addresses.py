@@ -6,7 +6,7 @@ import ipaddress
 from shared.asgi import Scope
 
 
-def of(scope: Scope, proxies: int) -> str | None:
+def client_address(scope: Scope, proxies: int) -> str | None:
     """The client as the front door saw it or, where so many `proxies` of one's own are before the front
     door, as the first of these did: of X-Forwarded-For, whatever a client wrote itself comes earlier."""
     seen: list[str] = [
@@ -24,7 +24,7 @@ def of(scope: Scope, proxies: int) -> str | None:
 def pseudonym(host: str, secret: str) -> str:
     """The same 64 hex digits for the same client, of no use to whoever lacks the secret.
 
-    `host` is the client's address, from `of`. Of an IPv6 address the
+    `host` is the client's address, from `client_address`. Of an IPv6 address the
     first 64 bits count: the rest is the client's to choose (RFC 6177), and so to change at each request.
     """
     return hmac.digest(secret.encode(), b"client address\0" + _network(host).encode(), "sha256").hex()

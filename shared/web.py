@@ -1,10 +1,8 @@
-"""The edge of both functions: request ids, the error contract, and bodies that are what they say.
-
-What is wrong with a request is said with the field at fault, in words of our own.
-"""
+"""What both functions do with every request: middleware, JSON responses, errors, and request bodies."""
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -15,7 +13,7 @@ from starlette.responses import Response
 
 from shared import metrics
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
-from shared.cors import Cors, CorsMiddleware
+from shared.cors import Cors, Header
 from shared.errors import (
     ChatError,
     InvalidRequest,
@@ -31,58 +29,62 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 65_536
 
 
-def edge(app: ASGIApp, cors: Cors) -> ASGIApp:
-    """The app as it meets the world: every answer with its request's id, errors as JSON of the
-    contract, and both readable by the pages that may."""
-    return _RequestIds(CorsMiddleware(_ErrorAnswers(app), cors))
+def with_middleware(app: ASGIApp, cors: Cors) -> ASGIApp:
+    """Wraps an app so that every response has CORS headers and an `X-Request-Id`, and every error is JSON.
 
+    The request id is Lambda's where there is one, so that the logs of both can be joined. Preflights are
+    answered here. Plain ASGI, and nothing is buffered. An error after the response has started is raised
+    again, so that the server breaks the response off.
+    """
 
-class _RequestIds:
-    """Lambda's id for a request where there is one, so that its logs are found by it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         context = scope.get("aws.context")
         request_id = context.aws_request_id if context else str(uuid4())
         logger.thread_safe_clear_keys()
         logger.thread_safe_append_keys(request_id=request_id)
-        header = (b"x-request-id", request_id.encode())
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], header]
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
-class _ErrorAnswers:
-    """An error after the first byte is raised on, for the server to break the answer off."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_headers = dict(scope["headers"])
+        origin = request_headers[b"origin"].decode("latin-1") if b"origin" in request_headers else None
+        is_preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in request_headers
+        response: ASGIApp = app
+        added = [(b"x-request-id", request_id.encode())]
+        if is_preflight and origin is not None:
+            response = Response(status_code=204)
+            added += cors.preflight_headers(origin)
+        else:
+            added += cors.headers(origin)
         started = False
 
-        async def send_and_see(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
-            started = True
+            if message["type"] == "http.response.start":
+                started = True
+                message = {**message, "headers": _joined(message.get("headers", ()), added)}
             await send(message)
 
         # Starlette's router raises what it cannot route only where it believes an app to be.
-        scope.setdefault("app", self)
+        scope.setdefault("app", app)
         try:
-            await self._app(scope, receive, send_and_see)
+            await response(scope, receive, send_with_headers)
         except Exception as error:
-            if started or scope["type"] != "http":
+            if started:
                 raise
-            await error_response(_as_chat_error(error))(scope, receive, send)
+            await error_response(_as_chat_error(error))(scope, receive, send_with_headers)
+
+    return middleware
+
+
+def _joined(headers: Iterable[Header], added: Sequence[Header]) -> list[Header]:
+    """Both lists, with one `Vary`: a response of Lambda holds one value for each name."""
+    headers = list(headers)
+    vary = [value for name, value in headers if name.lower() == b"vary"]
+    if not vary:
+        return [*headers, *added]
+    vary += [value for name, value in added if name == b"vary"]
+    others = [header for header in (*headers, *added) if header[0].lower() != b"vary"]
+    return [*others, (b"vary", b", ".join(vary))]
 
 
 def error_response(error: ChatError) -> Response:

@@ -1,4 +1,4 @@
-"""Follows an answer that another request is writing, or has written, by what is stored of it."""
+"""Replays an answer from the database, while another request writes it or after it has ended."""
 
 import asyncio
 from uuid import UUID
@@ -6,72 +6,70 @@ from uuid import UUID
 from functions.chat_stream.event_queue import EventQueue
 from functions.chat_stream.records import StoredAnswer
 from functions.chat_stream.store import TurnStore
+from functions.chat_stream.timeouts import Timeouts
 from shared.events import Event, Failed, Finished, FinishReason, Started, TextDelta, Usage
 from shared.logs import logger
 
-# The writer saves about once in a second; looking twice as often finds it soon.
-_LOOK_SECONDS = 0.4
-_SAVING_SECONDS = 5.0
+# The writer saves a checkpoint every 0.8 s; reading twice as often finds it soon.
+_POLL_SECONDS = 0.4
 
 
 class AnswerReplay:
-    """Puts what an answer has beyond `offset` characters into the outbox, until its end.
+    """Puts the stored text after the first `offset` characters into `events`, until the answer ends.
 
-    `first` is what was read already. Any number of followers may read one answer, each at the cost
-    of a small query now and then. `deadline` is the end of the function's time, in the loop's.
+    `first` is the answer as it was already read. Any number of replays may read one answer, each with one
+    small query every 0.4 s.
     """
 
     def __init__(
         self,
         store: TurnStore,
-        *,
         user_id: UUID,
         answer_id: UUID,
         first: StoredAnswer,
+        *,
         offset: int,
-        deadline: float | None,
+        timeouts: Timeouts,
     ) -> None:
-        self.event_queue = EventQueue()
+        self.events = EventQueue()
         self._store = store
         self._user_id = user_id
-        self.answer_id = answer_id
-        self.first = first
-        self.offset = offset
-        self._deadline = (deadline or float("inf")) - _SAVING_SECONDS
+        self._answer_id = answer_id
+        self._first = first
+        self._offset = offset
+        self._timeouts = timeouts
 
     async def run(self) -> None:
-        """Never raises. Ends early when the outbox is abandoned, or when the answer cannot be read any
-        more: that is no end of the answer, so the stream has none, and the client comes again."""
-        self.event_queue.put([Started(str(self.answer_id))])
+        """Never raises. Ends early when the client is gone, when the function's time is over, or when the
+        answer cannot be read. The stream then has no last event, so the client resumes it."""
+        self.events.put([Started(str(self._answer_id))])
         try:
-            await self._follow()
+            await self._poll()
         except Exception:
-            logger.exception("following an answer failed")
-        self.event_queue.close()
-        # No turn of its own: it says who came back, and how often.
-        logger.info("answer followed", message_id=str(self.answer_id), left=self.event_queue.abandoned)
+            logger.exception("replaying an answer failed")
+        self.events.close()
+        logger.info("answer replayed", message_id=str(self._answer_id), left=self.events.abandoned)
 
-    async def _follow(self) -> None:
-        stored = self.first
-        while not self.event_queue.abandoned:
+    async def _poll(self) -> None:
+        stored, offset = self._first, self._offset
+        while not self.events.abandoned:
             if stored.text:
-                self.offset += len(stored.text)
-                self.event_queue.put([TextDelta(stored.text)])
+                offset += len(stored.text)
+                self.events.put([TextDelta(stored.text)])
             if stored.status != "streaming":
-                self.event_queue.put(_end_of(stored))
+                self.events.put(_last_events(stored))
                 return
-            if asyncio.get_running_loop().time() >= self._deadline:
-                # The end of this connection, not of the answer: the client comes again with its last id.
+            if asyncio.get_running_loop().time() >= self._timeouts.reading_until:
                 return
-            await asyncio.sleep(_LOOK_SECONDS)
-            stored = await self._store.read(self._user_id, self.answer_id, self.offset)
+            await asyncio.sleep(_POLL_SECONDS)
+            stored = await self._store.read(self._user_id, self._answer_id, offset)
 
 
-def _end_of(stored: StoredAnswer) -> list[Event]:
-    usage: list[Event] = [stored.usage.as_event()] if stored.usage else [Usage(0, 0, estimated=True)]
+def _last_events(stored: StoredAnswer) -> list[Event]:
+    usage = stored.usage.as_event() if stored.usage else Usage(0, 0, estimated=True)
     reason: FinishReason | None = stored.metadata.get("finish_reason")
     if reason is not None:
-        return [*usage, Finished(reason)]
-    # Whoever wrote it died, and left no word on how it ended.
+        return [usage, Finished(reason)]
+    # A process that died while it wrote the answer stored no reason.
     code = stored.metadata.get("code", "interrupted")
-    return [*usage, Failed(code, "the answer broke off", retryable=True)]
+    return [usage, Failed(code, "the answer broke off", retryable=True)]

@@ -1,5 +1,4 @@
-"""Wires the chat function. `app` is what servers and the Lambda runtime load, made from the
-environment. Starting it begins what its first request will need."""
+"""Wires the chat function. Servers and the Lambda runtime load `app`, which reads the environment."""
 
 import os
 from collections.abc import AsyncIterator
@@ -8,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
+from functions.chat_stream.authentication import Authentication
 from functions.chat_stream.background_tasks import BackgroundTasks
-from functions.chat_stream.request_reader import RequestReader
+from functions.chat_stream.model_choice import ModelChoice
+from functions.chat_stream.prompt.system_prompt import default_system_prompt
 from functions.chat_stream.routes import ChatRoutes
+from functions.chat_stream.services import ChatServices
 from functions.chat_stream.store import BestEffortStore, TurnStore
 from shared import warmup, web
 from shared.asgi import ASGIApp
@@ -27,49 +29,49 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.database, max_connections=settings.database_connections)
-    models = ModelClient(settings)
-    running = BackgroundTasks()
-    tracer = _tracer(settings)
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    chat = ChatRoutes(
-        settings,
-        asking=RequestReader(settings, verifier),
+    services = ChatServices(
+        settings=settings,
+        system_prompt=default_system_prompt(settings),
+        authentication=Authentication(settings, verifier),
+        model_choice=ModelChoice(settings),
         store=TurnStore(database, settings),
-        forgiving=BestEffortStore(database, settings),
-        models=models,
-        running=running,
-        tracer=tracer,
+        best_effort_store=BestEffortStore(database, settings),
+        models=ModelClient(settings),
+        background=BackgroundTasks(),
+        tracer=_tracer(settings),
     )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        await warmup.begun(verifier.warm_up(), database.warm_up(), models.warm_up())
+        # A cold process connects while the first request arrives.
+        await warmup.begun(verifier.warm_up(), database.warm_up(), services.models.warm_up())
         yield
-        await running.finish()
-        await models.aclose()
+        await services.background.shut_down()
+        await services.models.aclose()
         await database.close()
-        if tracer is not None:
-            tracer.close()
+        if services.tracer is not None:
+            services.tracer.close()
 
-    router = Router(chat.routes(), lifespan=lifespan)
-    return web.edge(router, Cors(settings.cors_allow_origins))
+    router = Router(ChatRoutes(services).routes(), lifespan=lifespan)
+    return web.with_middleware(router, Cors(settings.cors_allow_origins))
 
 
 def _tracer(settings: Settings) -> "Tracer | None":
     if settings.xray_daemon is None:
         return None
-    from shared.tracing import Tracer  # noqa: PLC0415 (nothing of it where tracing is off)
+    from shared.tracing import Tracer  # noqa: PLC0415 (not needed where tracing is off)
 
     return Tracer(settings.xray_daemon)
 
 
 def __getattr__(name: str) -> ASGIApp:
-    """`app`, made when it is first asked for: a test that brings its own settings needs none set."""
+    """Makes `app` when it is first asked for, so that a test with its own settings needs no environment."""
     if name != "app":
         raise AttributeError(name)
     app = globals()["app"] = create_app(load_settings(os.environ))

@@ -1,4 +1,4 @@
-"""What this process has under way, each in a task of its own: no client, request or server owns it."""
+"""The tasks of this process that outlive a request: turns, replays and saves. No client owns them."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,37 +12,36 @@ from shared.events import Finished
 class BackgroundTasks:
     def __init__(self) -> None:
         self._turns: dict[asyncio.Task[None], Turn] = {}
-        self._followers: dict[asyncio.Task[None], AnswerReplay] = {}
-        self._savings: set[asyncio.Task[Any]] = set()
+        self._replays: dict[asyncio.Task[None], AnswerReplay] = {}
+        self._saves: set[asyncio.Task[Any]] = set()
 
     @property
-    def active(self) -> int:
-        """How many turns are under way."""
+    def active_turns(self) -> int:
         return len(self._turns)
 
-    def start(self, turn: Turn) -> asyncio.Task[None]:
+    def run_turn(self, turn: Turn) -> asyncio.Task[None]:
         task = asyncio.create_task(turn.run())
         self._turns[task] = turn
         task.add_done_callback(self._turns.pop)
         return task
 
-    def follow(self, follower: AnswerReplay) -> asyncio.Task[None]:
-        task = asyncio.create_task(follower.run())
-        self._followers[task] = follower
-        task.add_done_callback(self._followers.pop)
+    def run_replay(self, replay: AnswerReplay) -> asyncio.Task[None]:
+        task = asyncio.create_task(replay.run())
+        self._replays[task] = replay
+        task.add_done_callback(self._replays.pop)
         return task
 
-    def save(self, saving: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(saving)
-        self._savings.add(task)
-        task.add_done_callback(self._savings.discard)
+    def run_save(self, save: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(save)
+        self._saves.add(task)
+        task.add_done_callback(self._saves.discard)
         return task
 
-    async def finish(self) -> None:
-        """Ends everything where it is, and saves: the process is going away."""
+    async def shut_down(self) -> None:
+        """Ends all tasks and waits until their answers are saved. Called when the process is about to end."""
         for turn in self._turns.values():
             turn.stop(Finished("deadline"))
-        for follower in self._followers.values():
-            follower.event_queue.abandon()
-        if tasks := {*self._turns, *self._followers, *self._savings}:
+        for replay in self._replays.values():
+            replay.events.abandon()
+        if tasks := {*self._turns, *self._replays, *self._saves}:
             await asyncio.wait(tasks)

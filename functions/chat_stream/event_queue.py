@@ -1,8 +1,4 @@
-"""What waits between a turn and the one who writes it out.
-
-The turn puts events in and never waits; the writer takes all there are in one go. A client that
-reads slowly makes the lists longer and the writes fewer, and costs no more than the answer's size.
-"""
+"""The queue between a turn, which produces events, and the response, which writes them to the client."""
 
 import asyncio
 
@@ -10,58 +6,63 @@ from shared.events import Event
 
 
 class EventQueue:
-    """One turn, one reader."""
+    """One producer, one consumer. `put` never waits; `take` returns all events at once.
+
+    For a client that reads slowly, more events are written at a time. The queue holds at most the events
+    of one answer.
+    """
 
     def __init__(self) -> None:
         self.abandoned = False
         self._events: list[Event] = []
         self._closed = False
-        self._nudged = False
+        self._woken = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, events: list[Event]) -> None:
+        """Adds events. Does nothing once the queue is closed."""
         if not self._closed:
             self._events.extend(events)
-            self._wake()
+            self._notify()
 
     def close(self) -> None:
-        """No more comes in. What is inside can still be taken."""
+        """Ends the queue: events that are in it can still be taken."""
         self._closed = True
-        self._wake()
+        self._notify()
 
     @property
-    def spent(self) -> bool:
-        """Whether `take` has given everything there will ever be."""
+    def exhausted(self) -> bool:
+        """Whether `take` has returned all events that there will ever be."""
         return self._closed and not self._events
 
     def abandon(self) -> None:
-        """The reader is gone: keep nothing for it."""
+        """Says that the consumer is gone. Drops all events, those to come included."""
         self.abandoned = True
         self.close()
         self._events.clear()
 
-    def nudge(self) -> None:
-        """Makes a waiting `take` return with nothing: time for a heartbeat."""
-        self._nudged = True
-        self._wake()
+    def wake(self) -> None:
+        """Makes a waiting `take` return an empty list, so that the consumer can send a heartbeat."""
+        self._woken = True
+        self._notify()
 
     async def take(self) -> list[Event] | None:
-        """All events there are, waiting for the first; [] after a nudge; None when no more will come."""
+        """All events in the queue; waits for the first. [] after `wake`, None when the queue is exhausted."""
         while not self._events:
             if self._closed:
                 return None
-            if self._nudged:
-                self._nudged = False
+            if self._woken:
+                self._woken = False
                 return []
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        self._nudged = False
+        self._woken = False
         events, self._events = self._events, []
         return events
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -139,7 +139,7 @@ OPERATIONS = (
         ),
     ),
     _turn(
-        openai_chat.OpenAI(),
+        openai_chat.OpenAIChat(),
         "createChatCompletion",
         "Ask as OpenAI's clients do",
         body=openai_chat.Body,

@@ -1,15 +1,16 @@
-"""What is stored of a turn: how it is begun, how it is settled, how it is read again."""
+"""What is stored of a turn: what begins it, what settles it, and what is read of it later."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from msgspec import Struct
 
 from functions.chat_stream.request import ConversationRef
-from functions.chat_stream.usage import UsageRow
+from shared import costs
 from shared.errors import ChatError
 from shared.events import Usage
+from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatMessage
 from shared.rate_limits import Rate
 
@@ -17,9 +18,14 @@ Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 
 class NewTurn(Struct, frozen=True, kw_only=True):
-    """What a turn is begun with. `key` is the client's name for it, `request_hash` of what it asked;
-    `model` is the first choice as `provider/model`; the tokens bound the cost: those of the system
-    prompt, of all that a stateless turn sends, and of the longest answer."""
+    """What begins a turn.
+
+    `idempotency_key`: the client's name for the turn, if it has one. `request_hash`: SHA-256 of what must be
+    the same when the key is used again. `model`: the first choice, as `provider/model`.
+    Tokens, for an estimate of the cost: `system_tokens` of the system prompt, `prompt_tokens` of the whole
+    prompt of a stateless turn (for a stored turn the database adds its history), `max_tokens` of the answer.
+    `conversation`: None for a stateless turn.
+    """
 
     user_id: UUID
     answer_id: UUID
@@ -34,8 +40,12 @@ class NewTurn(Struct, frozen=True, kw_only=True):
 
 
 class StartedTurn(Struct, frozen=True, kw_only=True):
-    """A turn that may be answered. `repeated`: it has run, or is running; nobody is to be asked again.
-    Without a conversation nothing of it is stored but its cost."""
+    """A turn that has begun.
+
+    `conversation_id`: None where nothing but the cost is stored.
+    `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
+    `history`: the newest messages of the conversation, the question last.
+    """
 
     user_id: UUID
     answer_id: UUID
@@ -45,8 +55,50 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     rate: Rate | None = None
 
 
+class UsageRow(Struct, frozen=True, kw_only=True):
+    """A row of `usage_logs`: what one call of a model cost. Times in ms, money in USD as a decimal string."""
+
+    id: UUID
+    provider: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    tokens_cache_read: int
+    tokens_cache_write: int
+    tokens_reasoning: int
+    cost_usd: str
+    priced: bool
+    estimated: bool
+    status: str
+    ttft_ms: int | None
+    duration_ms: int
+
+    @classmethod
+    def of(
+        cls, target: ModelTarget, usage: Usage, *, status: str, duration: float, ttft: float | None = None
+    ) -> "UsageRow":
+        """`duration`, and `ttft` (the time to the first token), are in seconds."""
+        cost = costs.cost(target.provider_name, target.model, usage)
+        return cls(
+            id=uuid4(),
+            provider=target.provider_name,
+            model=target.model,
+            tokens_in=usage.input,
+            tokens_out=usage.output,
+            tokens_cache_read=usage.cache_read,
+            tokens_cache_write=usage.cache_write,
+            tokens_reasoning=usage.reasoning,
+            cost_usd=format(cost.usd, "f"),
+            priced=cost.priced,
+            estimated=usage.estimated,
+            status=status,
+            ttft_ms=None if ttft is None else round(ttft * 1000),
+            duration_ms=round(duration * 1000),
+        )
+
+
 class Settlement(Struct, frozen=True, kw_only=True):
-    """All that is committed at the end of a turn."""
+    """What is committed when a turn ends, in one transaction."""
 
     user_id: UUID
     answer_id: UUID
@@ -54,14 +106,16 @@ class Settlement(Struct, frozen=True, kw_only=True):
     content: str
     token_count: int
     metadata: Mapping[str, Any]
-    usage: list[UsageRow]
+    usage: Sequence[UsageRow]
 
     @classmethod
-    def without_answer(cls, begun: StartedTurn, error: ChatError, usage: list[UsageRow]) -> "Settlement":
-        """Of a turn that ended before any model began its answer."""
+    def without_answer(
+        cls, started: StartedTurn, error: ChatError, usage: Sequence[UsageRow] = ()
+    ) -> "Settlement":
+        """For a turn that ended before a model began its answer."""
         return cls(
-            user_id=begun.user_id,
-            answer_id=begun.answer_id,
+            user_id=started.user_id,
+            answer_id=started.answer_id,
             status="error",
             content="",
             token_count=0,
@@ -71,6 +125,8 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
 
 class StoredUsage(Struct, frozen=True):
+    """The columns of `usage_logs` that a replay needs."""
+
     tokens_in: int
     tokens_out: int
     tokens_cache_read: int
@@ -90,7 +146,7 @@ class StoredUsage(Struct, frozen=True):
 
 
 class StoredAnswer(Struct, frozen=True):
-    """An answer from some character on. `length` is that of the whole text."""
+    """An answer as it is stored, its text from some character on. `length`: characters of the whole text."""
 
     status: Literal["streaming", "complete", "cancelled", "interrupted", "error"]
     text: str

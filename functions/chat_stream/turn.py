@@ -1,147 +1,116 @@
-"""One turn, from the model's first event to the answer's last word in the database.
+"""One turn, from the model's first event until its answer and cost are committed.
 
-It collects the text, watches the clocks, saves as it goes, and settles: exactly one `Finished` or
-`Failed` comes out, and only after answer, tokens and cost are committed. It does not know who
-listens, or in which format; whoever does reads the `Outbox`, at a pace of its own.
+It knows neither the client nor the wire format: the response takes the events from `events`, at its own
+pace. Exactly one `Finished` or `Failed` comes last, and only after answer, tokens and cost are committed.
 """
 
 import asyncio
 
-from msgspec import Struct, structs
+from msgspec import structs
 
+from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
-from functions.chat_stream.records import Settlement, StartedTurn, Status
+from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow
 from functions.chat_stream.store import TurnStore
+from functions.chat_stream.timeouts import ReadTimer, Timeouts
 from functions.chat_stream.turn_log import TurnLog
-from functions.chat_stream.usage import UsageRow
 from shared import costs
 from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
 from shared.llm.model_answer import ModelAnswer
+from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 
-# The last seconds of a function's time are for saving.
-_SAVING_SECONDS = 5.0
-# Often enough that a stop is seen, and all but the last words are safe, within a second.
-_CHECKPOINT_SECONDS = 0.8
-# What the table takes, and more than the longest answer of any model has.
+# The limit of the column `messages.content`; no model writes longer answers.
 _MAX_ANSWER_CHARACTERS = 1_000_000
 
-
-class Clocks(Struct, frozen=True, kw_only=True):
-    """How long a turn waits for content, in seconds; when its request arrived and when the function's
-    time is over (if it ever is), in the loop's time."""
-
-    arrived_at: float
-    first_token: float
-    idle: float
-    deadline: float | None = None
+_SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another process", retryable=True)
 
 
 class Turn:
-    """Run it once. `prompt_tokens` is an estimate, for a provider that never says. `spent` is what
-    attempts cost that came to nothing."""
+    """`run` it once.
+
+    `prompt` is what the model was asked; its tokens are estimated when the provider does not count them.
+    `failed_attempts` are the usage rows of models that were asked before and gave no answer.
+    """
 
     def __init__(
         self,
+        started: StartedTurn,
+        prompt: ChatRequest,
         answer: ModelAnswer,
         *,
-        begun: StartedTurn,
-        prompt_tokens: int,
-        spent: list[UsageRow],
-        clocks: Clocks,
+        failed_attempts: list[UsageRow],
+        timeouts: Timeouts,
         store: TurnStore,
-        turn_log: TurnLog,
+        log: TurnLog,
     ) -> None:
-        self.event_queue = EventQueue()
+        self.events = EventQueue()
+        self._started = started
+        self._prompt = prompt
         self._answer = answer
-        self._begun = begun
-        self._prompt_tokens = prompt_tokens
-        self._spent = spent
-        self._clocks = clocks
+        self._failed_attempts = failed_attempts
+        self._timeouts = timeouts
         self._store = store
-        self._journal = turn_log
+        self._log = log
         self._text: list[str] = []
-        self._thinking: list[str] = []
+        self._reasoning: list[str] = []
         self._characters = 0
         self._usage: Usage | None = None
         self._end: Finished | Failed | None = None
-        self._first_token_at: float | None = None
-        self._content_at = 0.0
-        self._interrupt: asyncio.Timeout | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._save_alarm: asyncio.TimerHandle | None = None
-        self._saving: asyncio.Task[None] | None = None
-        self._saved_pieces = 0
+        self._reading: asyncio.Timeout | None = None
+        self._read_timer = ReadTimer(timeouts, self.stop)
+        self._checkpoints = Checkpoints(store, started, self._text, on_state=self._on_checkpoint)
 
     async def run(self) -> None:
-        """Never raises: what goes wrong becomes the answer's end."""
-        self.event_queue.put([Started(str(self._begun.answer_id))])
-        self._save_in_a_while()
+        """Reads the answer, saves checkpoints, and settles. Never raises: an error becomes the last event."""
+        self.events.put([Started(str(self._started.answer_id))])
+        self._checkpoints.start()
         try:
             await self._read()
         except Exception:
             logger.exception("turn failed")
-            self._end_with(Failed("internal", "the turn failed", retryable=True))
-        self._stop_saving()
-        # At once, as an answer that was broken off costs until its connection is closed; and not
-        # waited for, as the client is waiting.
+            self._end = self._end or Failed("internal", "the turn failed", retryable=True)
+        self._checkpoints.stop()
+        # Closed at once, because an answer costs money until its connection is closed. Not awaited here,
+        # because the client waits for the last event.
         closing = asyncio.create_task(self._answer.aclose())
         try:
-            self.event_queue.put(await self._settle())
+            self.events.put(await self._settle())
         except Exception:
             logger.exception("turn could not be settled")
-            self._journal.lost()
-            self.event_queue.put([Failed("internal", "the turn failed", retryable=True)])
-        self.event_queue.close()
-        left = (closing, self._saving) if self._saving else (closing,)
-        for failed in await asyncio.gather(*left, return_exceptions=True):
-            if isinstance(failed, Exception):
-                logger.error("turn left something behind", exc_info=failed)
+            self._log.lost()
+            self.events.put([Failed("internal", "the turn failed", retryable=True)])
+        self.events.close()
+        for error in await asyncio.gather(closing, *self._checkpoints.running, return_exceptions=True):
+            if isinstance(error, Exception):
+                logger.error("a task of the turn failed", exc_info=error)
 
     def stop(self, end: Finished | Failed) -> None:
-        """Ends the answer here, with what has come so far. The first word on how it ends stands."""
+        """Ends the answer with the text that has arrived. The first call decides how it ends."""
         if self._end is None:
             self._end = end
-            if self._interrupt is not None:
-                self._interrupt.reschedule(0)
+            if self._reading is not None:
+                self._reading.reschedule(0)
 
     async def _read(self) -> None:
         if self._end is not None:
             return
-        self._content_at = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(None) as self._interrupt:
-                self._watch()
+            async with asyncio.timeout(None) as self._reading:
+                self._read_timer.start()
                 async for events in self._answer:
                     self._take(events)
         except TimeoutError:
             if self._end is None:
                 raise
         finally:
-            self._interrupt = None
-            if self._alarm is not None:
-                self._alarm.cancel()
-
-    def _watch(self) -> None:
-        """Looks at the clocks, and wakes again when the next of them could strike. Content moves the
-        idle clock without touching the timer: most tokens cost nothing here."""
-        loop = asyncio.get_running_loop()
-        if self._alarm is not None:
-            self._alarm.cancel()
-        waiting_for_first = self._first_token_at is None
-        patience = self._clocks.first_token if waiting_for_first else self._clocks.idle
-        silent_at = self._content_at + patience
-        deadline = (self._clocks.deadline or float("inf")) - _SAVING_SECONDS
-        if loop.time() >= deadline:
-            self.stop(Finished("deadline"))
-        elif loop.time() >= silent_at:
-            self.stop(Failed("upstream_timeout", "the model stopped sending", retryable=True))
-        else:
-            self._alarm = loop.call_at(min(silent_at, deadline), self._watch)
+            self._reading = None
+            self._read_timer.cancel()
 
     def _take(self, events: list[Event]) -> None:
-        passed_on: list[Event] = []
+        """Keeps what one read brought, and passes its text on."""
+        content: list[Event] = []
         for event in events:
             match event:
                 case TextDelta():
@@ -150,77 +119,36 @@ class Turn:
                         event = TextDelta(event.text[:room])  # noqa: PLW2901
                     self._text.append(event.text)
                     self._characters += len(event.text)
-                    passed_on.append(event)
+                    content.append(event)
                 case ReasoningDelta():
-                    self._thinking.append(event.text)
-                    passed_on.append(event)
+                    self._reasoning.append(event.text)
+                    content.append(event)
                 case Usage():
                     self._usage = event
                 case Finished() | Failed():
-                    self._end_with(event)
-        if passed_on:
-            self._content_at = asyncio.get_running_loop().time()
-            if self._first_token_at is None:
-                self._first_token_at = self._content_at
-                self._watch()  # from here another clock runs, which may strike sooner
-            self.event_queue.put(passed_on)
+                    self._end = self._end or event
+        if content:
+            self._read_timer.content_arrived()
+            self.events.put(content)
             if self._characters >= _MAX_ANSWER_CHARACTERS:
                 self.stop(Finished("length"))
 
-    def _end_with(self, end: Finished | Failed) -> None:
-        if self._end is None:
-            self._end = end
-
-    def _save_in_a_while(self) -> None:
-        """Beside the stream, never in its way; a turn that is over before has nothing of it."""
-
-        def save() -> None:
-            self._saving = asyncio.create_task(self._save())
-
-        self._save_alarm = asyncio.get_running_loop().call_later(_CHECKPOINT_SECONDS, save)
-
-    def _stop_saving(self) -> None:
-        if self._save_alarm is not None:
-            self._save_alarm.cancel()
-        self._save_alarm = None
-
-    async def _save(self) -> None:
-        """Renews the lease, too, and brings the wish to stop. What fails is made up for by the next."""
-        pieces = 0 if self._begun.conversation_id is None else len(self._text)
-        text = "".join(self._text) if pieces > self._saved_pieces else None
-        try:
-            state = await self._store.checkpoint(self._begun, text)
-        except ChatError as error:
-            logger.warning("checkpoint failed", code=error.code)
-        except Exception:
-            logger.exception("checkpoint failed")
-        else:
-            self._saved_pieces = pieces
-            if state == "cancel":
-                self.stop(Finished("cancelled"))
-            elif state != "running":
-                self.stop(_SETTLED_BY_ANOTHER)
-        if self._save_alarm is not None:
-            self._save_in_a_while()
+    def _on_checkpoint(self, state: str | None) -> None:
+        if state == "cancel":
+            self.stop(Finished("cancelled"))
+        elif state != "running":
+            self.stop(_SETTLED_BY_ANOTHER)
 
     async def _settle(self) -> list[Event]:
-        """Saves, and says how the answer ended: its usage and its last event."""
+        """Commits answer, tokens, cost and status. Returns the last events: the usage, and how it ended."""
         end = self._end or Failed("upstream_truncated", "the model's answer broke off", retryable=True)
         text = "".join(self._text)
-        usage = self._usage_of(text)
-        status = _status_of(end)
-        first, now = self._first_token_at, asyncio.get_running_loop().time()
-        row = UsageRow.of(
-            self._answer.target,
-            usage,
-            status=status,
-            duration=now - self._clocks.arrived_at,
-            ttft=None if first is None else first - self._clocks.arrived_at,
-        )
+        usage = self._final_usage(text)
+        row = self._usage_row(usage, _status(end))
         settlement = Settlement(
-            user_id=self._begun.user_id,
-            answer_id=self._begun.answer_id,
-            status=status,
+            user_id=self._started.user_id,
+            answer_id=self._started.answer_id,
+            status=_status(end),
             content=text,
             token_count=usage.output,
             metadata={
@@ -228,36 +156,49 @@ class Turn:
                 "cost_usd": row.cost_usd,
                 **({"finish_reason": end.reason} if isinstance(end, Finished) else {"code": end.code}),
             },
-            usage=[*self._spent, row],
+            usage=[*self._failed_attempts, row],
         )
+        has_text_to_keep = bool(text) and self._started.conversation_id is not None
         try:
-            with self._journal.waiting("finish"):
-                kept = bool(text) and self._begun.conversation_id is not None
-                stands = await self._store.finish(settlement, self._clocks.deadline, patient=kept)
-            if stands != status:
+            with self._log.waiting("finish"):
+                status = await self._store.finish(
+                    settlement, self._timeouts.deadline, patient=has_text_to_keep
+                )
+            if status != settlement.status:
                 end = _SETTLED_BY_ANOTHER
         except ChatError as error:
             end = Failed(error.code, error.message, retryable=True)
         except Exception:
             logger.exception("answer could not be saved")
             end = Failed("internal", "the answer could not be saved", retryable=True)
-        self._journal.settled(end, row, self._spent)
+        self._log.settled(end, row, self._failed_attempts)
         return [usage, end]
 
-    def _usage_of(self, text: str) -> Usage:
-        """What the provider said, and for what it did not say, an estimate from the text that came."""
-        said = self._usage
-        if said is not None and not said.estimated:
-            return said
-        came = costs.estimate_tokens(text, "".join(self._thinking))
-        said = said or Usage(0, 0, estimated=True)
-        return structs.replace(said, input=said.input or self._prompt_tokens, output=max(said.output, came))
+    def _final_usage(self, text: str) -> Usage:
+        """The provider's count; where it gave none, or not the last one, an estimate from the text."""
+        counted = self._usage
+        if counted is not None and not counted.estimated:
+            return counted
+        counted = counted or Usage(0, 0, estimated=True)
+        arrived = costs.estimate_tokens(text, "".join(self._reasoning))
+        return structs.replace(
+            counted,
+            input=counted.input or self._prompt.estimated_tokens(),
+            output=max(counted.output, arrived),
+        )
+
+    def _usage_row(self, usage: Usage, status: Status) -> UsageRow:
+        arrived_at, first = self._timeouts.arrived_at, self._read_timer.first_token_at
+        return UsageRow.of(
+            self._answer.target,
+            usage,
+            status=status,
+            duration=asyncio.get_running_loop().time() - arrived_at,
+            ttft=None if first is None else first - arrived_at,
+        )
 
 
-_SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another process", retryable=True)
-
-
-def _status_of(end: Finished | Failed) -> Status:
+def _status(end: Finished | Failed) -> Status:
     if isinstance(end, Failed):
         return "error"
     if end.reason == "cancelled":

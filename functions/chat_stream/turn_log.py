@@ -1,102 +1,107 @@
-"""What a request for a turn leaves behind for whoever runs this: one line in the log, which holds its
-metrics, and its trace where turns are traced. Ids, counts and times; never a word of anybody's."""
+"""The log line of a turn, which also holds its metrics, and its trace where tracing is on.
+
+Ids, counts and times only; never a word of a message.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from functions.chat_stream.records import StartedTurn
-from functions.chat_stream.usage import UsageRow
+from functions.chat_stream.records import StartedTurn, UsageRow
 from shared import costs, metrics
 from shared.errors import ChatError
 from shared.events import Failed, Finished
-from shared.llm.providers import ModelTarget
 from shared.logs import logger
 
-if TYPE_CHECKING:  # loaded where it is wanted
-    from shared.tracing import Trace
+if TYPE_CHECKING:  # loaded where tracing is on
+    from shared.tracing import Tracer
 
 _STATUSES = {"cancelled": "cancelled", "deadline": "interrupted"}
 
 
 class TurnLog:
-    """Of one request. One of `refused`, `unanswered`, `settled` and `lost` ends it: once, whoever is
-    first. `active` says how many turns this process has under way."""
+    """Of one request. The first call of `refused`, `unanswered`, `settled` and `lost` writes the line.
+
+    `arrived_at` is in the event loop's time. `active_turns` says how many turns this process runs.
+    """
 
     def __init__(
-        self, dialect: str, arrived_at: float, *, active: Callable[[], int], trace: "Trace | None" = None
+        self, route: str, arrived_at: float, *, active_turns: Callable[[], int], tracer: "Tracer | None"
     ) -> None:
         self._arrived_at = arrived_at
-        self._active = active
-        self._trace = trace
-        self._known: dict[str, Any] = {"dialect": dialect}
+        self._active_turns = active_turns
+        self._trace = tracer.trace() if tracer else None
+        self._fields: dict[str, Any] = {"dialect": route}
         self._waits: dict[str, tuple[float, float]] = {}
-        self._ended = False
+        self._written = False
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """For `begin`, `model` and `finish`: how long the turn waits for each."""
+    def waiting(self, step: str) -> Iterator[None]:
+        """Measures how long the turn waits for `begin`, `model` or `finish`."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        started_at = loop.time()
         try:
             yield
         finally:
-            self._waits[what] = (began, loop.time())
+            self._waits[step] = (started_at, loop.time())
 
-    def begun(self, begun: StartedTurn) -> None:
-        self._known["conversation_id"] = begun.conversation_id and str(begun.conversation_id)
-        self._known["message_id"] = str(begun.answer_id)
+    def started(self, turn: StartedTurn) -> None:
+        """The turn has begun: the line gets its ids."""
+        self._fields["conversation_id"] = turn.conversation_id and str(turn.conversation_id)
+        self._fields["message_id"] = str(turn.answer_id)
 
-    def answers(self, target: ModelTarget, models: Sequence[str]) -> None:
-        """The model that began to answer, of those that were to be asked in their order."""
-        self._known["fallbacks"] = models.index(target.name) or None
+    def answered_by(self, model: str, models: Sequence[str]) -> None:
+        """The model that began to answer, of the `models` that were to be asked in this order."""
+        self._fields["fallbacks"] = models.index(model) or None
 
     def refused(self, error: ChatError) -> None:
         """The turn did not begin."""
-        self._end("refused", code=error.code)
+        self._write("refused", code=error.code)
 
-    def unanswered(self, error: ChatError, spent: Sequence[UsageRow]) -> None:
-        """It began, and no model did."""
-        self._end("error", code=error.code, **_usage(spent))
+    def unanswered(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:
+        """The turn began, and no model answered."""
+        self._write("error", code=error.code, **_usage_fields(failed_attempts))
 
-    def settled(self, end: Finished | Failed, row: UsageRow, spent: Sequence[UsageRow]) -> None:
-        """A model answered, as far as it goes. `spent` is what attempts before it cost."""
-        usage = _usage([row, *spent]) | {"ttft_ms": row.ttft_ms, "active_streams": self._active()}
+    def settled(self, end: Finished | Failed, row: UsageRow, failed_attempts: Sequence[UsageRow]) -> None:
+        """A model answered. `failed_attempts` are those before it."""
+        usage = _usage_fields([row, *failed_attempts])
+        usage |= {"ttft_ms": row.ttft_ms, "active_streams": self._active_turns()}
         if isinstance(end, Finished):
-            self._end(_STATUSES.get(end.reason, "complete"), finish_reason=end.reason, **usage)
+            self._write(_STATUSES.get(end.reason, "complete"), finish_reason=end.reason, **usage)
         else:
             broke_off = 1 if end.code.startswith("upstream_") else None
-            self._end("error", code=end.code, upstream_errors=broke_off, **usage)
+            self._write("error", code=end.code, upstream_errors=broke_off, **usage)
 
     def lost(self) -> None:
-        """Nobody knows how it ended: a bug of ours."""
-        self._end("error", code="internal")
+        """A fault of this project: how the turn ended is unknown."""
+        self._write("error", code="internal")
 
-    def _end(self, status: str, **fields: Any) -> None:
-        if self._ended:
+    def _write(self, status: str, **fields: Any) -> None:
+        if self._written:
             return
-        self._ended = True
+        self._written = True
         now = asyncio.get_running_loop().time()
-        database = [self._waits[what] for what in ("begin", "finish") if what in self._waits]
-        line = self._known | {
+        database = [self._waits[step] for step in ("begin", "finish") if step in self._waits]
+        line = self._fields | {
             "status": status,
             "turns": 1,
-            "duration_ms": _ms(now - self._arrived_at),
-            "database_ms": _ms(sum(end - began for began, end in database)) if database else None,
+            "duration_ms": round((now - self._arrived_at) * 1000),
+            "database_ms": round(sum(end - start for start, end in database) * 1000) if database else None,
             "cancels": 1 if status == "cancelled" else None,
             **fields,
             **metrics.fault(fields.get("code", "")),
         }
         line = {name: value for name, value in line.items() if value is not None}
+        # A client chooses among models without a listed price; as a dimension each would cost money.
         listed = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
         logger.info("turn", fields=metrics.measured(together=() if listed else ("model",), **line))
         if self._trace is not None:
             self._trace.send(line, self._arrived_at, self._waits)
 
 
-def _usage(rows: Sequence[UsageRow]) -> dict[str, Any]:
-    """The first row's model and tokens, and what all of them cost."""
+def _usage_fields(rows: Sequence[UsageRow]) -> dict[str, Any]:
+    """Model and tokens of the first row, and the cost of all rows."""
     if not rows:
         return {}
     row = rows[0]
@@ -112,7 +117,3 @@ def _usage(rows: Sequence[UsageRow]) -> dict[str, Any]:
         "priced": all(each.priced for each in rows),
         "estimated": any(each.estimated for each in rows),
     }
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -48,7 +48,7 @@ class AnonymousRoutes:
         if not self._settings.allow_anonymous or self._settings.jwt_secret is None:
             raise Forbidden("anonymous users are not allowed here")
         secret = await self._settings.jwt_secret.value()
-        host = addresses.of(request.scope, self._settings.proxies) or ""
+        host = addresses.client_address(request.scope, self._settings.proxies) or ""
         rate = await self._store.count_sign_in(addresses.pseudonym(host, secret))
         now = int(self._now())
         user_id = uuid4()

@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await database.close()
 
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
-    return web.edge(router, Cors(settings.cors_allow_origins))
+    return web.with_middleware(router, Cors(settings.cors_allow_origins))
 
 
 def __getattr__(name: str) -> Any:

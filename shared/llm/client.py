@@ -65,7 +65,7 @@ class ModelClient:
         self._circuits = CircuitBreaker(now)
         self._connections = HttpClient(settings, now=now, scripted=scripted)
 
-    async def start(
+    async def _start_old(
         self,
         chat: ChatRequest,
         models: Sequence[str],
@@ -108,6 +108,15 @@ class ModelClient:
                 self._circuits.succeeded(name)
                 return answer
         raise error
+
+    async def start(self, chat: ChatRequest, models: Sequence[str], deadline: float) -> ModelAnswer:
+        attempts: list[FailedAttempt] = []
+        try:
+            answer = await self._start_old(chat, models, deadline, attempts)
+        except ChatError as error:
+            raise NoAnswer(error, tuple(attempts)) from error
+        answer.failed_attempts = tuple(attempts)
+        return answer
 
     def warm_up(self) -> WarmUp:
         """Begins what the first turn will need to ask the first model."""
@@ -241,3 +250,12 @@ async def _beginning(response: httpx.Response) -> bytes:
 def _error_of(failed: Failed) -> UpstreamError:
     kind = errors.by_code(failed.code)
     return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)
+
+
+class NoAnswer(Exception):
+    """No model answered."""
+
+    def __init__(self, error: ChatError, failed_attempts: tuple[FailedAttempt, ...]) -> None:
+        super().__init__()
+        self.error = error
+        self.failed_attempts = failed_attempts

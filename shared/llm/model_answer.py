@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 import httpx
 
@@ -26,6 +26,7 @@ class ModelAnswer:
 
     def __init__(self, target: ModelTarget, response: httpx.Response, decoder: Decoder) -> None:
         self.target = target
+        self.failed_attempts: tuple[Any, ...] = ()
         self._response = response
         self._decoder = decoder
         self._reads = aiter(cast("httpx.AsyncByteStream", response.stream))

@@ -28,8 +28,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     it. `temperature` is None where the model takes no sampling parameters.
     """
 
-    model: str
     messages: tuple[ChatMessage, ...]
+    model: str = ""
     system: str | None = None
     max_tokens: int = 4096
     temperature: float | None = None

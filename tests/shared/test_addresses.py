@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.addresses import of, pseudonym
+from shared.addresses import client_address, pseudonym
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def scope(*forwarded):
 
 
 def test_without_proxies_no_header_is_believed():
-    assert of(scope(b"203.0.113.7, 192.0.2.1"), 0) == "198.51.100.1"
+    assert client_address(scope(b"203.0.113.7, 192.0.2.1"), 0) == "198.51.100.1"
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_without_proxies_no_header_is_believed():
     ],
 )
 def test_behind_a_proxy_the_client_is_whom_the_proxy_saw(forwarded):
-    assert of(scope(*forwarded), 1) == "203.0.113.7"
+    assert client_address(scope(*forwarded), 1) == "203.0.113.7"
 
 
 def test_who_came_past_the_proxy_is_whom_the_front_door_saw():
-    assert of(scope(b"203.0.113.7"), 1) == "198.51.100.1"
+    assert client_address(scope(b"203.0.113.7"), 1) == "198.51.100.1"

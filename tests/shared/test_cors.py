@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from shared.asgi import ASGIApp, Message, Receive, Send
-from shared.cors import Cors, CorsMiddleware
+from shared.cors import Cors
 from shared.settings import ConfigError
+from shared.web import with_middleware
 
 PAGE = "https://chat.example.com"
 ALLOW = b"access-control-allow-origin"
@@ -48,11 +49,15 @@ def call(app: ASGIApp, method: str | None = "GET", type_: str = "http", **header
         await app(scope, receive, send)
 
     asyncio.run(run())
+    for message in sent:
+        if message["type"] == "http.response.start":
+            # Its value is random; tests/shared/test_web.py looks at it.
+            message["headers"] = [header for header in message["headers"] if header[0] != b"x-request-id"]
     return sent
 
 
 def preflight(cors: Cors, origin: str) -> Message:
-    app = CorsMiddleware(untouched, cors)
+    app = with_middleware(untouched, cors)
     start, body = call(app, "OPTIONS", origin=origin, access_control_request_method="POST")
     assert body == {"type": "http.response.body", "body": b""}
     return start
@@ -154,12 +159,12 @@ def test_a_preflight_from_an_unknown_page_is_allowed_nothing():
     ],
 )
 def test_what_only_looks_like_a_preflight_reaches_the_app(method, headers):
-    assert call(CorsMiddleware(answering(405), Cors([PAGE])), method, **headers)[0]["status"] == 405
+    assert call(with_middleware(answering(405), Cors([PAGE])), method, **headers)[0]["status"] == 405
 
 
 @pytest.mark.parametrize("status", [200, 401, 429, 500, 503])
 def test_every_answer_carries_the_headers_also_an_error(status):
-    app = CorsMiddleware(answering(status, ((b"content-type", b"application/json"),)), Cors([PAGE]))
+    app = with_middleware(answering(status, ((b"content-type", b"application/json"),)), Cors([PAGE]))
     start, _ = call(app, origin=PAGE)
     assert start["status"] == status
     assert start["headers"] == [(b"content-type", b"application/json"), *Cors([PAGE]).headers(PAGE)]
@@ -169,16 +174,16 @@ def test_an_answer_without_headers_gets_them():
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
 
-    assert call(CorsMiddleware(app, Cors([PAGE])), origin=PAGE)[0]["headers"] == Cors([PAGE]).headers(PAGE)
+    assert call(with_middleware(app, Cors([PAGE])), origin=PAGE)[0]["headers"] == Cors([PAGE]).headers(PAGE)
 
 
 def test_an_answer_to_no_page_varies_too():
-    assert call(CorsMiddleware(answering(), Cors([PAGE])))[0]["headers"] == [(b"vary", b"Origin")]
+    assert call(with_middleware(answering(), Cors([PAGE])))[0]["headers"] == [(b"vary", b"Origin")]
 
 
 @pytest.mark.parametrize("name", [b"vary", b"Vary"])
 def test_the_apps_own_vary_is_kept_in_one_header(name):
-    app = CorsMiddleware(answering(200, ((name, b"Accept"), (b"etag", b"x"))), Cors([PAGE]))
+    app = with_middleware(answering(200, ((name, b"Accept"), (b"etag", b"x"))), Cors([PAGE]))
     headers = call(app, origin=PAGE)[0]["headers"]
     assert [value for key, value in headers if key.lower() == b"vary"] == [b"Accept, Origin"]
     assert (b"etag", b"x") in headers
@@ -191,7 +196,7 @@ def test_the_apps_messages_are_not_changed_in_place():
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         await send(start)
 
-    call(CorsMiddleware(app, Cors([PAGE])), origin=PAGE)
+    call(with_middleware(app, Cors([PAGE])), origin=PAGE)
     assert start["headers"] == [(b"etag", b"x")]
 
 
@@ -210,7 +215,7 @@ def test_each_piece_of_a_stream_is_passed_on_before_the_next_is_made():
             return {"type": "http.disconnect"}
 
         scope = {"type": "http", "method": "GET", "headers": [(b"origin", PAGE.encode())]}
-        running = asyncio.create_task(CorsMiddleware(app, Cors([PAGE]))(scope, receive, passed.put))
+        running = asyncio.ensure_future(with_middleware(app, Cors([PAGE]))(scope, receive, passed.put))
         assert (await passed.get())["type"] == "http.response.start"
         assert (await passed.get())["body"] == b"data: 1\n\n"
         go_on.set()
@@ -225,4 +230,4 @@ def test_what_is_not_http_passes_through(type_):
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         await send({"type": f"{scope['type']}.seen"})
 
-    assert call(CorsMiddleware(app, Cors([PAGE])), None, type_, origin=PAGE) == [{"type": f"{type_}.seen"}]
+    assert call(with_middleware(app, Cors([PAGE])), None, type_, origin=PAGE) == [{"type": f"{type_}.seen"}]

@@ -5,21 +5,18 @@
 With a `conversation_id` the turn is stored there.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects import messages
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Encoder
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Dialect, Encoder, token_counts
 from functions.chat_stream.dialects.content import ContentEncoder
-from functions.chat_stream.dialects.fields import MAX_CONVERSATION_BYTES, MaxTokens, ModelName, Temperature
-from functions.chat_stream.dialects.messages import Messages
+from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
+from functions.chat_stream.dialects.messages import Messages, split_messages
 from functions.chat_stream.dialects.words import WordsEncoder
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared import web
-from shared.errors import ChatError
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -32,42 +29,33 @@ class Body(Struct, frozen=True, kw_only=True):
     chunk_words: Annotated[int, Meta(ge=1, le=100)] | None = None
 
 
-class Chat:
+class Chat(Dialect):
     route = "/api/chat"
     stateless = True
-    requires_storage = True
-    max_body_bytes = MAX_CONVERSATION_BYTES
-    headers: Mapping[str, str] = {}
 
     def parse(self, body: bytes) -> TurnRequest:
-        said = web.decode(body, Body)
-        system, conversation = messages.split(said.messages, stored=said.conversation_id is not None)
+        fields = web.decode(body, Body)
+        stored = fields.conversation_id is not None
+        system, messages = split_messages(fields.messages, stored=stored)
         return TurnRequest(
-            messages=conversation,
-            conversation=ConversationRef(said.conversation_id) if said.conversation_id else None,
+            messages=messages,
+            conversation=ConversationRef(fields.conversation_id) if stored else None,
             system=system,
-            model=said.model,
-            temperature=said.temperature,
-            max_tokens=said.max_tokens,
-            stream=said.stream,
-            chunk_words=said.chunk_words or 0,
+            model=fields.model,
+            temperature=fields.temperature,
+            max_tokens=fields.max_tokens,
+            stream=fields.stream,
+            chunk_words=fields.chunk_words or 0,
         )
 
-    def encoder(self, ask: TurnRequest, _head: AnswerMeta, _offset: int = 0) -> Encoder:
+    def encoder(self, request: TurnRequest, _meta: AnswerMeta, _offset: int = 0) -> Encoder:
         encoder = ContentEncoder()
-        return WordsEncoder(encoder, ask.chunk_words) if ask.chunk_words else encoder
+        return WordsEncoder(encoder, request.chunk_words) if request.chunk_words else encoder
 
-    def whole(self, answer: CompletedAnswer) -> Any:
+    def complete_answer(self, answer: CompletedAnswer) -> Any:
         return {
             "content": answer.text,
             "model": answer.meta.model,
-            "usage": {
-                "prompt_tokens": answer.usage.input,
-                "completion_tokens": answer.usage.output,
-                "total_tokens": answer.usage.input + answer.usage.output,
-            },
+            "usage": token_counts(answer.usage),
             "messageId": answer.meta.message_id,
         }
-
-    def error(self, error: ChatError) -> Any:
-        return error.body()

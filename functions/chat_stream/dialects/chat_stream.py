@@ -5,29 +5,27 @@
     data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
     data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
 
-An event's id is the number of characters of the answer up to its end: whoever comes again with it
-as `Last-Event-ID` gets what follows. `done` has a `finishReason` where the answer did not come to its
-own end: `length`, `content_filter`, `cancelled` or `deadline`.
+The id of an event is the number of characters of the answer up to its end. A client that sends it as
+`Last-Event-ID` gets the text after it. `done` has a `finishReason` where the model did not end the answer
+itself: `length`, `content_filter`, `cancelled` or `deadline`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect, token_counts
 from functions.chat_stream.dialects.fields import Content, MaxTokens, ModelName, Temperature
-from functions.chat_stream.dialects.text import encode_text
+from functions.chat_stream.dialects.frames import TAKING_A_MOMENT_JSON, frame, json_text, to_json
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared import web
-from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
+from shared.errors import InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
 from shared.llm.wire_format import ChatMessage
 
-_json = msgspec.json.Encoder()
-_TOKEN = b'id: %d\ndata: {"type":"token","content":%b}\n\n'
+_TOKEN = frame(b'{"type":"token","content":%b}', id=b"%d")
+_ERROR = frame(b'{"type":"error","message":%b}' % TAKING_A_MOMENT_JSON)
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,65 +38,49 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
 
 class ChatStreamEncoder:
     def __init__(self, meta: AnswerMeta, offset: int) -> None:
-        self._head = meta
+        self._meta = meta
         self._offset = offset
         self._usage = Usage(0, 0)
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        written = []
+        frames = []
         for event in events:
             match event:
                 case TextDelta():
                     self._offset += len(event.text)
-                    written.append(_TOKEN % (self._offset, encode_text(event.text)))
+                    frames.append(_TOKEN % (self._offset, json_text(event.text)))
                 case Usage():
                     self._usage = event
-                case Finished(reason):
-                    written.append(b"data: " + _json.encode(self._done(reason)) + b"\n\n")
+                case Finished():
+                    frames.append(frame(to_json(self._done(event.reason))))
                 case Failed():
-                    written.append(
-                        b'data: {"type":"error","message":' + _json.encode(TAKING_A_MOMENT) + b"}\n\n"
-                    )
-        return b"".join(written)
+                    frames.append(_ERROR)
+        return b"".join(frames)
 
     def _done(self, reason: str) -> dict[str, object]:
-        usage = self._usage
         done: dict[str, object] = {
             "type": "done",
-            "messageId": self._head.message_id,
-            "usage": {
-                "prompt_tokens": usage.input,
-                "completion_tokens": usage.output,
-                "total_tokens": usage.input + usage.output,
-            },
+            "messageId": self._meta.message_id,
+            "usage": token_counts(self._usage),
         }
         return done if reason == "stop" else done | {"finishReason": reason}
 
 
-class ChatStream:
+class ChatStream(Dialect):
     route = "/chat-stream"
-    stateless = False
-    requires_storage = True
     max_body_bytes = web.MAX_BODY_BYTES
-    headers: Mapping[str, str] = {}
 
     def parse(self, body: bytes) -> TurnRequest:
-        said = web.decode(body, Body)
-        if not said.message.strip():
+        fields = web.decode(body, Body)
+        if not fields.message.strip():
             raise InvalidRequest("message must not be blank", field="message")
         return TurnRequest(
-            messages=(ChatMessage("user", said.message),),
-            conversation=ConversationRef(said.conversation_id),
-            model=said.model,
-            temperature=said.temperature,
-            max_tokens=said.max_tokens,
+            messages=(ChatMessage("user", fields.message),),
+            conversation=ConversationRef(fields.conversation_id),
+            model=fields.model,
+            temperature=fields.temperature,
+            max_tokens=fields.max_tokens,
         )
 
     def encoder(self, _: TurnRequest, meta: AnswerMeta, offset: int = 0) -> ChatStreamEncoder:
         return ChatStreamEncoder(meta, offset)
-
-    def whole(self, answer: CompletedAnswer) -> Any:
-        raise NotImplementedError  # this format has streams only
-
-    def error(self, error: ChatError) -> Any:
-        return error.body()

@@ -1,4 +1,4 @@
-"""A conversation as clients send it, with the system's words among those of user and assistant."""
+"""A conversation as clients send it, with system messages among those of user and assistant."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
@@ -17,37 +17,40 @@ class Message(Struct, frozen=True):
 
 Messages: TypeAlias = Annotated[list[Message], Meta(min_length=1)]
 
-# What a model is asked to read at once. Of a turn that is stored the server chooses that itself, and a
-# client may send all it has.
+# The most messages that a stateless turn sends to the model. A stored turn has no limit here, because the
+# server chooses which messages the model gets.
 _MAX_MESSAGES = 200
 
 
-def split(
+def split_messages(
     messages: Sequence[Message | ChatMessage], system: str | None = None, *, stored: bool = False
 ) -> tuple[str | None, tuple[ChatMessage, ...]]:
-    """What the system says, `system` first, and what was said after it, the user's question last.
-    Raises InvalidRequest for a conversation without a question, a system prompt that is too long, or
-    too many messages unless the turn is to be `stored`."""
+    """The system prompt, and the other messages, the user's question last.
+
+    The system prompt is `system` and all system messages, in order; None without any. Raises InvalidRequest
+    for a conversation that does not end with a question, a system prompt that is too long, or too many
+    messages for a turn that is not `stored`.
+    """
     if len(messages) > _MAX_MESSAGES and not stored:
         raise InvalidRequest(
             f"messages must be an array of length <= {_MAX_MESSAGES}, unless the conversation is stored",
             field="messages",
         )
-    system_words = [system] if system else []
-    said = []
+    system_texts = [system] if system else []
+    others = []
     for number, message in enumerate(messages):
         if message.role == "system":
-            system_words.append(message.content)
+            system_texts.append(message.content)
         else:
-            said.append((number, ChatMessage(message.role, message.content)))
-    prompt = "\n\n".join(words for words in system_words if words.strip())
+            others.append((number, ChatMessage(message.role, message.content)))
+    prompt = "\n\n".join(text for text in system_texts if text.strip())
     if len(prompt) > MAX_CONTENT:
         raise InvalidRequest(
             f"system messages must have at most {MAX_CONTENT} characters in all", field="messages"
         )
-    if not said or said[-1][1].role != "user":
+    if not others or others[-1][1].role != "user":
         raise InvalidRequest("the last of messages must be the user's", field="messages")
-    number, question = said[-1]
+    number, question = others[-1]
     if not question.content.strip():
         raise InvalidRequest("the user's message must not be blank", field=f"messages[{number}].content")
-    return prompt or None, tuple(message for _, message in said)
+    return prompt or None, tuple(message for _, message in others)

@@ -1,5 +1,6 @@
-"""OpenAI's Chat Completions, as far as there is no tool, image or sound in them, so that any of its
-clients can ask. Fields as in OpenAI's API reference, "Chat".
+"""OpenAI's Chat Completions, for its clients. Text only: no tools, images or sound.
+
+The fields are those of OpenAI's API reference, "Chat".
 
     data: {"id":"chatcmpl-<uuid>","object":"chat.completion.chunk","created":1700000000,"model":"...",
            "choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
@@ -8,8 +9,8 @@ clients can ask. Fields as in OpenAI's API reference, "Chat".
     ...   "choices":[],"usage":{"prompt_tokens":100,...}}                   if it was asked for
     data: [DONE]
 
-Of an answer that breaks off the last is `data: {"error":{...}}`. What a client asks for in vain is
-refused by name; what would change nothing, or is a hint, is left unread.
+The last event of an answer that breaks off is `data: {"error":{...}}`. Unsupported parameters that would
+change the answer are refused with 400 and named. Others are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,32 +19,24 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from functions.chat_stream.dialects import messages
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
-from functions.chat_stream.dialects.fields import (
-    MAX_CONTENT,
-    MAX_CONVERSATION_BYTES,
-    Content,
-    MaxTokens,
-    ModelName,
-    Temperature,
-)
-from functions.chat_stream.dialects.text import encode_text
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Dialect, token_counts
+from functions.chat_stream.dialects.fields import MAX_CONTENT, Content, MaxTokens, ModelName, Temperature
+from functions.chat_stream.dialects.frames import frame, frame_around, json_text, to_json
+from functions.chat_stream.dialects.messages import split_messages
 from functions.chat_stream.request import TurnRequest
 from shared import web
 from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
 from shared.llm.wire_format import ChatMessage, Role
 
-_json = msgspec.json.Encoder()
 _ROLES: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
 }
-# What would change the answer, and has no way to the model: with the values that change nothing, to which
-# null belongs.
+# Parameters that would change the answer and are not supported, with the values that change nothing. null is
+# one of these for all.
 _UNSUPPORTED: Mapping[str, Sequence[Any]] = {
     "tools": [[]],
     "tool_choice": ["none", "auto"],
@@ -105,69 +98,73 @@ class OpenAIEncoder:
     def __init__(self, meta: AnswerMeta, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._usage = Usage(0, 0)
-        self._start = (
-            b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":['
-            % (
-                _json.encode(_id(meta)),
-                meta.created,
-                _json.encode(meta.model),
-            )
+        self._start = b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
+            to_json(_completion_id(meta)),
+            meta.created,
+            to_json(meta.model),
         )
-        self._end = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
-        self._before_text = self._start + b'{"index":0,"delta":{"content":'
-        self._after_text = b'},"finish_reason":null}' + self._end
+        self._end = b'],"usage":null}' if include_usage else b"]}"
+        self._delta = frame_around(
+            self._start + b'{"index":0,"delta":{"content":', b'},"finish_reason":null}' + self._end
+        )
         role = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
-        self._opening = self._start + role + self._end
+        self._opening = frame(self._start + role + self._end)
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        written = [self._opening]
+        parts = [self._opening]
         self._opening = b""
+        before, after = self._delta
         for event in events:
             match event:
                 case TextDelta():
-                    written += self._before_text, encode_text(event.text), self._after_text
+                    parts += before, json_text(event.text), after
                 case Usage():
                     self._usage = event
-                case Finished(reason):
-                    written.append(self._finish(_FINISH_REASONS[reason]))
-                case Failed(code):
-                    error = {"message": TAKING_A_MOMENT, "type": "api_error", "param": None, "code": code}
-                    written += b'data: {"error":', _json.encode(error), b"}\n\n"
-        return b"".join(written)
+                case Finished():
+                    parts.append(self._finish(_FINISH_REASONS[event.reason]))
+                case Failed():
+                    parts.append(_error_frame(event.code))
+        return b"".join(parts)
 
     def _finish(self, reason: bytes) -> bytes:
-        finish = self._start + b'{"index":0,"delta":{},"finish_reason":"%b"}' % reason + self._end
-        usage = self._start + b'],"usage":' + _json.encode(_usage(self._usage)) + b"}\n\n"
-        return finish + (usage if self._include_usage else b"") + b"data: [DONE]\n\n"
-
-
-class OpenAI:
-    route = "/v1/chat/completions"
-    stateless = True
-    requires_storage = True
-    max_body_bytes = MAX_CONVERSATION_BYTES
-    headers: Mapping[str, str] = {}
-
-    def parse(self, body: bytes) -> TurnRequest:
-        said = web.decode(body, Body)
-        _refuse_unsupported(body)
-        system, conversation = messages.split([_message(*each) for each in enumerate(said.messages)])
-        return TurnRequest(
-            messages=conversation,
-            system=system or "",  # a client of this format brings its own, or wants none
-            model=said.model,
-            temperature=said.temperature,
-            max_tokens=said.max_completion_tokens or said.max_tokens,
-            stream=bool(said.stream),
-            include_usage=said.stream_options is not None and said.stream_options.include_usage,
+        choice = b'{"index":0,"delta":{},"finish_reason":"%b"}' % reason
+        usage = b'],"usage":' + to_json(_usage(self._usage)) + b"}"
+        return (
+            frame(self._start + choice + self._end)
+            + (frame(self._start + usage) if self._include_usage else b"")
+            + frame(b"[DONE]")
         )
 
-    def encoder(self, ask: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> OpenAIEncoder:
-        return OpenAIEncoder(meta, include_usage=ask.include_usage)
 
-    def whole(self, answer: CompletedAnswer) -> Any:
+def _error_frame(code: str) -> bytes:
+    error = {"message": TAKING_A_MOMENT, "type": "api_error", "param": None, "code": code}
+    return frame(to_json({"error": error}))
+
+
+class OpenAIChat(Dialect):
+    route = "/v1/chat/completions"
+    stateless = True
+
+    def parse(self, body: bytes) -> TurnRequest:
+        fields = web.decode(body, Body)
+        _refuse_unsupported(body)
+        system, messages = split_messages([_message(*each) for each in enumerate(fields.messages)])
+        return TurnRequest(
+            messages=messages,
+            system=system or "",  # a client of this format sends its own system prompt, or wants none
+            model=fields.model,
+            temperature=fields.temperature,
+            max_tokens=fields.max_completion_tokens or fields.max_tokens,
+            stream=bool(fields.stream),
+            include_usage=fields.stream_options is not None and fields.stream_options.include_usage,
+        )
+
+    def encoder(self, request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> OpenAIEncoder:
+        return OpenAIEncoder(meta, include_usage=request.include_usage)
+
+    def complete_answer(self, answer: CompletedAnswer) -> Any:
         return {
-            "id": _id(answer.meta),
+            "id": _completion_id(answer.meta),
             "object": "chat.completion",
             "created": answer.meta.created,
             "model": answer.meta.model,
@@ -194,21 +191,21 @@ class OpenAI:
         }
 
 
-def models(names: Sequence[str], created: int) -> dict[str, Any]:
-    """The answer to `GET /v1/models`; `created` in seconds since the epoch."""
-    owned = ((name, name.partition("/")[0]) for name in names)
+def model_list(names: Sequence[str], created: int) -> dict[str, Any]:
+    """The body of `GET /v1/models`. `created` is in seconds since the epoch."""
     return {
         "object": "list",
         "data": [
-            {"id": name, "object": "model", "created": created, "owned_by": owner} for name, owner in owned
+            {"id": name, "object": "model", "created": created, "owned_by": name.partition("/")[0]}
+            for name in names
         ],
     }
 
 
 def _refuse_unsupported(body: bytes) -> None:
-    given = msgspec.json.decode(body, type=dict[str, Raw])
+    fields = msgspec.json.decode(body, type=dict[str, Raw])
     for name, harmless in _UNSUPPORTED.items():
-        value = msgspec.json.decode(given[name]) if name in given else None
+        value = msgspec.json.decode(fields[name]) if name in fields else None
         if value is not None and value not in harmless:
             raise InvalidRequest(f"{name} is not supported here", field=name)
 
@@ -234,15 +231,13 @@ def _message(number: int, message: Message) -> ChatMessage:
     return ChatMessage(_ROLES[message.role], content)
 
 
-def _id(meta: AnswerMeta) -> str:
+def _completion_id(meta: AnswerMeta) -> str:
     return f"chatcmpl-{meta.message_id}"
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
     return {
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.input + usage.output,
+        **token_counts(usage),
         "prompt_tokens_details": {"cached_tokens": usage.cache_read},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }

@@ -10,34 +10,30 @@ event: error
 data: {"message":"Coach is taking a moment. Let's try again."}
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
-import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects import messages
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
-from functions.chat_stream.dialects.fields import (
-    MAX_CONVERSATION_BYTES,
-    Content,
-    ModelName,
-    Name,
-    conversation_ref,
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect
+from functions.chat_stream.dialects.fields import Content, ModelName, Name, conversation_ref
+from functions.chat_stream.dialects.frames import (
+    TAKING_A_MOMENT_JSON,
+    frame,
+    frame_around,
+    json_text,
+    to_json,
 )
-from functions.chat_stream.dialects.messages import Message
-from functions.chat_stream.dialects.text import encode_text
+from functions.chat_stream.dialects.messages import Message, split_messages
 from functions.chat_stream.request import TurnRequest
 from shared import web
-from shared.errors import TAKING_A_MOMENT, ChatError
 from shared.events import Event, Failed, Finished, TextDelta
 
-_json = msgspec.json.Encoder()
-_ERROR = b'event: error\ndata: {"message":%b}\n\n' % _json.encode(TAKING_A_MOMENT)
+_ERROR = frame(b'{"message":%b}' % TAKING_A_MOMENT_JSON, event=b"error")
 
 
 class NamedMessage(Message, frozen=True, kw_only=True):
-    """`id` is the client's own; its `timestamp`, of whatever kind, is left unread."""
+    """`id` is the client's own. Its `timestamp`, which may be of any type, is ignored."""
 
     id: Name | int | None = None
 
@@ -51,52 +47,47 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
 
 class StreamEncoder:
     def __init__(self, meta: AnswerMeta) -> None:
-        message = b'data: {"messageId":%b' % _json.encode(meta.message_id)
-        self._opening = b"event: message-start\n" + message + b"}\n\n"
-        self._before_text = b"event: message-chunk\n" + message + b',"content":'
-        self._before_all = b"event: message-complete\n" + message + b',"fullContent":'
+        message = b'{"messageId":%b' % to_json(meta.message_id)
+        self._opening = frame(message + b"}", event=b"message-start")
+        self._chunk = frame_around(message + b',"content":', b',"done":false}', event=b"message-chunk")
+        self._complete = frame_around(message + b',"fullContent":', b"}", event=b"message-complete")
         self._texts: list[str] = []
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        written = [self._opening]
+        parts = [self._opening]
         self._opening = b""
+        before, after = self._chunk
         for event in events:
             match event:
                 case TextDelta():
                     self._texts.append(event.text)
-                    written += self._before_text, encode_text(event.text), b',"done":false}\n\n'
+                    parts += before, json_text(event.text), after
                 case Finished():
-                    written += self._before_all, encode_text("".join(self._texts)), b"}\n\n"
+                    start, end = self._complete
+                    parts += start, json_text("".join(self._texts)), end
                 case Failed():
-                    written.append(_ERROR)
-        return b"".join(written)
+                    parts.append(_ERROR)
+        return b"".join(parts)
 
 
-class Stream:
+class Stream(Dialect):
     route = "/api/stream"
     stateless = True
     requires_storage = False
-    max_body_bytes = MAX_CONVERSATION_BYTES
-    headers: Mapping[str, str] = {}
 
     def parse(self, body: bytes) -> TurnRequest:
-        said = web.decode(body, Body)
-        system, conversation = messages.split(said.messages, said.system_prompt, stored=bool(said.chat_id))
-        ask = TurnRequest(messages=conversation, system=system, model=said.model)
-        if not said.chat_id:
-            return ask
-        last = said.messages[-1]
-        return structs.replace(
-            ask,
-            conversation=conversation_ref(said.chat_id),
-            idempotency_key=None if last.id is None else f"{said.chat_id}\n{last.id}\n{ask.question}",
+        fields = web.decode(body, Body)
+        chat_id = fields.chat_id
+        system, messages = split_messages(fields.messages, fields.system_prompt, stored=bool(chat_id))
+        last = fields.messages[-1]
+        has_key = chat_id and last.id is not None
+        return TurnRequest(
+            messages=messages,
+            system=system,
+            model=fields.model,
+            conversation=conversation_ref(chat_id) if chat_id else None,
+            idempotency_key=f"{chat_id}\n{last.id}\n{last.content}" if has_key else None,
         )
 
-    def encoder(self, _ask: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> StreamEncoder:
+    def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> StreamEncoder:
         return StreamEncoder(meta)
-
-    def whole(self, answer: CompletedAnswer) -> Any:
-        raise NotImplementedError  # this format has streams only
-
-    def error(self, error: ChatError) -> Any:
-        return error.body()

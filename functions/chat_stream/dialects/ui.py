@@ -1,4 +1,4 @@
-"""The AI SDK's UI Message Stream, version 1, which `useChat` speaks (npm `ai` 5, 6 and 7).
+"""The AI SDK's UI Message Stream, version 1, for `useChat` (npm `ai` 5, 6 and 7).
 
     data: {"type":"start","messageId":"<uuid>"}
     data: {"type":"start-step"}
@@ -14,37 +14,41 @@
     data: {"type":"finish","finishReason":"stop"}
     data: [DONE]
 
-The clients refuse an unknown type and, some of them, an unknown field. A stream that ends without a
-`finish` looks complete to them. The server keeps the conversation, so that of all messages that they
-send only the last is read; `id` is the client's own name for it.
+The clients refuse unknown types, and some refuse unknown fields. They take a stream without `finish` for a
+complete one. The server has the conversation, so only the last message of a request is read. `id` is the
+client's own name for the conversation.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect
 from functions.chat_stream.dialects.fields import (
     MAX_CONTENT,
-    MAX_CONVERSATION_BYTES,
     ModelName,
     Name,
     Temperature,
     conversation_ref,
 )
-from functions.chat_stream.dialects.text import encode_text
+from functions.chat_stream.dialects.frames import (
+    TAKING_A_MOMENT_JSON,
+    frame,
+    frame_around,
+    json_text,
+    to_json,
+)
 from functions.chat_stream.request import TurnRequest
 from shared import web
-from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
+from shared.errors import InvalidRequest
 from shared.events import Event, Failed, Finished, FinishReason, ReasoningDelta, TextDelta
 from shared.llm.wire_format import ChatMessage
 
-_json = msgspec.json.Encoder()
-_ERROR = b'data: {"type":"error","errorText":%b}\n\n' % _json.encode(TAKING_A_MOMENT)
-_ABORT = b'data: {"type":"abort"}\n\n'
-# Newer clients know `interrupted`, which older ones refuse.
+_ERROR = frame(b'{"type":"error","errorText":%b}' % TAKING_A_MOMENT_JSON)
+_ABORT = frame(b'{"type":"abort"}')
+# The AI SDK 7 also knows `interrupted`; older versions refuse it.
 _FINISH_REASONS: Mapping[FinishReason, bytes] = {
     "stop": b"stop",
     "length": b"length",
@@ -78,92 +82,75 @@ class Body(Struct, frozen=True, kw_only=True):
 
 class UIEncoder:
     def __init__(self, meta: AnswerMeta) -> None:
-        self._opening = (
-            b'data: {"type":"start","messageId":%b}\n\n' % _json.encode(meta.message_id)
-            + b'data: {"type":"start-step"}\n\n'
-        )
+        start = frame(b'{"type":"start","messageId":%b}' % to_json(meta.message_id))
+        self._opening = start + frame(b'{"type":"start-step"}')
         self._part = 0
-        self._kind = b""  # of the part that is open
-        self._before_delta = b""
+        self._kind = b""  # of the open part; empty when none is open
+        self._delta = (b"", b"")
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        written = [self._opening]
+        parts = [self._opening]
         self._opening = b""
         for event in events:
             match event:
-                case TextDelta():
-                    written += self._within(b"text"), self._before_delta, encode_text(event.text), b"}\n\n"
-                case ReasoningDelta():
-                    written += (
-                        self._within(b"reasoning"),
-                        self._before_delta,
-                        encode_text(event.text),
-                        b"}\n\n",
-                    )
-                case Finished(reason):
-                    aborted = _ABORT if reason == "cancelled" else b""
-                    written += self._close(), _end(aborted, _FINISH_REASONS[reason])
+                case TextDelta() | ReasoningDelta():
+                    kind = b"text" if isinstance(event, TextDelta) else b"reasoning"
+                    if kind != self._kind:
+                        parts.append(self._end_part() + self._start_part(kind))
+                    before, after = self._delta
+                    parts += before, json_text(event.text), after
+                case Finished():
+                    aborted = _ABORT if event.reason == "cancelled" else b""
+                    parts += self._end_part(), _end(aborted, _FINISH_REASONS[event.reason])
                 case Failed():
-                    written += self._close(), _end(_ERROR, b"error")
-        return b"".join(written)
+                    parts += self._end_part(), _end(_ERROR, b"error")
+        return b"".join(parts)
 
-    def _within(self, kind: bytes) -> bytes:
-        """What ends the part before and begins one of this kind, unless it is open already."""
-        if kind == self._kind:
-            return b""
-        closing = self._close()
+    def _start_part(self, kind: bytes) -> bytes:
         self._kind = kind
         self._part += 1
-        self._before_delta = b'data: {"type":"%b-delta","id":"%d","delta":' % (kind, self._part)
-        return closing + b'data: {"type":"%b-start","id":"%d"}\n\n' % (kind, self._part)
+        self._delta = frame_around(b'{"type":"%b-delta","id":"%d","delta":' % (kind, self._part), b"}")
+        return frame(b'{"type":"%b-start","id":"%d"}' % (kind, self._part))
 
-    def _close(self) -> bytes:
+    def _end_part(self) -> bytes:
         if not self._kind:
             return b""
         kind, self._kind = self._kind, b""
-        return b'data: {"type":"%b-end","id":"%d"}\n\n' % (kind, self._part)
+        return frame(b'{"type":"%b-end","id":"%d"}' % (kind, self._part))
 
 
-def _end(why: bytes, reason: bytes) -> bytes:
-    finish = b'data: {"type":"finish","finishReason":"%b"}\n\n' % reason
-    return b'data: {"type":"finish-step"}\n\n' + why + finish + b"data: [DONE]\n\n"
+def _end(cause: bytes, reason: bytes) -> bytes:
+    finish = frame(b'{"type":"finish","finishReason":"%b"}' % reason)
+    return frame(b'{"type":"finish-step"}') + cause + finish + frame(b"[DONE]")
 
 
-class UIChat:
+class UIChat(Dialect):
     route = "/api/ui/chat"
-    stateless = False
-    requires_storage = True
-    max_body_bytes = MAX_CONVERSATION_BYTES
-    headers: Mapping[str, str] = {"x-vercel-ai-ui-message-stream": "v1"}
+    headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
     def parse(self, body: bytes) -> TurnRequest:
-        said = web.decode(body, Body)
-        question = _question(said.messages)
-        ask = TurnRequest(
+        fields = web.decode(body, Body)
+        question = _question(fields.messages)
+        question_id = fields.messages[-1].id
+        replaces = key = None
+        if fields.trigger == "regenerate-message":
+            # Some clients name the answer here, others the question, whose id only the client knows. There
+            # is no key: a user who asks for another answer wants one each time.
+            names_question = fields.message_id == question_id
+            replaces = "" if names_question else fields.message_id or ""
+        elif question_id:
+            key = f"{fields.id}\n{question_id}\n{question}"
+        return TurnRequest(
             messages=(ChatMessage("user", question),),
-            conversation=conversation_ref(said.id),
-            model=said.model,
-            temperature=said.temperature,
+            conversation=conversation_ref(fields.id, replaces=replaces),
+            model=fields.model,
+            temperature=fields.temperature,
+            idempotency_key=key,
         )
-        asked_as = said.messages[-1].id
-        if said.trigger == "submit-message":
-            return structs.replace(
-                ask, idempotency_key=f"{said.id}\n{asked_as}\n{question}" if asked_as else None
-            )
-        # Some name the answer, some the question before it, which has that name with the client alone.
-        # There is no key: whoever wants another answer means it each time.
-        replaces = "" if said.message_id == asked_as else said.message_id or ""
-        return structs.replace(ask, conversation=conversation_ref(said.id, replaces=replaces))
 
-    def encoder(self, _ask: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> UIEncoder:
-        """From the beginning, always: a client that resumes builds the message anew."""
+    def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> UIEncoder:
+        """Always from the beginning of the answer, because a client that resumes builds the message anew."""
         return UIEncoder(meta)
-
-    def whole(self, answer: CompletedAnswer) -> Any:
-        raise NotImplementedError  # this format has streams only
-
-    def error(self, error: ChatError) -> Any:
-        return error.body()
 
 
 def _question(messages: Sequence[UIMessage]) -> str:

@@ -1,4 +1,4 @@
-"""An answer's text, some words at a time: fewer and larger events for a client that wants them so."""
+"""Groups the text of an answer by words, for a client that asks for fewer and larger events."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,29 +6,31 @@ from collections.abc import Iterator, Sequence
 from functions.chat_stream.dialects.base import Encoder
 from shared.events import Event, Failed, Finished, TextDelta
 
-# No word is longer. What is, and what has no spaces between words, is given out unfinished.
+# Longer words, and text without spaces, are passed on before the word ends.
 _LONGEST_WORD = 100  # characters
 
 
 class WordsEncoder:
-    """Has `encoder` write texts of `count` words each, with the space behind them. What is left over goes
-    out before the end. Nothing waits for a clock."""
+    """Passes text to `encoder` in groups of `count` words, each with the white space after it.
+
+    The last event is preceded by the words that are left. There is no timer.
+    """
 
     def __init__(self, encoder: Encoder, count: int) -> None:
         self._encoder = encoder
-        self._words = re.compile(rf"\s*+(?:\S++\s++){{{count}}}")
+        self._group = re.compile(rf"\s*+(?:\S++\s++){{{count}}}")
         self._longest = count * _LONGEST_WORD
         self._held = ""
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        return self._encoder.encode([*self._regroup(events)])
+        return self._encoder.encode([*self._grouped(events)])
 
-    def _regroup(self, events: Sequence[Event]) -> Iterator[Event]:
+    def _grouped(self, events: Sequence[Event]) -> Iterator[Event]:
         for event in events:
             match event:
                 case TextDelta():
                     self._held += event.text
-                    yield from self._whole_ones()
+                    yield from self._complete_groups()
                 case Finished() | Failed():
                     if self._held:
                         yield TextDelta(self._held)
@@ -36,11 +38,11 @@ class WordsEncoder:
                 case _:
                     yield event
 
-    def _whole_ones(self) -> Iterator[Event]:
+    def _complete_groups(self) -> Iterator[Event]:
         start = 0
-        while found := self._words.match(self._held, start):
-            yield TextDelta(found[0])
-            start = found.end()
+        while match := self._group.match(self._held, start):
+            yield TextDelta(match[0])
+            start = match.end()
         self._held = self._held[start:]
         if len(self._held) > self._longest:
             yield TextDelta(self._held)

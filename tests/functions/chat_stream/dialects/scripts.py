@@ -10,7 +10,7 @@ from msgspec import Struct
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect
 from functions.chat_stream.dialects.chat import Chat
 from functions.chat_stream.dialects.chat_stream import ChatStream
-from functions.chat_stream.dialects.openai_chat import OpenAI
+from functions.chat_stream.dialects.openai_chat import OpenAIChat
 from functions.chat_stream.dialects.stream import Stream
 from functions.chat_stream.dialects.stream_chat import StreamChat
 from functions.chat_stream.dialects.ui import UIChat
@@ -69,8 +69,8 @@ CASES: dict[str, Case] = {
     "chat": Case(Chat(), _ASK),
     "chat-in-words": Case(Chat(), TurnRequest(messages=_ASK.messages, chunk_words=3)),
     "stream": Case(Stream(), _ASK),
-    "openai": Case(OpenAI(), _ASK),
-    "openai-with-usage": Case(OpenAI(), TurnRequest(messages=_ASK.messages, include_usage=True)),
+    "openai": Case(OpenAIChat(), _ASK),
+    "openai-with-usage": Case(OpenAIChat(), TurnRequest(messages=_ASK.messages, include_usage=True)),
     "ui": Case(UIChat(), _ASK),
 }
 

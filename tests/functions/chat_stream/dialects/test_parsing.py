@@ -9,7 +9,7 @@ import pytest
 from functions.chat_stream.dialects import DIALECTS, OPENAI, UI
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.dialects.chat import Chat
-from functions.chat_stream.dialects.openai_chat import models
+from functions.chat_stream.dialects.openai_chat import model_list
 from functions.chat_stream.dialects.stream import Stream
 from functions.chat_stream.dialects.stream_chat import StreamChat
 from functions.chat_stream.request import ConversationRef, TurnRequest
@@ -86,7 +86,7 @@ def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
 
 def test_a_turn_is_named_by_its_place_its_message_and_its_question():
     def key(chat_id="chat", **message):
-        return parse(Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id).key
+        return parse(Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id).idempotency_key
 
     keys = [key(), key(chat_id="other"), key(id="m4"), key(content="four")]
     assert len(set(keys)) == 4
@@ -174,7 +174,7 @@ def test_what_changes_nothing_for_openai_is_left_unread():
 
 
 def test_models_are_listed_as_openai_lists_them():
-    assert models(["openai/gpt-5", "ollama/llama3.3:1b"], 1_700_000_000) == {
+    assert model_list(["openai/gpt-5", "ollama/llama3.3:1b"], 1_700_000_000) == {
         "object": "list",
         "data": [
             {"id": "openai/gpt-5", "object": "model", "created": 1_700_000_000, "owned_by": "openai"},
@@ -209,7 +209,7 @@ def test_ui_conversations_have_any_name(chat_id):
 
 def test_a_ui_message_that_is_sent_again_is_the_same_turn():
     def key(chat_id="chat", **message):
-        return parse(UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message").key
+        return parse(UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message").idempotency_key
 
     assert len({key(), key(), key(chat_id="other"), key(id="m4"), key(text="four")}) == 4
     assert key(id="") is None

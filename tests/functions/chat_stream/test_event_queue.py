@@ -36,14 +36,14 @@ def test_a_reader_waits_for_the_first_event():
     run(scenario)
 
 
-def test_a_nudge_wakes_a_waiting_reader_with_nothing():
+def test_a_wake_wakes_a_waiting_reader_with_nothing():
     async def scenario():
         event_queue = EventQueue()
         reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
-        event_queue.nudge()
+        event_queue.wake()
         assert await reader == []
-        # One nudge, one waking.
+        # One wake, one waking.
         reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
         assert not reader.done()

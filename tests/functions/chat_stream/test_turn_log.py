@@ -158,7 +158,7 @@ def test_a_repeated_request_is_the_same_turn_and_has_no_line_of_its_own(environ,
         first, again = (post(client, headers={"idempotency-key": "one"}) for _ in range(2))
     assert again.headers["x-message-id"] == first.headers["x-message-id"]
     assert len(log.turns()) == 1
-    [followed] = [line for line in log.lines if line["message"] == "answer followed"]
+    [followed] = [line for line in log.lines if line["message"] == "answer replayed"]
     assert followed["message_id"] == first.headers["x-message-id"]
     assert followed["request_id"] == again.headers["x-request-id"]
 

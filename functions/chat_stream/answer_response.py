@@ -1,0 +1,84 @@
+"""The response that carries an answer: of a turn that runs here, or of a stored answer."""
+
+import asyncio
+import time
+from typing import TypeAlias
+from uuid import UUID
+
+from starlette.responses import Response
+
+from functions.chat_stream.answer_replay import AnswerReplay
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect
+from functions.chat_stream.event_queue import EventQueue
+from functions.chat_stream.json_response import JSONAnswerResponse
+from functions.chat_stream.records import StoredAnswer
+from functions.chat_stream.request import TurnRequest
+from functions.chat_stream.services import ChatServices
+from functions.chat_stream.sse_response import SSEResponse
+from functions.chat_stream.timeouts import Timeouts
+
+ChatResponse: TypeAlias = Response | SSEResponse | JSONAnswerResponse
+
+# A resumed stream has no request body; encoders still need a request object.
+RESUME_REQUEST = TurnRequest(messages=())
+
+
+def answer_response(
+    services: ChatServices,
+    dialect: Dialect,
+    request: TurnRequest,
+    events: EventQueue,
+    writer: asyncio.Task[None],
+    *,
+    answer_id: UUID,
+    model: str,
+    headers: dict[str, str],
+    offset: int = 0,
+) -> ChatResponse:
+    """A stream, or one JSON body where the client asked for it.
+
+    `writer` is the task that fills `events`. `model` is the `provider/model` that answers. The client has
+    the first `offset` characters of the answer.
+    """
+    meta = AnswerMeta(message_id=str(answer_id), model=model, created=int(time.time()))
+    headers = {**dialect.headers, "X-Message-Id": meta.message_id, **headers}
+    if not request.stream:
+        return JSONAnswerResponse(events, dialect, writer, meta=meta, headers=headers)
+    return SSEResponse(
+        events,
+        dialect.encoder(request, meta, offset),
+        writer,
+        headers=headers,
+        heartbeat=services.settings.stream_heartbeat,
+        padding=services.settings.stream_padding,
+    )
+
+
+async def replay_response(
+    services: ChatServices,
+    dialect: Dialect,
+    request: TurnRequest,
+    *,
+    user_id: UUID,
+    answer_id: UUID,
+    timeouts: Timeouts,
+    offset: int = 0,
+    first: StoredAnswer | None = None,
+) -> ChatResponse:
+    """The stored answer after its first `offset` characters, and what is added until it ends.
+
+    `first` is the answer where it was read already. Raises NotFound, Unavailable.
+    """
+    stored = first or await services.store.read(user_id, answer_id, offset)
+    replay = AnswerReplay(services.store, user_id, answer_id, stored, offset=offset, timeouts=timeouts)
+    return answer_response(
+        services,
+        dialect,
+        request,
+        replay.events,
+        services.background.run_replay(replay),
+        answer_id=answer_id,
+        model=stored.metadata.get("model", services.model_choice.names[0]),
+        headers={"X-Conversation-Id": str(stored.conversation_id)},
+        offset=offset,
+    )

@@ -1,0 +1,40 @@
+"""Who sends a request: the user of the bearer token, or an anonymous user by network address."""
+
+from uuid import UUID, uuid5
+
+from starlette.requests import Request
+
+from shared import logs
+from shared.addresses import client_address, pseudonym
+from shared.auth import TokenVerifier
+from shared.settings import Settings
+
+# The namespace of the ids of users without a token. Only a keyed hash of their address is stored.
+_ADDRESSES = UUID("5f2d8c1e-6a0b-4c53-9b7e-2f8e3a4d1c60")
+
+
+class Authentication:
+    def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
+        self._settings = settings
+        self._verifier = verifier
+
+    async def user_id(self, request: Request, *, token_optional: bool = False) -> UUID:
+        """The id of the user who sends the request; marks the request's log lines with its pseudonym.
+
+        With `token_optional` and ALLOW_ANONYMOUS a request without a token belongs to the anonymous user of
+        its network address. Raises Unauthorized, or Unavailable when keys cannot be fetched.
+        """
+        authorization = request.headers.get("authorization")
+        user_id = None
+        if authorization is None and token_optional and self._settings.allow_anonymous:
+            user_id = await self._anonymous_user_id(request)
+        if user_id is None:
+            user_id = (await self._verifier.verify(authorization)).user_id
+        logs.mark_user(user_id)
+        return user_id
+
+    async def _anonymous_user_id(self, request: Request) -> UUID | None:
+        address = client_address(request.scope, self._settings.proxies)
+        if not address:
+            return None
+        return uuid5(_ADDRESSES, pseudonym(address, await self._settings.own_secret()))

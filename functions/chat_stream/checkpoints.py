@@ -1,0 +1,70 @@
+"""Saves the text of a running answer every 0.8 s, beside the stream."""
+
+import asyncio
+from collections.abc import Callable
+
+from functions.chat_stream.records import StartedTurn
+from functions.chat_stream.store import TurnStore
+from shared.errors import ChatError
+from shared.logs import logger
+
+# A stop request is seen, and all but the last words are saved, within a second.
+_INTERVAL_SECONDS = 0.8
+
+
+class Checkpoints:
+    """Saves in separate tasks, so that tokens never wait for the database.
+
+    Each checkpoint also renews the turn's lease and asks for its state. `on_state` gets that state:
+    "running", "cancel" when the user wants the answer to stop, or how another process settled the turn.
+    A checkpoint that fails is logged; the next one makes up for it.
+    """
+
+    def __init__(
+        self,
+        store: TurnStore,
+        turn: StartedTurn,
+        text: list[str],
+        *,
+        on_state: Callable[[str | None], None],
+    ) -> None:
+        self._store = store
+        self._turn = turn
+        self._text = text
+        self._on_state = on_state
+        self._saved_pieces = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Sets the timer for the next checkpoint. A turn that ends before has none."""
+        self._timer = asyncio.get_running_loop().call_later(_INTERVAL_SECONDS, self._begin_saving)
+
+    def stop(self) -> None:
+        """Begins no further checkpoint."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+
+    @property
+    def running(self) -> list[asyncio.Task[None]]:
+        """The task of the last checkpoint, if there was one."""
+        return [] if self._task is None else [self._task]
+
+    def _begin_saving(self) -> None:
+        self._task = asyncio.create_task(self._save())
+
+    async def _save(self) -> None:
+        pieces = 0 if self._turn.conversation_id is None else len(self._text)
+        text = "".join(self._text) if pieces > self._saved_pieces else None
+        try:
+            state = await self._store.checkpoint(self._turn, text)
+        except ChatError as error:
+            logger.warning("checkpoint failed", code=error.code)
+        except Exception:
+            logger.exception("checkpoint failed")
+        else:
+            self._saved_pieces = pieces
+            self._on_state(state)
+        if self._timer is not None:
+            self.start()

@@ -1,0 +1,63 @@
+"""Sends an answer as one JSON body, or its error with the error's status."""
+
+import asyncio
+
+from starlette.responses import Response
+
+from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Dialect
+from functions.chat_stream.event_queue import EventQueue
+from shared import errors, web
+from shared.asgi import Receive, Scope, Send
+from shared.errors import ChatError
+from shared.events import Event, Failed, Finished, TextDelta, Usage
+
+
+class JSONAnswerResponse:
+    """An ASGI response for a client that asked for `"stream": false`.
+
+    `writer` is the task that fills the queue. It goes on when the client leaves or the server cancels the
+    request.
+    """
+
+    def __init__(
+        self,
+        events: EventQueue,
+        dialect: Dialect,
+        writer: asyncio.Task[None],
+        *,
+        meta: AnswerMeta,
+        headers: dict[str, str],
+    ) -> None:
+        self._events = events
+        self._dialect = dialect
+        self._writer = writer
+        self._meta = meta
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.shield(self._writer)
+        response = self._response(await self._events.take() or [])
+        await response(scope, receive, send)
+
+    def _response(self, events: list[Event]) -> Response:
+        text, usage, reason = [], Usage(0, 0), "stop"
+        for event in events:
+            match event:
+                case TextDelta():
+                    text.append(event.text)
+                case Usage():
+                    usage = event
+                case Finished():
+                    reason = event.reason
+                case Failed():
+                    error = errors.by_code(event.code)(event.message)
+                    return refusal(self._dialect, error, self._headers)
+        answer = CompletedAnswer(self._meta, "".join(text), usage, reason)
+        return web.json_response(self._dialect.complete_answer(answer), headers=self._headers)
+
+
+def refusal(dialect: Dialect, error: ChatError, headers: dict[str, str] | None = None) -> Response:
+    """The response that refuses a request, in the wire format of its client."""
+    return web.json_response(
+        dialect.error(error), status=error.status, headers={**error.headers, **(headers or {})}
+    )

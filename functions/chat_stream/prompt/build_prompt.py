@@ -1,0 +1,25 @@
+"""The steps that build a prompt, in order. To add a step: one file in this folder, and one call here."""
+
+from functions.chat_stream.prompt.history_window import history_window
+from functions.chat_stream.records import StartedTurn
+from functions.chat_stream.request import TurnRequest
+from shared.llm.wire_format import ChatRequest
+
+DEFAULT_MAX_TOKENS = 4096
+_DEFAULT_TEMPERATURE = 0.7
+
+
+def build_prompt(
+    request: TurnRequest, started: StartedTurn, system: str, *, history_limit: int
+) -> ChatRequest:
+    """The request for the model.
+
+    `started` is what the database returned when the turn began. `system` is the system prompt, which is
+    chosen before that, because its tokens count for the budget.
+    """
+    return ChatRequest(
+        system=system or None,
+        messages=history_window(request, started.history, history_limit),
+        max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+        temperature=_DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
+    )

@@ -1,0 +1,29 @@
+"""The parts that every request of this function uses. `app.py` creates them once."""
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from functions.chat_stream.authentication import Authentication
+from functions.chat_stream.background_tasks import BackgroundTasks
+from functions.chat_stream.model_choice import ModelChoice
+from functions.chat_stream.store import BestEffortStore, TurnStore
+from shared.llm.client import ModelClient
+from shared.settings import Settings
+
+if TYPE_CHECKING:  # loaded where tracing is on
+    from shared.tracing import Tracer
+
+
+class ChatServices(Struct, frozen=True, kw_only=True):
+    """`best_effort_store` is for the formats whose answers go on when they cannot be stored."""
+
+    settings: Settings
+    system_prompt: str
+    authentication: Authentication
+    model_choice: ModelChoice
+    store: TurnStore
+    best_effort_store: BestEffortStore
+    models: ModelClient
+    background: BackgroundTasks
+    tracer: "Tracer | None" = None

@@ -1,0 +1,219 @@
+"""Starts a turn: from a client's request to the first byte of the answer.
+
+What can be refused with a status is refused here. After the first byte an error is an event.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.chat_stream.answer_response import ChatResponse, answer_response, replay_response
+from functions.chat_stream.dialects.base import Dialect
+from functions.chat_stream.json_response import refusal
+from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
+from functions.chat_stream.prompt.system_prompt import system_prompt
+from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
+from functions.chat_stream.request import TurnRequest, idempotency_key
+from functions.chat_stream.services import ChatServices
+from functions.chat_stream.timeouts import Timeouts
+from functions.chat_stream.turn import Turn
+from functions.chat_stream.turn_log import TurnLog
+from shared import rate_limits
+from shared.costs import estimate_tokens
+from shared.errors import ChatError, Unavailable
+from shared.llm.client import FailedAttempt, NoAnswer
+from shared.llm.model_answer import ModelAnswer
+from shared.llm.wire_format import ChatRequest
+from shared.logs import logger
+from shared.web import read_body
+
+
+async def start_turn(services: ChatServices, dialect: Dialect, request: Request) -> ChatResponse:
+    """The response to a POST in the format of `dialect`: the events of an answer, or a refusal."""
+    start = _TurnStart(services, dialect, request)
+    try:
+        return await start.response()
+    except ChatError as error:
+        return start.refuse(error)
+    except Exception:
+        logger.exception("request failed")
+        return start.refuse(ChatError("something went wrong here"))
+
+
+class _TurnStart:
+    """The start of one turn. `response` tells it; each step is one call, or one method below it."""
+
+    def __init__(self, services: ChatServices, dialect: Dialect, request: Request) -> None:
+        self._services = services
+        self._dialect = dialect
+        self._request = request
+        self._store = services.store if dialect.requires_storage else services.best_effort_store
+        self._timeouts = Timeouts.of(services.settings, request.scope)
+        self._log = TurnLog(
+            dialect.route,
+            self._timeouts.arrived_at,
+            active_turns=lambda: services.background.active_turns,
+            tracer=services.tracer,
+        )
+        # Saves that go on after a refusal was sent.
+        self._saves: list[asyncio.Task[object]] = []
+
+    async def response(self) -> ChatResponse:
+        """Raises ChatError for a request that is refused."""
+        services, dialect = self._services, self._dialect
+        user_id = await services.authentication.user_id(self._request, token_optional=dialect.stateless)
+        body = await read_body(self._request, limit=dialect.max_body_bytes)
+        request = dialect.parse(body)
+        models = services.model_choice.resolve(request.model)
+        system = system_prompt(request, services.system_prompt)
+        started = await self._begin(self._new_turn(request, body, user_id, models[0], system))
+        if started.repeated:
+            return await self._replay(request, started)
+        prompt = build_prompt(request, started, system, history_limit=services.settings.history_messages)
+        answer = await self._ask_model(prompt, models, started)
+        return self._run(request, started, prompt, answer)
+
+    def refuse(self, error: ChatError) -> Response:
+        """The one way out for every refusal."""
+        self._log.refused(error)
+        response = refusal(self._dialect, error)
+        if self._saves:
+            response.background = BackgroundTask(asyncio.wait, self._saves)
+        return response
+
+    def _new_turn(self, request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str) -> NewTurn:
+        # With an `Idempotency-Key` header the whole body must match on a retry. When the key comes from the
+        # body (the AI SDK's message id) only the question must match, because clients resend other fields
+        # changed.
+        question = request.question
+        key, covered = idempotency_key(self._request), body
+        if key is None and request.idempotency_key is not None:
+            key = sha256(request.idempotency_key.encode()).hexdigest()
+            covered = question.encode()
+        system_tokens = prompt_tokens = estimate_tokens(system)
+        if request.conversation is None:
+            prompt_tokens += estimate_tokens(*(message.content for message in request.messages))
+        return NewTurn(
+            user_id=user_id,
+            answer_id=uuid4(),
+            question=question,
+            idempotency_key=key,
+            request_hash=sha256(self._dialect.route.encode() + b"\n" + covered).digest(),
+            model=model,
+            system_tokens=system_tokens,
+            prompt_tokens=prompt_tokens,
+            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+            conversation=request.conversation,
+        )
+
+    async def _begin(self, turn: NewTurn) -> StartedTurn:
+        """Checks limits and budget, and stores question and pending answer: one database round trip."""
+        try:
+            with self._log.waiting("begin"):
+                started = await self._store.begin(turn, within=self._timeouts.seconds_to_respond())
+        except Unavailable:
+            if not self._may_run_unstored(turn):
+                # The turn may have begun, with only the reply lost. It is ended, so that a retry can begin.
+                self._save(self._services.store.cancel_unconfirmed_begin(turn))
+                raise
+            logger.exception("a turn could not be stored, and goes on")
+            started = StartedTurn(user_id=turn.user_id, answer_id=turn.answer_id)
+        if not started.repeated:
+            self._log.started(started)
+        return started
+
+    def _may_run_unstored(self, turn: NewTurn) -> bool:
+        """Not where there is a budget: what is left of it is known to the database only."""
+        has_budget = bool(self._services.settings.budget_usd_per_day)
+        return not self._dialect.requires_storage and turn.conversation is not None and not has_budget
+
+    async def _replay(self, request: TurnRequest, started: StartedTurn) -> ChatResponse:
+        """The answer that this idempotency key has already; no model is called."""
+        return await replay_response(
+            self._services,
+            self._dialect,
+            request,
+            user_id=started.user_id,
+            answer_id=started.answer_id,
+            timeouts=self._timeouts,
+        )
+
+    async def _ask_model(
+        self, prompt: ChatRequest, models: tuple[str, ...], started: StartedTurn
+    ) -> ModelAnswer:
+        """An answer that has begun. Where no model answers, the turn is settled and the error raised."""
+        try:
+            with self._log.waiting("model"):
+                answer = await self._services.models.start(prompt, models, self._timeouts.start_until)
+        except NoAnswer as failure:
+            error, failed_attempts = failure.error, failure.failed_attempts
+        except Exception:
+            logger.exception("model could not be asked")
+            error, failed_attempts = ChatError("the model could not be asked"), ()
+        else:
+            self._log.answered_by(answer.target.name, models)
+            return answer
+        await self._settle_without_answer(started, error, self._usage_rows(failed_attempts))
+        raise error
+
+    async def _settle_without_answer(
+        self, started: StartedTurn, error: ChatError, rows: list[UsageRow]
+    ) -> None:
+        """Keeps the question, and stores the answer as an `error`.
+
+        Saved before the client hears of it, so that a retry finds the conversation free, unless the database
+        takes longer than the client was promised to wait.
+        """
+        save = self._save(self._store.finish(Settlement.without_answer(started, error, rows)))
+        with self._log.waiting("finish"):
+            await asyncio.wait({save}, timeout=self._timeouts.seconds_to_respond())
+        self._log.unanswered(error, rows)
+        error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
+
+    def _run(
+        self, request: TurnRequest, started: StartedTurn, prompt: ChatRequest, answer: ModelAnswer
+    ) -> ChatResponse:
+        """Runs the turn in a task of its own, and returns the response that writes its events."""
+        turn = Turn(
+            started,
+            prompt,
+            answer,
+            failed_attempts=self._usage_rows(answer.failed_attempts),
+            timeouts=self._timeouts,
+            store=self._store,
+            log=self._log,
+        )
+        return answer_response(
+            self._services,
+            self._dialect,
+            request,
+            turn.events,
+            self._services.background.run_turn(turn),
+            answer_id=started.answer_id,
+            model=answer.target.name,
+            headers=_turn_headers(started),
+        )
+
+    def _save(self, save: Coroutine[object, object, object]) -> asyncio.Task[object]:
+        task = self._services.background.run_save(save)
+        self._saves.append(task)
+        return task
+
+    def _usage_rows(self, attempts: Sequence[FailedAttempt]) -> list[UsageRow]:
+        duration = asyncio.get_running_loop().time() - self._timeouts.arrived_at
+        return [
+            UsageRow.of(attempt.target, attempt.usage, status="error", duration=duration)
+            for attempt in attempts
+        ]
+
+
+def _turn_headers(started: StartedTurn) -> dict[str, str]:
+    headers = rate_limits.headers("chat", started.rate) if started.rate else {}
+    if started.conversation_id is not None:
+        headers["X-Conversation-Id"] = str(started.conversation_id)
+    return headers

@@ -1,0 +1,92 @@
+"""The time limits of a turn, and the timer that ends the reading of a silent model."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from shared.asgi import Scope
+from shared.events import Failed, Finished
+from shared.settings import Settings
+
+# A client must hear of an unavailable model within 3 seconds; this leaves 0.1 s for the network.
+_PROMISED_SECONDS = 2.9
+# The last seconds of a function's time are kept for saving the answer.
+SAVING_SECONDS = 5.0
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """The limits of one turn. Durations are in seconds; moments are in the event loop's time.
+
+    `arrived_at`: when the request arrived.
+    `start_until`: when a model must have started its answer, fallbacks included (LLM_START_TIMEOUT).
+    `first_token`, `idle`: the longest wait for the first content, and between two pieces of content.
+    `deadline`: when the function's time is over; None outside of Lambda.
+    """
+
+    arrived_at: float
+    start_until: float
+    first_token: float
+    idle: float
+    deadline: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, scope: Scope) -> "Timeouts":
+        """The limits of a request that arrives now."""
+        now = asyncio.get_running_loop().time()
+        context = scope.get("aws.context")
+        return cls(
+            arrived_at=now,
+            start_until=now + settings.start_timeout,
+            first_token=settings.first_token_timeout,
+            idle=settings.idle_timeout,
+            deadline=now + context.get_remaining_time_in_millis() / 1000 if context else None,
+        )
+
+    @property
+    def reading_until(self) -> float:
+        """When reading must end, so that there is time to save; infinity without a deadline."""
+        return float("inf") if self.deadline is None else self.deadline - SAVING_SECONDS
+
+    def seconds_to_respond(self) -> float:
+        """The seconds until the client must have a response; at least 0.05."""
+        return max(0.05, self.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time())
+
+
+class ReadTimer:
+    """Calls `stop` when the model is silent for too long, or when the function's time is almost over."""
+
+    def __init__(self, timeouts: Timeouts, stop: Callable[[Finished | Failed], None]) -> None:
+        self.first_token_at: float | None = None
+        self._timeouts = timeouts
+        self._stop = stop
+        self._content_at = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._content_at = asyncio.get_running_loop().time()
+        self._check()
+
+    def content_arrived(self) -> None:
+        """Restarts the wait. Only the first content sets a timer, so that a token costs almost nothing."""
+        self._content_at = asyncio.get_running_loop().time()
+        if self.first_token_at is None:
+            self.first_token_at = self._content_at
+            self.cancel()
+            self._check()  # the idle timeout may be shorter than the rest of the first one
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _check(self) -> None:
+        """Stops the reading, or sets the timer to the next moment at which it could be necessary."""
+        loop = asyncio.get_running_loop()
+        wait = self._timeouts.first_token if self.first_token_at is None else self._timeouts.idle
+        silent_at = self._content_at + wait
+        if loop.time() >= self._timeouts.reading_until:
+            self._stop(Finished("deadline"))
+        elif loop.time() >= silent_at:
+            self._stop(Failed("upstream_timeout", "the model stopped sending", retryable=True))
+        else:
+            self._handle = loop.call_at(min(silent_at, self._timeouts.reading_until), self._check)
