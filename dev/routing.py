@@ -3,7 +3,8 @@
 from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES
 from dev.page import Page, send_file
-from shared.asgi import ASGIApp, Lifespan, Receive, Scope, Send
+from shared.asgi import ASGIApp, Receive, Scope, Send
+from shared.lambda_runtime.lifespan import Lifespan
 
 
 class BothFunctions:
