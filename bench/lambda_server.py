@@ -1,5 +1,6 @@
-"""The chat function behind the emulator, on an interpreter that has the packages of the function's lock file
-and no others, as its bundle has: httpx, for one, imports a terminal's toolkit where it finds one."""
+"""Serves the chat function behind the emulator. The interpreter has only the packages of the function's lock
+file, as the bundle has. With more packages the function starts more slowly: httpx imports rich where it is
+installed."""
 
 import asyncio
 import os
