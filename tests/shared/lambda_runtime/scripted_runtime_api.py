@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from dev.http1 import listening_stream
 from shared.lambda_runtime.loop import serve
 from shared.lambda_runtime.runtime_api import RuntimeApi
 
@@ -125,25 +126,10 @@ class ScriptedApi:
 @asynccontextmanager
 async def scripted_api(*answers: bytes, script: Script | None = None):
     api = ScriptedApi(*answers, script=script)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def track(reader: Reader, writer: Writer) -> None:
-        task = asyncio.current_task()
-        assert task
-        tasks.add(task)
-        await api.serve(reader, writer)
-
-    server = await asyncio.start_server(track, "127.0.0.1", 0)
-    api.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with listening_stream(api.serve) as port:
+        api.address = f"127.0.0.1:{port}"
         yield api
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -270,32 +270,25 @@ async def process_of(target, api, **env):
         await process.communicate()
 
 
-def test_sigterm_shuts_the_app_down_and_exits_with_0():
+def terminated(target):
+    """The output and the exit status of a process that gets SIGTERM while it waits for an invocation."""
+
     async def main():
-        async with (
-            scripted_api() as api,
-            process_of("tests.shared.lambda_runtime.toy_functions:app", api) as process,
-        ):
+        async with scripted_api() as api, process_of(target, api) as process:
             await api.asked(1)
             process.terminate()
-            return await asyncio.wait_for(process.communicate(), 20), process.returncode
+            output, _ = await asyncio.wait_for(process.communicate(), 20)
+            return output, process.returncode
 
-    (output, _), status = asyncio.run(main())
-    assert output == b"startup\nshutdown\n"
-    assert status == 0
+    return asyncio.run(main())
+
+
+def test_sigterm_shuts_the_app_down_and_exits_with_0():
+    assert terminated("tests.shared.lambda_runtime.toy_functions:app") == (b"startup\nshutdown\n", 0)
 
 
 def test_sigterm_does_not_wait_for_a_shutdown_that_hangs():
-    async def main():
-        async with (
-            scripted_api() as api,
-            process_of("tests.shared.lambda_runtime.toy_functions:hanging_in_shutdown", api) as process,
-        ):
-            await api.asked(1)
-            process.terminate()
-            return await asyncio.wait_for(process.wait(), 20)
-
-    assert asyncio.run(main()) == 0
+    assert terminated("tests.shared.lambda_runtime.toy_functions:hanging_in_shutdown") == (b"", 0)
 
 
 def test_sigterm_cancels_a_running_request_before_the_app_shuts_down():
