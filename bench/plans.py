@@ -4,19 +4,17 @@ The statements are the stores' own, caught on their way to the database.
 """
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from bench import subjects
 from dev import postgres
 from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_store import MessageStore
 from functions.conversations.paging import Cursor, PageRequest
-from migrations import migrate
 from shared.db import Database, Row
 from shared.db_credentials import DatabaseCredentials
 from shared.settings import RateLimit
@@ -88,13 +86,10 @@ async def plans(url: str, rows: int) -> dict[str, str]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = postgres.start(Path(folder) / "data")
-        migrate.apply(server.url(postgres.OWNER))
+    with subjects.database() as server:
         fill(server.url("postgres"), _ROWS)
         for name, plan in asyncio.run(plans(server.url(postgres.APP), _ROWS)).items():
             print(f"{name}\n{plan}\n")
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -6,17 +6,15 @@ A tenth of the messages is one user's; 900 others have as many each as makes up 
 
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
+from bench import subjects
 from dev import postgres
 from functions.conversations.search_store import SearchStore
-from migrations import migrate
 from shared.db import Database
 from shared.db_credentials import DatabaseCredentials
 
@@ -105,9 +103,7 @@ async def times(url: str, user_id: UUID) -> Mapping[str, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = postgres.start(Path(folder) / "data")
-        migrate.apply(server.url(postgres.OWNER))
+    with subjects.database() as server:
         fill(server.url("postgres"), _MESSAGES)
         with psycopg.connect(server.url("postgres")) as connection:
             sizes = connection.execute(
@@ -123,7 +119,6 @@ def main() -> None:
             print(f"| {name} | {usual[name]:.1f} | {heavy[name]:.1f} |")
         print()
         print(plan(server.url(postgres.OWNER), USER, '"cb"'))
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ _UV_CHANGES_VERSIONS = frozenset(
 
 # The modules that Lambda loads, for each function. What they import, the source says.
 ENTRIES = {
-    "chat_stream": ("shared.lambda_runtime.loop", "functions.chat_stream.app"),
+    "chat_stream": ("shared.lambda_runtime.__main__", "functions.chat_stream.app"),
     "conversations": ("functions.conversations.app",),
     "migrate": ("functions.migrate.app",),
 }

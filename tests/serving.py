@@ -24,7 +24,7 @@ from dev.lambda_emulator import Emulator, in_thread, to_stderr
 from dev.lambda_process import Log
 from dev.local import ROOT
 from dev.mock_llm import MockProcess
-from dev.routing import BothFunctions
+from dev.routing import CombinedApp
 from dev.server import ReadyServer
 from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
@@ -103,7 +103,7 @@ class _PromptServer(ReadyServer):
 @contextmanager
 def serve(configured: Settings) -> Iterator[str]:
     """Both functions at the URL it gives, until the block ends."""
-    app = BothFunctions(chat_stream.create_app(configured), conversations.create_app(configured))
+    app = CombinedApp(chat_stream.create_app(configured), conversations.create_app(configured))
     served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False)
     urls: queue.SimpleQueue[str] = queue.SimpleQueue()
     server = _PromptServer(served, urls.put)

@@ -11,6 +11,7 @@ from functions.chat_stream.answer_replay import AnswerReplay
 from functions.chat_stream.records import Settlement, StoredAnswer
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SAVING_SECONDS, Timeouts
+from shared.db import Database
 from shared.errors import Unavailable
 from shared.events import Started, TextDelta
 from shared.settings import load_settings
@@ -62,8 +63,24 @@ def test_the_same_key_on_another_route_is_another_request(database, mock):
     assert (same.status_code, same.json()["code"]) == (409, "conflict")
 
 
-class RunningAnswer:
+class DatabaseAway(Database):
+    """A database that cannot be reached before a moment on the loop's clock."""
+
+    def __init__(self, back_at):
+        super().__init__(settings("postgresql://").database)
+        self.back_at = back_at
+
+    async def call(self, *_, **__):
+        if asyncio.get_running_loop().time() < self.back_at:
+            raise Unavailable("the database cannot be reached")
+        return "complete"
+
+
+class RunningAnswer(TurnStore):
     """A store in which an answer grows for ever."""
+
+    def __init__(self):
+        super().__init__(DatabaseAway(back_at=0), settings("postgresql://"))
 
     async def read(self, user_id, answer_id, offset):
         return StoredAnswer("streaming", "x", offset + 1, uuid4(), {}, None)
@@ -84,18 +101,6 @@ def test_a_replay_ends_before_the_functions_time_is_over_and_without_an_end_of_t
     assert 2 <= ended_at < 3
     assert {type(event) for event in events} == {Started, TextDelta}
     assert exhausted
-
-
-class DatabaseAway:
-    """A database that cannot be reached before a moment on the loop's clock."""
-
-    def __init__(self, back_at):
-        self.back_at = back_at
-
-    async def call(self, *_, **__):
-        if asyncio.get_running_loop().time() < self.back_at:
-            raise Unavailable("the database cannot be reached")
-        return "complete"
 
 
 def finish(*, back_at, patient, deadline=None):

@@ -12,7 +12,7 @@ import pytest
 
 from functions.conversations import app as conversations
 from shared import auth
-from shared.asgi import Lifespan
+from shared.lambda_runtime.lifespan import Lifespan
 from tests.functions.conversations.locks import conversations_locked
 from tests.serving import SECRET, Client, serve, settings
 
