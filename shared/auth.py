@@ -103,8 +103,8 @@ class TokenVerifier:
 
     async def _open(self) -> None:
         readings = [
-            self._secret.versions() if self._secret else None,
-            self._jwks.ready() if self._jwks else None,
+            self._secret.current_versions() if self._secret else None,
+            self._jwks.prefetch() if self._jwks else None,
         ]
         await asyncio.gather(*filter(None, readings))
 
@@ -121,10 +121,10 @@ class TokenVerifier:
         return _signed(token, key)
 
     async def _signed_by_us(self, token: str, secret: Secret) -> bytes | None:
-        versions = await secret.versions()
+        versions = await secret.current_versions()
         payload = self._signed_with(versions, token)
-        if payload is None and (renewed := await secret.renewed()) != versions:
-            payload = self._signed_with(renewed, token)
+        if payload is None and (refreshed := await secret.refresh()) != versions:
+            payload = self._signed_with(refreshed, token)
         return payload
 
     def _signed_with(self, versions: tuple[str, ...], token: str) -> bytes | None:

@@ -64,7 +64,7 @@ class JwksCache:
             found = self._find(kid, algorithm)
         return found
 
-    async def ready(self) -> None:
+    async def prefetch(self) -> None:
         """Fetches the keys, unless there are any. What goes wrong is logged."""
         if self._keys is None:
             await self._refresh()

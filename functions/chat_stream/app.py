@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        await warmup.begun(verifier.warm_up(), database.warm_up(), models.warm_up())
+        await warmup.wait_if_provisioned(verifier.warm_up(), database.warm_up(), models.warm_up())
         yield
         await running.finish()
         await models.aclose()

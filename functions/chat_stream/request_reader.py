@@ -36,7 +36,7 @@ class RequestReader:
         authorization = request.headers.get("authorization")
         address = addresses.of(request.scope, self._settings.proxies)
         if authorization is None and stateless and self._settings.allow_anonymous and address:
-            pseudonym = addresses.pseudonym(address, await self._settings.own_secret())
+            pseudonym = addresses.pseudonym(address, await self._settings.server_secret())
             user_id = uuid5(_ADDRESSES, pseudonym)
         else:
             user_id = (await self._verifier.verify(authorization)).user_id
@@ -69,7 +69,6 @@ class RequestReader:
         # Without a history the turn is stateless, or could not be stored: then as much as one has.
         sent = ask.messages if ask.conversation is None else ask.messages[-self._settings.history_messages :]
         return ChatRequest(
-            model="",
             messages=begun.history or sent,
             system=self._system(ask) or None,
             max_tokens=ask.max_tokens or _DEFAULT_MAX_TOKENS,

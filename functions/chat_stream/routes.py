@@ -29,7 +29,7 @@ from functions.chat_stream.turn_log import TurnLog
 from functions.chat_stream.usage import UsageRow
 from shared import rate_limits, web
 from shared.errors import ChatError, InvalidRequest, NotFound, Unavailable
-from shared.llm.client import FailedAttempt, ModelClient
+from shared.llm.client import FailedAttempt, ModelClient, NoAnswer
 from shared.logs import logger
 from shared.settings import Settings
 
@@ -151,25 +151,18 @@ class ChatRoutes:
         turn_log.begun(begun)
 
         chat = self._asking.chat(ask, begun)
-        spent: list[FailedAttempt] = []
         try:
             deadline = clocks.arrived_at + self._settings.start_timeout
             with turn_log.waiting("model"):
-                answer = await self._models.start(chat, models, deadline, spent)
-        except ChatError as error:
-            return await self._no_answer(dialect, error, begun, clocks=clocks, spent=spent, turn_log=turn_log)
-        except Exception:
-            logger.exception("model could not be asked")
-            broken = ChatError("the model could not be asked")
-            return await self._no_answer(
-                dialect, broken, begun, clocks=clocks, spent=spent, turn_log=turn_log
-            )
+                answer = await self._models.start(chat, models, deadline)
+        except NoAnswer as failure:
+            return await self._no_answer(dialect, failure, begun, clocks=clocks, turn_log=turn_log)
         turn_log.answers(answer.target, models)
         turn = Turn(
             answer,
             begun=begun,
             prompt_tokens=chat.estimated_tokens(),
-            spent=_rows(spent, clocks),
+            spent=_rows(answer.failed_attempts, clocks),
             clocks=clocks,
             store=store,
             turn_log=turn_log,
@@ -223,18 +216,17 @@ class ChatRoutes:
     async def _no_answer(
         self,
         dialect: Dialect,
-        error: ChatError,
+        failure: NoAnswer,
         begun: StartedTurn,
         *,
         clocks: Clocks,
-        spent: list[FailedAttempt],
         turn_log: TurnLog,
     ) -> Response:
         """The answer to a turn whose model never began. The question stays, the answer is an `error`.
 
         That is saved before the client is told, so that it may try again at once, unless the database
         takes longer than the client was promised to wait."""
-        rows = _rows(spent, clocks)
+        error, rows = failure.error, _rows(failure.failed_attempts, clocks)
         saving = self._running.save(self._store.finish(Settlement.without_answer(begun, error, rows)))
         with turn_log.waiting("finish"):
             await asyncio.wait({saving}, timeout=_left(clocks))
@@ -261,6 +253,6 @@ def _left(clocks: Clocks) -> float:
     return max(0.05, clocks.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time())
 
 
-def _rows(spent: list[FailedAttempt], clocks: Clocks) -> list[UsageRow]:
+def _rows(spent: tuple[FailedAttempt, ...], clocks: Clocks) -> list[UsageRow]:
     duration = asyncio.get_running_loop().time() - clocks.arrived_at
     return [UsageRow.of(each.target, each.usage, status="error", duration=duration) for each in spent]
