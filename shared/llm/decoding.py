@@ -26,11 +26,12 @@ class AnswerDecoder(ABC):
     U+FFFD. Two halves of a surrogate pair that came in two deltas are joined.
     """
 
-    _events: list[Event]
-    _ended = False
-    # The first half of a surrogate pair at the end of the last delta, and the kind of that delta.
-    _half = ""
-    _half_kind: type[TextDelta | ReasoningDelta] = TextDelta
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._ended = False
+        # The first half of a surrogate pair at the end of the last delta, and the kind of that delta.
+        self._half = ""
+        self._half_kind: type[TextDelta | ReasoningDelta] = TextDelta
 
     def feed(self, data: bytes) -> list[Event]:
         events = self._events = []
@@ -102,6 +103,7 @@ class SSEAnswerDecoder(AnswerDecoder):
     ignored."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._sse = SSEDecoder()
 
     @abstractmethod

@@ -53,6 +53,7 @@ _LINE = msgspec.json.Decoder(_Line)
 
 class OllamaDecoder(AnswerDecoder):
     def __init__(self) -> None:
+        super().__init__()
         self._unfinished = bytearray()
 
     def _decode(self, data: bytes) -> None:

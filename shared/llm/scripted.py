@@ -59,18 +59,25 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         return httpx.Response(
             200,
             headers={"content-type": "text/event-stream"},
-            content=self._stream(answer_to(question), prompt_tokens),
+            stream=_AnswerStream(answer_to(question), prompt_tokens, self._sleep),
         )
 
-    async def _stream(self, answer: str, prompt_tokens: int) -> AsyncIterator[bytes]:
+
+class _AnswerStream(httpx.AsyncByteStream):
+    def __init__(self, answer: str, prompt_tokens: int, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._answer = answer
+        self._prompt_tokens = prompt_tokens
+        self._sleep = sleep
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         await self._sleep(_FIRST_TOKEN_SECONDS)
-        tokens = _TOKEN.findall(answer)
-        for token in tokens:
-            delta = {"content": token}
-            yield _event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        tokens = 0
+        for token in _TOKEN.finditer(self._answer):
+            yield _event({"choices": [{"index": 0, "delta": {"content": token[0]}, "finish_reason": None}]})
             await self._sleep(_TOKEN_SECONDS)
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": len(tokens)}
+            tokens += 1
         yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": tokens}
         yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
 
