@@ -62,7 +62,7 @@ def fill(url: str, rows: int) -> None:
 
 async def plans(url: str, rows: int) -> dict[str, str]:
     """By what is asked for: a first page, one in the middle by cursor, and the same one by offset."""
-    database = ExplainingDatabase(DatabaseCredentials.at(url), timeout=60)
+    database = ExplainingDatabase(DatabaseCredentials.from_url(url), timeout=60)
     conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
     found = {}
 

@@ -88,7 +88,7 @@ def plan(owner_url: str, user_id: UUID, typed: str) -> str:
 
 async def times(url: str, user_id: UUID) -> Mapping[str, float]:
     """Medians in ms by what is asked for, snippets and the way to Postgres included."""
-    database = Database(DatabaseCredentials.at(url), timeout=60)
+    database = Database(DatabaseCredentials.from_url(url), timeout=60)
     store = SearchStore(database)
     found = {}
     for name, typed in _QUERIES.items():

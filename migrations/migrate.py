@@ -113,7 +113,7 @@ def connection(environ: Mapping[str, str]) -> str:
     """The owner's connection by the settings that begin with MIGRATION_DATABASE. Raises ConfigError, and
     Unavailable when its secret cannot be read."""
     login = database_credentials(Environment(environ), "MIGRATION_DATABASE")
-    return make_conninfo(**login.complete(asyncio.run(login.key())))
+    return make_conninfo(**login.connect_args(asyncio.run(login.password())))
 
 
 def main() -> int:

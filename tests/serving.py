@@ -43,19 +43,9 @@ def environment(database_url: str, **environ: str) -> dict[str, str]:
 
 
 def mocked(database_url: str, mock: MockProcess, model: str, **environ: str) -> dict[str, str]:
-    """An environment whose providers are all the mock, with room for many turns."""
-    return environment(
-        database_url,
-        LLM_MODEL=model,
-        ANTHROPIC_API_KEY="key",
-        ANTHROPIC_BASE_URL=mock.anthropic_url,
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        NVIDIA_API_KEY="key",
-        NVIDIA_BASE_URL=mock.nvidia_url,
-        OLLAMA_BASE_URL=mock.ollama_url,
-        **{"RATE_LIMIT_CHAT": "1000/60", **environ},
-    )
+    """An environment that sends the requests for all providers to the mock, with a high rate limit."""
+    settings = {**mock.settings(), "LLM_MODEL": model, "RATE_LIMIT_CHAT": "1000/60"}
+    return environment(database_url, **settings | environ)
 
 
 def settings(database_url: str, **environ: str) -> Settings:

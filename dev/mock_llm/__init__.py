@@ -1,11 +1,8 @@
-"""The fault kit: a server that speaks the four provider formats and breaks in them as the script says.
+"""A mock of all model providers. It speaks their wire formats, and fails as a script says.
 
-Base URLs, and the routes beneath them:
-
-    ANTHROPIC_BASE_URL  http://HOST:PORT            POST /v1/messages
-    OPENAI_BASE_URL     http://HOST:PORT/v1         POST /chat/completions
-    NVIDIA_BASE_URL     http://HOST:PORT/nvidia/v1  POST /chat/completions
-    OLLAMA_BASE_URL     http://HOST:PORT/ollama     POST /api/chat
+The base URL of a provider is the mock's URL, the provider's name, and the path of its own base URL, for
+instance OPENAI_BASE_URL=http://HOST:PORT/openai/v1. `python -m dev.mock_llm` prints the settings of all
+providers.
 
 A script is what follows the last colon of the model's name: knobs between commas or ampersands, with
 values percent-encoded where they hold one of ",&:". The header x-mock-script, in the same form or as

@@ -1,4 +1,4 @@
-"""The server itself: which route has which format, what came in, and the start and end of it all."""
+"""The mock server: its routes, its record of requests, and its start and end."""
 
 import asyncio
 from collections import Counter, deque
@@ -12,19 +12,29 @@ import msgspec
 from dev.mock_llm.anthropic import Anthropic
 from dev.mock_llm.connection import Connection, Request
 from dev.mock_llm.ollama import Ollama
-from dev.mock_llm.openai import Nvidia, OpenAI
+from dev.mock_llm.openai import CompatibleServer, OpenAI
 from dev.mock_llm.playback import play
-from dev.mock_llm.process import Endpoints
+from dev.mock_llm.process import Endpoints, base_path
 from dev.mock_llm.scripts import Script, ScriptError, choose, obey
 from dev.mock_llm.wire import VENDOR_WORDS, Format, Refusal, json_bytes
+from shared.llm.providers import PROVIDERS, Provider
 
-ROUTES: dict[str, Format] = {
-    "/v1/messages": Anthropic(),
-    "/v1/chat/completions": OpenAI(),
-    "/nvidia/v1/chat/completions": Nvidia(),
-    "/ollama/api/chat": Ollama(),
-    "/api/chat": Ollama(),
+# By wire format: the path of its one route below the base URL, and the mock of its API.
+FORMATS: dict[str, tuple[str, Format]] = {
+    "anthropic": ("/v1/messages", Anthropic()),
+    "ollama": ("/api/chat", Ollama()),
+    "openai": ("/chat/completions", CompatibleServer()),
 }
+
+
+def _route(provider: Provider) -> tuple[str, Format]:
+    path, form = FORMATS[provider.wire_format]
+    if provider.max_tokens_field == "max_completion_tokens":
+        form = OpenAI()
+    return base_path(provider) + path, form
+
+
+ROUTES: dict[str, Format] = dict(_route(provider) for provider in PROVIDERS.values())
 REQUESTS_KEPT = 200
 SECRET_HEADERS = {"authorization", "x-api-key"}
 

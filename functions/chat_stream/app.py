@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         # A cold process connects while the first request arrives.
-        await warmup.begun(verifier.warm_up(), database.warm_up(), services.models.warm_up())
+        await warmup.wait_if_provisioned(verifier.warm_up(), database.warm_up(), services.models.warm_up())
         yield
         await services.background.shut_down()
         await services.models.aclose()

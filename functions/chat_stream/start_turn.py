@@ -26,8 +26,7 @@ from functions.chat_stream.turn_log import TurnLog
 from shared import rate_limits
 from shared.costs import estimate_tokens
 from shared.errors import ChatError, Unavailable
-from shared.llm.client import FailedAttempt, NoAnswer
-from shared.llm.model_answer import ModelAnswer
+from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.web import read_body

@@ -45,9 +45,9 @@ async def _parameters(login: DatabaseCredentials) -> dict[str, Any]:
     """A deployment waits longer for a secret than a user would."""
     for _ in range(_SECONDS_FOR_A_SECRET):
         with contextlib.suppress(Unavailable):
-            return login.complete(await login.key())
+            return login.connect_args(await login.password())
         await asyncio.sleep(1)
-    return login.complete(await login.key())
+    return login.connect_args(await login.password())
 
 
 def _tell_codedeploy(event: Mapping[str, Any], status: str) -> None:

@@ -18,15 +18,15 @@ MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 
 
 def claude(mock: MockLLM) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(base_url=mock.anthropic_url, api_key="key", max_retries=0)
+    return anthropic.AsyncAnthropic(base_url=mock.base_url("anthropic"), api_key="key", max_retries=0)
 
 
 def gpt(mock: MockLLM) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=mock.openai_url, api_key="key", max_retries=0)
+    return openai.AsyncOpenAI(base_url=mock.base_url("openai"), api_key="key", max_retries=0)
 
 
 def nim(mock: MockLLM) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=mock.nvidia_url, api_key="key", max_retries=0)
+    return openai.AsyncOpenAI(base_url=mock.base_url("nvidia"), api_key="key", max_retries=0)
 
 
 async def ask(client: openai.AsyncOpenAI, model: str) -> Any:
@@ -106,7 +106,7 @@ def test_ollama_streams_lines_of_json():
     async def scenario() -> Any:
         async with MockLLM() as mock, httpx.AsyncClient() as client:
             body = {"model": "mock:tokens=3,thinking=1", "messages": MESSAGES}
-            response = await client.post(f"{mock.ollama_url}/api/chat", json=body)
+            response = await client.post(f"{mock.base_url('ollama')}/api/chat", json=body)
             return [httpx.Response(200, content=line).json() for line in response.text.splitlines()]
 
     lines = asyncio.run(scenario())
@@ -125,7 +125,11 @@ def test_without_a_stream_the_answer_is_one_body():
             )
             async with httpx.AsyncClient() as client:
                 body = {"model": "mock", "messages": MESSAGES, "stream": False}
-                return message, completion, (await client.post(f"{mock.url}/api/chat", json=body)).json()
+                return (
+                    message,
+                    completion,
+                    (await client.post(f"{mock.base_url('ollama')}/api/chat", json=body)).json(),
+                )
 
     message, completion, line = asyncio.run(scenario())
     assert message.content[0].text == answer_text("")
@@ -213,7 +217,7 @@ def test_the_first_requests_fail_and_then_it_answers():
 
 def test_it_runs_as_a_process_for_clients_without_an_event_loop():
     with mock_llm_process() as mock:
-        with openai.OpenAI(base_url=mock.openai_url, api_key="key", max_retries=0) as client:
+        with openai.OpenAI(base_url=mock.base_url("openai"), api_key="key", max_retries=0) as client:
             completion = client.chat.completions.create(model="mock", messages=MESSAGES)
         assert completion.choices[0].message.content == answer_text("")
         stats = mock.stats()

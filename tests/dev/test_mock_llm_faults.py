@@ -11,8 +11,8 @@ import pytest
 from dev.mock_llm import VENDOR_WORDS, MockLLM, answer_text, partial_text
 
 ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
-    "anthropic": ("/v1/messages", {"max_tokens": 9}),
-    "openai": ("/v1/chat/completions", {}),
+    "anthropic": ("/anthropic/v1/messages", {"max_tokens": 9}),
+    "openai": ("/openai/v1/chat/completions", {}),
     "nvidia": ("/nvidia/v1/chat/completions", {}),
     "ollama": ("/ollama/api/chat", {}),
 }

@@ -10,8 +10,8 @@ from dev.mock_llm import MockLLM, Recorded
 
 USER = {"role": "user", "content": "Hello"}
 ASSISTANT = {"role": "assistant", "content": "Hi"}
-ANTHROPIC = "/v1/messages"
-OPENAI = "/v1/chat/completions"
+ANTHROPIC = "/anthropic/v1/messages"
+OPENAI = "/openai/v1/chat/completions"
 NVIDIA = "/nvidia/v1/chat/completions"
 OLLAMA = "/ollama/api/chat"
 BODIES: dict[str, dict[str, Any]] = {
@@ -204,7 +204,7 @@ def test_a_client_that_leaves_with_much_of_the_answer_unread_is_noticed_at_once(
             body = (
                 b'{"model":"mock:tokens=50000,coalesce=1000","messages":[{"role":"user","content":"Hello"}]}'
             )
-            head = b"POST /api/chat HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\n"
+            head = b"POST /ollama/api/chat HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\n"
             writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
             await asyncio.wait_for(mock.busy(), 5)
             writer.write_eof()

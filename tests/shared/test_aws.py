@@ -57,11 +57,11 @@ def test_versions_are_told_apart_by_their_stages(aws):
 
     async def scenario():
         secret = SecretsManager().secret(arn)
-        assert await secret.versions() == ("first",)
+        assert await secret.current_versions() == ("first",)
         aws.rotate(arn, "second")
         aws.prepare(arn, "third")
-        assert await secret.versions() == ("first",)
-        assert await secret.renewed() == ("second", "third", "first")
+        assert await secret.current_versions() == ("first",)
+        assert await secret.refresh() == ("second", "third", "first")
 
     asyncio.run(scenario())
 
@@ -73,7 +73,7 @@ def test_one_that_is_not_there_is_unavailable_and_its_value_stays_while_it_is_kn
         secret = SecretsManager().secret(arn)
         assert await secret.value() == "a"
         aws.delete(arn)
-        assert await secret.instead_of("a") is None
+        assert await secret.replacement_for("a") is None
         assert await secret.value() == "a"
 
     asyncio.run(scenario())

@@ -24,7 +24,7 @@ class Clock:
 
 def run(scenario, url, **options):
     async def main():
-        database = Database(DatabaseCredentials.at(url), **options)
+        database = Database(DatabaseCredentials.from_url(url), **options)
         try:
             return await scenario(database)
         finally:

@@ -28,23 +28,26 @@ def login(**environ):
 
 def told(parameters, **kept):
     """What libpq is told when Secrets Manager keeps this."""
-    return DatabaseCredentials(parameters=parameters, secret=StaticSecret(json.dumps(kept))).complete(
+    return DatabaseCredentials(parameters=parameters, secret=StaticSecret(json.dumps(kept))).connect_args(
         json.dumps(kept)
     )
 
 
 def test_a_url_is_passed_on_as_it_is():
     url = "postgresql://chat_app:word@db/chat?sslmode=require"
-    assert login(DATABASE_URL=url).complete(None) == {"conninfo": url}
-    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").complete(None) == {"conninfo": url}
+    assert login(DATABASE_URL=url).connect_args(None) == {"conninfo": url}
+    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").connect_args(None) == {"conninfo": url}
 
 
 def test_authorities_of_ones_own_are_demanded_of_every_server():
     verified = {"sslmode": "verify-full", "sslrootcert": "/ca.pem"}
     url = "postgresql://db/chat"
-    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").complete(None) == {"conninfo": url, **verified}
+    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").connect_args(None) == {
+        "conninfo": url,
+        **verified,
+    }
     kept = login(DATABASE_URL=url, DATABASE_SECRET_ARN=ARN, DATABASE_CA_FILE="/ca.pem")
-    assert verified.items() <= kept.complete('{"username": "u", "password": "p"}').items()
+    assert verified.items() <= kept.connect_args('{"username": "u", "password": "p"}').items()
 
 
 def test_a_secret_of_rds_says_everything():
@@ -113,7 +116,7 @@ def test_the_authorities_are_valid_for_years(file):
 @pytest.mark.parametrize("kept", ["", "{}", '{"username": "u"}', '{"username": 1, "password": "p"}', "[]"])
 def test_a_secret_that_rds_did_not_write_is_unavailable_and_not_quoted(kept):
     with pytest.raises(Unavailable) as caught:
-        DatabaseCredentials(parameters={}, secret=StaticSecret(kept)).complete(kept)
+        DatabaseCredentials(parameters={}, secret=StaticSecret(kept)).connect_args(kept)
     assert caught.value.message == "the database's secret is malformed"
 
 
@@ -123,7 +126,7 @@ def test_with_iam_the_password_is_a_token_for_the_host_and_user(monkeypatch):
     by_token = login(
         DATABASE_URL=f"postgresql://chat_app@{HOST}/chat", DATABASE_IAM_AUTH="true", AWS_REGION="eu-central-1"
     )
-    found = by_token.complete(asyncio.run(by_token.key()))
+    found = by_token.connect_args(asyncio.run(by_token.password()))
     assert found["password"].startswith(f"{HOST}:5432/?Action=connect&DBUser=chat_app&X-Amz-Algorithm=AWS4")
     assert found["sslmode"] == "verify-full"
 

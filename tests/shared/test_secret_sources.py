@@ -44,8 +44,12 @@ async def settled():
 def test_a_given_one_is_what_it_is():
     async def scenario():
         given = StaticSecret("a")
-        assert (await given.value(), await given.versions(), await given.renewed()) == ("a", ("a",), ("a",))
-        assert await given.instead_of("a") is None
+        assert (await given.value(), await given.current_versions(), await given.refresh()) == (
+            "a",
+            ("a",),
+            ("a",),
+        )
+        assert await given.replacement_for("a") is None
         assert "a secret" not in repr(StaticSecret("a secret"))
 
     asyncio.run(scenario())
@@ -92,7 +96,7 @@ def test_an_outage_is_outlived_with_the_value_at_hand():
             assert await kept.secret.value() == "a"
             await settled()
         assert len(kept.readings) == 2  # not once for each who asks
-        assert await kept.secret.instead_of("a") is None
+        assert await kept.secret.replacement_for("a") is None
         kept.stages["AWSCURRENT"] = "b"
         kept.clock.time += 5
         await kept.secret.value()
@@ -121,7 +125,7 @@ def test_a_refused_value_is_replaced_by_the_new_current_one():
     async def scenario():
         await kept.secret.value()
         kept.stages.update(AWSCURRENT="new", AWSPREVIOUS="old")
-        assert await asyncio.gather(*(kept.secret.instead_of("old") for _ in range(3))) == ["new"] * 3
+        assert await asyncio.gather(*(kept.secret.replacement_for("old") for _ in range(3))) == ["new"] * 3
         assert kept.readings.count("AWSCURRENT") == 2
         assert await kept.secret.value() == "new"
 
@@ -134,7 +138,7 @@ def test_in_the_middle_of_a_rotation_the_pending_value_is_presented_and_remember
     async def scenario():
         await kept.secret.value()
         kept.stages["AWSPENDING"] = "new"
-        assert await kept.secret.instead_of("old") == "new"
+        assert await kept.secret.replacement_for("old") == "new"
         assert await kept.secret.value() == "new"
         kept.stages = {"AWSCURRENT": "new", "AWSPREVIOUS": "old"}
         kept.clock.time += 300
@@ -151,10 +155,10 @@ def test_refusals_cause_one_reading_in_a_while():
     async def scenario():
         await kept.secret.value()
         for _ in range(100):
-            assert await kept.secret.renewed() == ("a",)
+            assert await kept.secret.refresh() == ("a",)
         assert kept.readings.count("AWSCURRENT") == 2
         kept.clock.time += 5
-        await kept.secret.renewed()
+        await kept.secret.refresh()
         assert kept.readings.count("AWSCURRENT") == 3
 
     asyncio.run(scenario())
@@ -164,13 +168,13 @@ def test_all_versions_are_known_once_another_than_the_current_was_shown():
     kept = Kept(AWSCURRENT="b", AWSPREVIOUS="a", AWSPENDING=OSError("denied"))
 
     async def scenario():
-        assert await kept.secret.versions() == ("b",)
-        assert await kept.secret.renewed() == ("b", "a")
+        assert await kept.secret.current_versions() == ("b",)
+        assert await kept.secret.refresh() == ("b", "a")
         kept.stages.update(AWSCURRENT="c", AWSPREVIOUS="b")
         kept.clock.time += 300
-        await kept.secret.versions()
+        await kept.secret.current_versions()
         await settled()
-        assert await kept.secret.versions() == ("c", "b")
+        assert await kept.secret.current_versions() == ("c", "b")
 
     asyncio.run(scenario())
 
@@ -267,7 +271,7 @@ def test_a_token_is_made_when_it_is_wanted_and_again_before_it_runs_out():
         assert await token.value() == "token 0"
         clock.time += 1
         assert await token.value() == "token 1"
-        assert await token.instead_of("token 1") == "token 2"
+        assert await token.replacement_for("token 1") == "token 2"
         assert await token.value() == "token 2"
 
     asyncio.run(scenario())

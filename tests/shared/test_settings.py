@@ -1,16 +1,18 @@
 import pytest
 
+from shared.llm.providers import ProviderSettings
 from shared.secret_sources import StaticSecret
-from shared.settings import ConfigError, ProviderSettings, RateLimit, load_settings
+from shared.settings import ConfigError, RateLimit, load_settings
 
 NEEDED = {"DATABASE_URL": "postgresql://chat_app@db/chat", "JWT_SECRET": "a secret"}
+SCRIPTED = {"scripted": ProviderSettings(base_url="http://scripted.invalid/v1")}
 
 
 def test_what_is_needed_is_enough_and_the_rest_has_its_defaults():
     settings = load_settings(NEEDED)
     assert settings.model == "scripted/echo"
     assert settings.fallback_models == ()
-    assert settings.providers == {}
+    assert settings.providers == SCRIPTED
     assert not settings.allow_anonymous
     assert settings.cors_allow_origins == ()
     assert (settings.start_timeout, settings.first_token_timeout, settings.idle_timeout) == (2.8, 20, 30)
@@ -24,7 +26,8 @@ def test_a_key_alone_chooses_its_providers_model():
     settings = load_settings(NEEDED | {"ANTHROPIC_API_KEY": "key"})
     assert settings.model == "anthropic/claude-sonnet-5-5"
     assert settings.providers == {
-        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key=StaticSecret("key"))
+        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key=StaticSecret("key")),
+        **SCRIPTED,
     }
 
 

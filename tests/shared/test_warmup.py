@@ -71,7 +71,7 @@ def test_only_a_process_that_is_about_to_be_frozen_finishes_what_it_has_begun(
 
     async def main():
         begun = WarmUp("it", opening)
-        await warmup.begun(begun)
+        await warmup.wait_if_provisioned(begun)
         assert begun.task.done() is is_done
         await begun.close()
 

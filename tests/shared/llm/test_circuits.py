@@ -12,22 +12,22 @@ class Clock:
 
 def broken(circuits, name, times=5):
     for _ in range(times):
-        circuits.failed(name)
+        circuits.record_failure(name)
 
 
 def test_all_models_are_asked_in_their_order_while_they_work():
     circuits = CircuitBreaker()
     broken(circuits, "first/a", times=4)
-    assert circuits.choose(MODELS) == MODELS
+    assert circuits.available(MODELS) == MODELS
 
 
 def test_a_model_that_fails_again_and_again_is_passed_over_for_a_while():
     clock = Clock()
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
-    assert circuits.choose(MODELS) == ["second/b"]
+    assert circuits.available(MODELS) == ["second/b"]
     clock.now += 29
-    assert circuits.choose(MODELS) == ["second/b"]
+    assert circuits.available(MODELS) == ["second/b"]
 
 
 def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
@@ -35,10 +35,10 @@ def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     clock.now += 31
-    assert circuits.choose(MODELS) == MODELS
-    assert circuits.admits("first/a")
-    assert not circuits.admits("first/a")
-    assert circuits.choose(MODELS) == ["second/b"]
+    assert circuits.available(MODELS) == MODELS
+    assert circuits.allow_request("first/a")
+    assert not circuits.allow_request("first/a")
+    assert circuits.available(MODELS) == ["second/b"]
 
 
 def test_a_fallback_that_was_not_needed_is_no_probe():
@@ -46,8 +46,8 @@ def test_a_fallback_that_was_not_needed_is_no_probe():
     circuits = CircuitBreaker(clock)
     broken(circuits, "second/b")
     clock.now += 31
-    assert circuits.admits("first/a")
-    assert circuits.choose(MODELS) == MODELS
+    assert circuits.allow_request("first/a")
+    assert circuits.available(MODELS) == MODELS
 
 
 def test_a_probe_that_works_closes_the_circuit():
@@ -55,9 +55,9 @@ def test_a_probe_that_works_closes_the_circuit():
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     clock.now += 31
-    assert circuits.admits("first/a")
-    circuits.succeeded("first/a")
-    assert [circuits.choose(MODELS) for _ in range(2)] == [MODELS, MODELS]
+    assert circuits.allow_request("first/a")
+    circuits.record_success("first/a")
+    assert [circuits.available(MODELS) for _ in range(2)] == [MODELS, MODELS]
 
 
 def test_a_probe_that_fails_opens_it_for_as_long_again():
@@ -65,22 +65,22 @@ def test_a_probe_that_fails_opens_it_for_as_long_again():
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
     clock.now += 31
-    assert circuits.admits("first/a")
-    circuits.failed("first/a")
+    assert circuits.allow_request("first/a")
+    circuits.record_failure("first/a")
     clock.now += 29
-    assert circuits.choose(MODELS) == ["second/b"]
+    assert circuits.available(MODELS) == ["second/b"]
 
 
 def test_a_success_in_between_starts_the_count_anew():
     circuits = CircuitBreaker()
     broken(circuits, "first/a", times=4)
-    circuits.succeeded("first/a")
+    circuits.record_success("first/a")
     broken(circuits, "first/a", times=4)
-    assert circuits.choose(MODELS) == MODELS
+    assert circuits.available(MODELS) == MODELS
 
 
 def test_where_all_are_broken_all_are_asked():
     circuits = CircuitBreaker()
     for name in MODELS:
         broken(circuits, name)
-    assert circuits.choose(MODELS) == MODELS
+    assert circuits.available(MODELS) == MODELS

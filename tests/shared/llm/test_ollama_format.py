@@ -3,8 +3,9 @@ import json
 import pytest
 
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
-from shared.llm.ollama_format import Ollama
-from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint
+from shared.llm.ollama_format import OllamaFormat
+from shared.llm.providers import ProviderSettings, find_target
+from shared.llm.wire_format import ChatMessage, ChatRequest
 
 ANSWER = """\
 {"model":"qwen3","created_at":"2026-01-01T00:00:00.1Z","message":{"role":"assistant","content":"","thinking":"Hm."},"done":false}
@@ -27,19 +28,19 @@ HI = b'{"message":{"role":"assistant","content":"Hi"},"done":false}\n'
 
 
 def decode(*reads: bytes) -> list[Event]:
-    decoder = Ollama().decoder()
+    decoder = OllamaFormat().decoder()
     return [event for read in reads for event in decoder.feed(read)] + decoder.close()
 
 
 def request(chat: ChatRequest, api_key: str | None = None):
-    made = Ollama().request(chat, Endpoint(base_url="http://127.0.0.1:11434", api_key=api_key))
+    target = find_target("ollama/qwen3", {"ollama": ProviderSettings(base_url="http://127.0.0.1:11434")})
+    made = OllamaFormat().request(chat, target, api_key)
     return made, json.loads(made.body)
 
 
 def test_a_request():
     made, body = request(
         ChatRequest(
-            model="qwen3",
             messages=(ChatMessage("user", "Hi"),),
             system="Be kind.",
             max_tokens=100,
@@ -57,13 +58,13 @@ def test_a_request():
 
 
 def test_what_is_not_given_is_not_sent():
-    _, body = request(ChatRequest(model="qwen3", messages=(ChatMessage("user", "Hi"),)))
+    _, body = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)))
     assert body["messages"] == [{"role": "user", "content": "Hi"}]
     assert body["options"] == {"num_predict": 4096}
 
 
 def test_ollamas_cloud_wants_a_key():
-    made, _ = request(ChatRequest(model="qwen3", messages=(ChatMessage("user", "Hi"),)), "k")
+    made, _ = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)), "k")
     assert made.headers["authorization"] == "Bearer k"
 
 
@@ -151,13 +152,13 @@ def test_an_endless_line_is_invalid():
 
 
 def test_nothing_follows_the_end():
-    decoder = Ollama().decoder()
+    decoder = OllamaFormat().decoder()
     assert decoder.feed(b'{"done":true}\n' + HI) == [Finished("stop")]
     assert decoder.feed(HI + b"{\n") == []
     assert decoder.close() == []
 
 
 def test_an_error_never_quotes_the_provider():
-    error = Ollama().error(404, b'{"error":"model \'qwen9\' not found"}')
+    error = OllamaFormat().error(404, b'{"error":"model \'qwen9\' not found"}')
     assert (error.code, error.retryable) == ("upstream_rejected", False)
     assert error.message == "the model provider answered 404"
