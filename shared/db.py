@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row, scalar_row
 
+from shared.database_schemas import DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.errors import Unavailable
 from shared.logs import logger
@@ -39,7 +41,8 @@ class Database:
     """A small pool. `timeout` bounds a whole call in seconds, waiting for a connection included.
 
     A statement may run twice, if the connection is lost before the answer arrives: it must be safe
-    to repeat, which ids made by the caller and `on conflict` give. `now` is the wall clock; a
+    to repeat, which ids made by the caller and `on conflict` give. Statements name the `schemas` by the
+    placeholders `$tables` and `$functions`. `now` is the wall clock; a
     monotonic one may stand still while a function is frozen.
     """
 
@@ -47,11 +50,13 @@ class Database:
         self,
         login: DatabaseCredentials,
         *,
+        schemas: DatabaseSchemas | None = None,
         max_connections: int = 10,
         timeout: float = 2.5,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._login = login
+        self._schemas = schemas or DatabaseSchemas()
         self._timeout = timeout
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
@@ -71,7 +76,7 @@ class Database:
 
         async def work(connection: Connection) -> Any:
             cursor = connection.cursor(row_factory=scalar_row)
-            return await (await cursor.execute(query.encode(), params)).fetchone()
+            return await (await cursor.execute(self._schemas.fill(query).encode(), params)).fetchone()
 
         return await self._run(work, min(self._timeout, within or self._timeout))
 
@@ -81,11 +86,12 @@ class Database:
         Both statements go out together, and what lies between two syncs of a pipeline is one
         transaction, so the user's id is gone when it ends.
         """
+        begin_request = self._schemas.fill("select $functions.begin_request(%s)").encode()
 
         async def work(connection: Connection) -> list[Row]:
             async with connection.pipeline():
-                await connection.execute("select app.act_as(%s)", (user_id,))
-                cursor = await connection.execute(query.encode(), params)
+                await connection.execute(begin_request, (json_argument({"user_id": user_id}),))
+                cursor = await connection.execute(self._schemas.fill(query).encode(), params)
             return await cursor.fetchall()
 
         return await self._run(work, self._timeout)
@@ -186,6 +192,11 @@ class Database:
             self._idle.append((connection, self._now()))
         else:
             connection.pgconn.finish()
+
+
+def json_argument(request: Any) -> str:
+    """The argument of a stored function: JSON with ids and times as text, and money as a decimal string."""
+    return msgspec.json.encode(request).decode()
 
 
 def _is_alive(connection: Connection) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from msgspec import Struct
 
 from shared import aws
+from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
 from shared.secret_sources import GeneratedToken, Secret, StaticSecret
@@ -24,6 +25,7 @@ __all__ = [
     "RateLimit",
     "Settings",
     "database_credentials",
+    "database_schemas",
     "load_settings",
 ]
 
@@ -43,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Everything that can be set. Times are in seconds."""
 
     database: DatabaseCredentials
+    database_schemas: DatabaseSchemas
     jwt_secret: Secret | None
     jwt_jwks_url: str | None
     jwt_issuer: str | None
@@ -118,6 +121,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
     return Settings(
         database=database_credentials(env, "DATABASE", now=now),
+        database_schemas=database_schemas(env),
         jwt_secret=secret,
         jwt_jwks_url=jwks_url,
         jwt_issuer=env.text("JWT_ISSUER"),
@@ -188,6 +192,18 @@ def database_credentials(
     port = int(parameters.get("port", "5432"))
     token = partial(aws.database_token, parameters["host"], port, parameters["user"], region)
     return DatabaseCredentials(parameters=parameters, secret=GeneratedToken(token, now=now), is_password=True)
+
+
+def database_schemas(env: Environment) -> DatabaseSchemas:
+    """The schemas of DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA. Raises ConfigError."""
+    meaning = "a name of lower-case letters, digits and _, 63 characters at most"
+    schemas = DatabaseSchemas(
+        tables=env.matching("DATABASE_SCHEMA", NAME_PATTERN, meaning) or "public",
+        functions=env.matching("DATABASE_FUNCTION_SCHEMA", NAME_PATTERN, meaning) or "app",
+    )
+    if schemas.tables == schemas.functions:
+        raise ConfigError("DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA must be different names.")
+    return schemas
 
 
 def _parameters(url: str) -> dict[str, str] | None:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    database = Database(settings.database, max_connections=settings.database_connections)
+    database = Database(
+        settings.database,
+        schemas=settings.database_schemas,
+        max_connections=settings.database_connections,
+    )
     models = ModelClient(settings)
     running = BackgroundTasks()
     tracer = _tracer(settings)

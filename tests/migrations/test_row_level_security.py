@@ -7,8 +7,6 @@ import pytest
 from psycopg.types.json import Jsonb
 
 ALICE, BOB = uuid4(), uuid4()
-# Written by migrations alone, and not granted to the app.
-NO_USER_DATA = {"schema_migrations"}
 TABLES = ["budgets", "conversations", "messages", "rate_limits", "turns", "usage_logs"]
 
 
@@ -32,10 +30,15 @@ def alices(database):
         "status": "complete",
         "duration_ms": 3,
     }
-    database.as_user(
-        None,
-        "select app.finish_turn(%s, %s, 'complete', 'Well.', 2, '{}', %s)",
-        (ALICE, answer, Jsonb([usage])),
+    database.call(
+        "finish_turn",
+        user_id=ALICE,
+        answer_id=answer,
+        status="complete",
+        content="Well.",
+        token_count=2,
+        metadata={},
+        usage=[usage],
     )
     return conversation
 
@@ -49,7 +52,7 @@ def test_every_table_forces_row_level_security(database):
             " and relkind in ('r', 'p') and not (relrowsecurity and relforcerowsecurity)",
         )
     }
-    assert unprotected == NO_USER_DATA
+    assert unprotected == set()
 
 
 def test_the_contract_covers_every_table(database):
@@ -57,7 +60,7 @@ def test_the_contract_covers_every_table(database):
         row["tablename"]
         for row in database.rows("select tablename from pg_tables where schemaname = 'public'")
     }
-    assert tables == {*TABLES, *NO_USER_DATA}
+    assert tables == set(TABLES)
 
 
 def test_the_app_owns_nothing_and_cannot_bypass_anything(database):
@@ -67,7 +70,7 @@ def test_the_app_owns_nothing_and_cannot_bypass_anything(database):
     assert not any(role.values())
     assert database.rows("select 1 from pg_class where relowner = 'chat_app'::regrole") == []
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        database.as_user(None, "select * from schema_migrations")
+        database.as_user(None, "select * from app.schema_migrations")
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -133,8 +136,8 @@ def test_functions_are_for_the_app_alone_and_run_with_its_own_rights(database):
     with_the_owners_rights = {f["proname"] for f in functions if f["prosecdef"]}
     assert with_the_owners_rights == {
         "find_messages",
-        "hand_over",
         "sweep_rate_limits",
+        "transfer_ownership",
         "users_with_expired_turns",
     }
 
