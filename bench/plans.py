@@ -38,7 +38,7 @@ class ExplainingDatabase(Database):
 
 def fill(url: str, rows: int) -> None:
     """As the superuser: `rows` conversations of one user, and one more with `rows` messages; and as many
-    of somebody else's."""
+    conversations of another user."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "insert into conversations (id, user_id, title, created_at)"

@@ -70,18 +70,21 @@ def fill(url: str, messages: int) -> None:
 
 
 def plan(owner_url: str, user_id: UUID, typed: str) -> str:
-    """Of the statement of `app.find_messages`, which runs as the owner."""
+    """The plan of the statement of `find_messages`, which runs as the owner."""
     with psycopg.connect(owner_url) as connection:
         connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
         connection.execute(
-            "select set_config('app.searched_for',"
+            "select set_config('app.search_condition',"
             " app.search_condition(app.user_id(), app.search_query(%s))::text, true),"
             " set_config('work_mem', '32MB', true), set_config('jit', 'off', true)",
             (typed,),
         )
         rows = connection.execute(
             "explain (analyze, buffers)"
-            " select id from public.messages order by created_at desc, id desc limit 500"
+            " select id from public.messages"
+            " where user_id = (select app.user_id()) and status <> 'streaming'"
+            " and app.search_entries(user_id, content) @@ app.current_search_condition()"
+            " order by created_at desc, id desc limit 500"
         )
         return "\n".join(line for (line,) in rows)
 

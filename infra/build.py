@@ -69,7 +69,7 @@ DATA = {
     "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
     "functions/chat_stream/prompt/system_prompt.py": "functions/chat_stream/prompt/system_prompt.md",
     "functions/conversations/openapi_routes.py": "functions/conversations/openapi.json",
-    "migrations/migrate.py": "migrations/*.sql",
+    "migrations/files.py": "migrations/**/*.sql",
     "shared/costs.py": "shared/models.json",
     "shared/db_credentials.py": "shared/rds_ca/*.pem",
 }

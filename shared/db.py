@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row, scalar_row
 
+from shared.database_schemas import DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.errors import Unavailable
 from shared.logs import logger
@@ -40,19 +42,22 @@ class Database:
     """A small pool. `timeout` is the limit of a whole call in seconds, with the wait for a connection.
 
     A statement may run twice, if the connection is lost before the reply arrives. So it must be safe to
-    repeat: ids are made by the caller and inserts use `on conflict`. `now` is wall-clock time, because a
-    monotonic clock may stand still while a function is frozen.
+    repeat: ids are made by the caller and inserts use `on conflict`. Statements name the `schemas` by the
+    placeholders `$tables` and `$functions`. `now` is wall-clock time, because a monotonic clock may stand
+    still while a function is frozen.
     """
 
     def __init__(
         self,
         credentials: DatabaseCredentials,
         *,
+        schemas: DatabaseSchemas | None = None,
         max_connections: int = 10,
         timeout: float = 2.5,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._credentials = credentials
+        self._schemas = schemas or DatabaseSchemas()
         self._timeout = timeout
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
@@ -72,7 +77,7 @@ class Database:
 
         async def work(connection: Connection) -> Any:
             cursor = connection.cursor(row_factory=scalar_row)
-            return await (await cursor.execute(query.encode(), params)).fetchone()
+            return await (await cursor.execute(self._schemas.fill(query).encode(), params)).fetchone()
 
         return await self._run(work, min(self._timeout, within or self._timeout))
 
@@ -82,11 +87,12 @@ class Database:
         Both statements are sent together in one pipeline. A pipeline without a sync between its statements
         is one transaction, and the user's id is set until its end.
         """
+        begin_request = self._schemas.fill("select $functions.begin_request(%s)").encode()
 
         async def work(connection: Connection) -> list[Row]:
             async with connection.pipeline():
-                await connection.execute("select app.act_as(%s)", (user_id,))
-                cursor = await connection.execute(query.encode(), params)
+                await connection.execute(begin_request, (json_argument({"user_id": user_id}),))
+                cursor = await connection.execute(self._schemas.fill(query).encode(), params)
             return await cursor.fetchall()
 
         return await self._run(work, self._timeout)
@@ -185,6 +191,11 @@ class Database:
         is_lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "25"}
         if attempt == _ATTEMPTS or not is_lost:
             raise Unavailable("the database cannot be reached") from error
+
+
+def json_argument(request: Any) -> str:
+    """The argument of a stored function: JSON with ids and times as text, and money as a decimal string."""
+    return msgspec.json.encode(request).decode()
 
 
 def _is_open(connection: Connection) -> bool:

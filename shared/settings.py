@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from msgspec import Struct
 
 from shared import aws
+from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
 from shared.llm.providers import PROVIDERS, ProviderSettings
@@ -23,6 +24,7 @@ __all__ = [
     "RateLimit",
     "Settings",
     "database_credentials",
+    "database_schemas",
     "load_settings",
 ]
 
@@ -31,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """All settings. Times are in seconds. `providers` are the configured ones by name."""
 
     database: DatabaseCredentials
+    database_schemas: DatabaseSchemas
     jwt_secret: Secret | None
     jwt_jwks_url: str | None
     jwt_issuer: str | None
@@ -91,6 +94,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
     return Settings(
         database=database_credentials(env, "DATABASE", now=now),
+        database_schemas=database_schemas(env),
         jwt_secret=secret,
         jwt_jwks_url=jwks_url,
         jwt_issuer=env.text("JWT_ISSUER"),
@@ -160,6 +164,18 @@ def database_credentials(
     port = int(parameters.get("port", "5432"))
     token = partial(aws.database_token, parameters["host"], port, parameters["user"], region)
     return DatabaseCredentials(parameters=parameters, secret=GeneratedToken(token, now=now), is_password=True)
+
+
+def database_schemas(env: Environment) -> DatabaseSchemas:
+    """The schemas of DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA. Raises ConfigError."""
+    meaning = "a name of lower-case letters, digits and _, 63 characters at most"
+    schemas = DatabaseSchemas(
+        tables=env.text_matching("DATABASE_SCHEMA", NAME_PATTERN, meaning) or "public",
+        functions=env.text_matching("DATABASE_FUNCTION_SCHEMA", NAME_PATTERN, meaning) or "app",
+    )
+    if schemas.tables == schemas.functions:
+        raise ConfigError("DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA must be different names.")
+    return schemas
 
 
 def _parse_url(url: str) -> dict[str, str] | None:

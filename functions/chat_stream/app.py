@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    database = Database(settings.database, max_connections=settings.database_connections)
+    database = Database(
+        settings.database,
+        schemas=settings.database_schemas,
+        max_connections=settings.database_connections,
+    )
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,

@@ -152,15 +152,11 @@ class _TurnStart:
             with self._log.waiting("model"):
                 answer = await self._services.models.start(prompt, models, self._timeouts.start_until)
         except NoAnswer as failure:
-            error, failed_attempts = failure.error, failure.failed_attempts
-        except Exception:
-            logger.exception("model could not be asked")
-            error, failed_attempts = ChatError("the model could not be asked"), ()
-        else:
-            self._log.answered_by(answer.target.name, models)
-            return answer
-        await self._settle_without_answer(started, error, self._usage_rows(failed_attempts))
-        raise error
+            failed_attempts = self._usage_rows(failure.failed_attempts)
+            await self._settle_without_answer(started, failure.error, failed_attempts)
+            raise failure.error from None
+        self._log.answered_by(answer.target.name, models)
+        return answer
 
     async def _settle_without_answer(
         self, started: StartedTurn, error: ChatError, rows: list[UsageRow]

@@ -31,7 +31,11 @@ from shared.settings import Settings, load_settings
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    database = Database(settings.database, max_connections=settings.database_connections)
+    database = Database(
+        settings.database,
+        schemas=settings.database_schemas,
+        max_connections=settings.database_connections,
+    )
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
