@@ -32,19 +32,19 @@ _EVENTS = 10_000
 _AT_ONCE = 8
 _ROUNDS = 5
 
-_HEAD = AnswerMeta("0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11", "anthropic/claude-sonnet-5-5", 1_700_000_000)
-_ASK = TurnRequest(messages=(ChatMessage("user", "Hi"),))
+_META = AnswerMeta("0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11", "anthropic/claude-sonnet-5-5", 1_700_000_000)
+_REQUEST = TurnRequest(messages=(ChatMessage("user", "Hi"),))
 
 
-def events_per_second(dialect: Dialect, ask: TurnRequest = _ASK) -> float:
+def events_per_second(dialect: Dialect) -> float:
     """The best of some rounds, each with a new encoder. Other programs slow down the other rounds."""
     events = [TextDelta(_WORDS[number % len(_WORDS)]) for number in range(_EVENTS)]
     reads = [events[start : start + _AT_ONCE] for start in range(0, _EVENTS, _AT_ONCE)]
-    return _EVENTS / min(_seconds(dialect, ask, reads) for _ in range(_ROUNDS))
+    return _EVENTS / min(_seconds(dialect, reads) for _ in range(_ROUNDS))
 
 
-def _seconds(dialect: Dialect, ask: TurnRequest, reads: Sequence[Sequence[Event]]) -> float:
-    encoder = dialect.encoder(ask, _HEAD)
+def _seconds(dialect: Dialect, reads: Sequence[Sequence[Event]]) -> float:
+    encoder = dialect.encoder(_REQUEST, _META)
     started = time.perf_counter()
     for events in reads:
         encoder.encode(events)

@@ -23,6 +23,7 @@ FULL_SPEED = f"words-{_TOKENS}-0"
 _STREAMS_AT_FULL_SPEED = 32
 SEQUENTIAL_USERS = 20
 _PACED_STREAMS = 200
+_SAMPLES = 10  # of endurance
 _PACED_PER_SECOND = 15_100  # offered, all streams together
 _PAUSE = _PACED_STREAMS / _PACED_PER_SECOND
 _PACED = f"stamps-{_TOKENS}-{_PAUSE * 1_000_000:.0f}"
@@ -108,12 +109,12 @@ def cold_starts(emulator: Server, users: Users, times: int) -> tuple[float, floa
     return statistics.median(seconds), max(peaks)
 
 
-def endurance(subject: Subject, turns: int, samples: int = 10) -> dict[int, Usage]:
-    """The memory and descriptors of the process, `samples` times during short turns. A leak would show."""
+def endurance(subject: Subject, turns: int) -> dict[int, Usage]:
+    """The memory and descriptors of the process, ten times during short turns. A leak would show."""
     target = subject.target("words-20-0", _STREAMS_AT_FULL_SPEED)
-    each = turns // samples // _STREAMS_AT_FULL_SPEED
+    each = turns // _SAMPLES // _STREAMS_AT_FULL_SPEED
     found = {}
-    for number in range(1, samples + 1):
+    for number in range(1, _SAMPLES + 1):
         load.run_concurrent(ConcurrentJob(target, each, 20))
         found[number * each * _STREAMS_AT_FULL_SPEED] = usage(subject.pid)
     return found

@@ -1,6 +1,6 @@
-"""How Postgres runs the lists at 100,000 rows: prints the plans that `docs/performance.md` keeps.
+"""Prints the plans of the lists at 100,000 rows for `docs/performance.md`.
 
-The statements are the stores' own, caught on their way to the database.
+The statements are those of the stores.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _LIMIT = RateLimit(1, 1)
 
 
 class ExplainingDatabase(Database):
-    """Keeps the plan of the last statement, which it has run twice for it."""
+    """Keeps the plan of the last statement. Runs each statement twice for that."""
 
     plan = ""
 
@@ -37,8 +37,8 @@ class ExplainingDatabase(Database):
 
 
 def fill(url: str, rows: int) -> None:
-    """As the superuser: `rows` conversations of one user, and one more with `rows` messages; and as many
-    conversations of another user."""
+    """Adds, as the superuser, `rows` conversations of two users each, and a conversation with `rows`
+    messages."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "insert into conversations (id, user_id, title, created_at)"
@@ -61,7 +61,7 @@ def fill(url: str, rows: int) -> None:
 
 
 async def plans(url: str, rows: int) -> dict[str, str]:
-    """By what is asked for: a first page, one in the middle by cursor, and the same one by offset."""
+    """The plans by list and page: the first page, a later one by cursor, and the same one by offset."""
     database = ExplainingDatabase(DatabaseCredentials.from_url(url), timeout=60)
     conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
     found = {}

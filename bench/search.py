@@ -1,7 +1,6 @@
-"""How long a search takes among a million messages, and how Postgres finds them: prints the times and the
-plan that `docs/performance.md` keeps.
+"""Measures a search among a million messages: prints the times and the plan for `docs/performance.md`.
 
-A tenth of the messages is one user's; 900 others have as many each as makes up the rest.
+One user has a tenth of the messages. 900 other users share the rest equally.
 """
 
 import asyncio
@@ -21,13 +20,13 @@ from shared.db_credentials import DatabaseCredentials
 _MESSAGES = 1_000_000
 _ROUNDS = 7
 HEAVY_USER, USER = UUID(int=0), UUID(int=2)
-# The words are made up: of one letter there are 16, of two 256, of three 4,096. Without quotes around it,
-# the last one is a beginning.
+# The words are generated: 16 of one letter, 256 of two, 4,096 of three. Without quotes the last word of a
+# query is the beginning of a word.
 _QUERIES = {
     "a word in every fifth message": '"b"',
     "a word in 3 % of them": '"cb"',
     "a word in 0.3 %": '"dcb"',
-    "a beginning, in every second": "b",
+    "the beginning of a word, in half of them": "b",
     "three words": "b cb d",
     "two words side by side": '"b cb"',
     "a word in none": "xyz",
@@ -35,7 +34,7 @@ _QUERIES = {
 
 
 def fill(url: str, messages: int) -> None:
-    """As the superuser. The index is made at the end, which takes less time than row by row."""
+    """Fills the database, as the superuser. The index is created after the rows, which takes less time."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set session_replication_role = replica")  # without triggers
         connection.execute("set maintenance_work_mem = '512MB'")
@@ -90,7 +89,7 @@ def plan(owner_url: str, user_id: UUID, typed: str) -> str:
 
 
 async def times(url: str, user_id: UUID) -> Mapping[str, float]:
-    """Medians in ms by what is asked for, snippets and the way to Postgres included."""
+    """Medians in ms by query, with snippets and the round trip to Postgres."""
     database = Database(DatabaseCredentials.from_url(url), timeout=60)
     store = SearchStore(database)
     found = {}

@@ -7,9 +7,10 @@ own messages name Python types and only one bound. The sentences contain nothing
 import math
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -41,6 +42,13 @@ _NAMES: Mapping[type[inspect.Type], str] = {
 }
 
 
+class _Problem(NamedTuple):
+    """`path` leads to the invalid value: names of objects and indexes of arrays."""
+
+    path: tuple[str | int, ...]
+    sentence: str
+
+
 def find_error(value: Any, shape: type[Any]) -> InvalidRequest | None:
     """The error of the first invalid field, in the order of the body, or None when all fields are valid.
 
@@ -48,49 +56,71 @@ def find_error(value: Any, shape: type[Any]) -> InvalidRequest | None:
     strings, UUIDs, times, lists, objects of any values, and other Structs. A field is named as in
     `messages[0].role`.
     """
-    return _check(value, inspect.type_info(shape), "", ())
+    problem = _check(value, inspect.type_info(shape), ())
+    if problem is None:
+        return None
+    if not problem.path:
+        return InvalidRequest("the body must be a JSON object")
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem.path)
+    field = "".join(steps).removeprefix(".")
+    return InvalidRequest(f"{field} {problem.sentence}", field=field)
 
 
-def _check(value: Any, expected: inspect.Type, field: str, choices: Sequence[str]) -> InvalidRequest | None:
+def _check(value: Any, expected: inspect.Type, choices: Sequence[str]) -> _Problem | None:
     """`choices` are the allowed values of a field with literals."""
     types = expected.types if isinstance(expected, inspect.UnionType) else (expected,)
-    errors = [
-        _check_type(value, each, field, choices) for each in types if type(value) in _JSON_TYPES[type(each)]
-    ]
-    if not errors:
-        return _error(field, types, choices)
-    return None if None in errors else errors[0]
+    problem = None
+    for each in types:
+        if type(value) in _JSON_TYPES[type(each)]:
+            found = _check_type(value, each, choices)
+            if found is None:
+                return None
+            problem = problem or found
+    return problem or _Problem((), _describe_all(types, choices))
 
 
-def _check_type(
-    value: Any, expected: inspect.Type, field: str, choices: Sequence[str]
-) -> InvalidRequest | None:
-    match expected:
-        case inspect.StructType():
-            return _check_struct(value, expected, field)
-        case inspect.ListType() if _has_length(value, expected):
-            items = enumerate(value)
-            errors = (_check(item, expected.item_type, f"{field}[{at}]", choices) for at, item in items)
-            return next((error for error in errors if error), None)
-        case inspect.AnyType() | inspect.DictType():
-            finite = _is_finite(value)
-            return None if finite else InvalidRequest(f"{field} has a number out of range", field=field)
-    return None if _is_valid(value, expected) else _error(field, (expected,), choices)
-
-
-def _check_struct(value: Mapping[str, Any], struct: inspect.StructType, parent: str) -> InvalidRequest | None:
-    prefix = f"{parent}." if parent else ""
-    fields = {field.encode_name: field for field in struct.fields}
-    hints = typing.get_type_hints(struct.cls)
-    for name, item in value.items():
-        if name in fields:
-            choices = _literals(hints[fields[name].name])
-            if error := _check(item, fields[name].type, prefix + name, choices):
-                return error
-    for name, field in fields.items():
-        if field.required and name not in value:
-            return InvalidRequest(f"{prefix}{name} is missing", field=prefix + name)
+def _check_type(value: Any, expected: inspect.Type, choices: Sequence[str]) -> _Problem | None:
+    if isinstance(expected, inspect.StructType):
+        return _check_struct(value, expected.cls)
+    if not _is_valid(value, expected):
+        return _Problem((), _describe_all((expected,), choices))
+    if isinstance(expected, inspect.ListType):
+        return _check_items(value, expected.item_type, choices)
+    if isinstance(expected, inspect.AnyType | inspect.DictType) and not _is_finite(value):
+        return _Problem((), "has a number out of range")
     return None
+
+
+def _check_items(items: Sequence[Any], expected: inspect.Type, choices: Sequence[str]) -> _Problem | None:
+    for index, item in enumerate(items):
+        if problem := _check(item, expected, choices):
+            return _Problem((index, *problem.path), problem.sentence)
+    return None
+
+
+def _check_struct(value: Mapping[str, Any], struct: Hashable) -> _Problem | None:
+    fields = _fields(struct)
+    for name, item in value.items():
+        if found := fields.get(name):
+            field, choices = found
+            if problem := _check(item, field.type, choices):
+                return _Problem((name, *problem.path), problem.sentence)
+    missing = next((name for name in _required(struct) if name not in value), None)
+    return _Problem((missing,), "is missing") if missing else None
+
+
+@cache  # a body has up to 80,000 objects of one type
+def _fields(struct: Hashable) -> Mapping[str, tuple[inspect.Field, Sequence[str]]]:
+    """The fields of a Struct and the allowed values of their literals, by the name in JSON."""
+    described = inspect.type_info(struct)
+    assert isinstance(described, inspect.StructType)
+    hints = typing.get_type_hints(struct)
+    return {field.encode_name: (field, _literals(hints[field.name])) for field in described.fields}
+
+
+@cache
+def _required(struct: Hashable) -> Sequence[str]:
+    return [name for name, (field, _) in _fields(struct).items() if field.required]
 
 
 def _literals(hint: Any) -> list[str]:
@@ -162,13 +192,10 @@ def _is_convertible(value: str, expected: inspect.UUIDType | inspect.DateTimeTyp
     return True
 
 
-def _error(field: str, types: Sequence[inspect.Type], choices: Sequence[str]) -> InvalidRequest:
-    if not field:
-        return InvalidRequest("the body must be a JSON object")
+def _describe_all(types: Sequence[inspect.Type], choices: Sequence[str]) -> str:
     # Null stands for an absent field, so that it is named only where nothing else is allowed.
     described = [_describe(each, choices) for each in types if not isinstance(each, inspect.NoneType)]
-    alternatives = " or ".join(dict.fromkeys(described)) or "null"
-    return InvalidRequest(f"{field} must be {alternatives}", field=field)
+    return f"must be {' or '.join(dict.fromkeys(described)) or 'null'}"
 
 
 def _describe(expected: inspect.Type, choices: Sequence[str]) -> str:
