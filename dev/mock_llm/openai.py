@@ -54,7 +54,7 @@ class OpenAI:
         self.check_limit(body)
 
     def check_limit(self, body: dict[str, Any]) -> None:
-        """Which of the two names of the limit is taken, and by which models."""
+        """Refuses the name of the token limit that the model does not accept."""
         if "max_tokens" not in body:
             return
         if "max_completion_tokens" in body:
@@ -103,7 +103,7 @@ class OpenAI:
         return {"role": "assistant", "content": "", "refusal": None}
 
     def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:  # noqa: ARG002
-        """OpenAI counts reasoning and does not show it."""
+        """OpenAI counts reasoning and does not send it."""
         return []
 
     def _chunk(

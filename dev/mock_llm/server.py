@@ -41,7 +41,7 @@ SECRET_HEADERS = {"authorization", "x-api-key"}
 
 @dataclass
 class Recorded:
-    """A request and what became of it; `refusal` is the reason where it was not a valid one."""
+    """A request and its outcome. `refusal` is the reason for an invalid request."""
 
     method: str
     path: str
@@ -57,12 +57,12 @@ class Recorded:
 
 
 class MockLLM(Endpoints):
-    """`async with MockLLM() as mock:` serves in the running loop, on a free port unless told one.
+    """`async with MockLLM() as mock:` serves in the running loop, on a free port by default.
 
-    `hits` (and `hits_by_model`) counts requests, valid or not, those to /_mock aside; `aborted` those
-    whose client left before the end; `refused` those that the vendor would not have taken; `open` those
-    being answered; `connections` all TCP connections. `requests` are the last 200, oldest first. `key`
-    is the only one that is accepted, or None for any.
+    `hits` and `hits_by_model` count valid and invalid requests, without those to /_mock. `aborted` counts
+    requests whose client disconnected before the end, `refused` those that the vendor would refuse, `open`
+    those that are being answered, `connections` all TCP connections. `requests` are the last 200, the oldest
+    first. `key` is the only accepted API key, or None if any key is accepted.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -95,7 +95,7 @@ class MockLLM(Endpoints):
         await self._server.wait_closed()
 
     def reset(self) -> None:
-        """Forgets all but the requests that are being answered."""
+        """Sets all counters to 0, except `open`, and forgets the requests."""
         self.hits = 0
         self.hits_by_model: Counter[str] = Counter()
         self.aborted = 0
@@ -106,14 +106,14 @@ class MockLLM(Endpoints):
         self.key: str | None = None
 
     def stats(self) -> dict[str, Any]:
-        """What /_mock/stats answers: the numbers, and the requests with their keys blotted out."""
+        """The answer of /_mock/stats: the counters, and the requests without their keys."""
         names = ("hits", "hits_by_model", "aborted", "refused", "open", "connections")
         return {name: getattr(self, name) for name in names} | {
             "requests": [_without_secrets(recorded) for recorded in self.requests]
         }
 
     async def idle(self) -> None:
-        """Returns when no request is being answered: an abort, for one, has been noticed by then."""
+        """Returns when no request is being answered. Then aborts have been noticed too."""
         await self._idle.wait()
 
     async def busy(self) -> None:

@@ -67,7 +67,7 @@ def decode(*reads: bytes) -> list[Event]:
 
 
 def text(letters: str) -> bytes:
-    """A delta; `letters` as they stand between the quotes of JSON."""
+    """A delta. `letters` stand between the quotes of a JSON string."""
     return (
         b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n'
         % letters.encode()
@@ -119,13 +119,13 @@ def test_a_request():
     }
 
 
-def test_what_is_not_given_is_not_sent():
+def test_parameters_without_a_value_are_not_sent():
     made, body = request(chat(("user", "Hi")), None)
     assert "x-api-key" not in made.headers
     assert body.keys() == {"model", "max_tokens", "messages", "stream"}
 
 
-def test_messages_are_made_to_alternate_from_a_users_on():
+def test_messages_start_with_the_user_and_alternate():
     _, body = request(
         chat(
             ("assistant", "Welcome!"),
@@ -201,7 +201,7 @@ def test_usage_is_overwritten_and_final_with_the_stop_reason():
     ]
 
 
-def test_counts_that_are_missing_leave_the_usage_estimated_or_out():
+def test_a_usage_with_a_missing_count_is_estimated_and_without_counts_left_out():
     start = b'data: {"type":"message_start","message":{"usage":{}}}\n\n'
     assert decode(start, message_delta('"end_turn"', "{}"), STOP) == [Finished("stop")]
     assert decode(start, message_delta('"end_turn"', '{"output_tokens":9}'), STOP) == [
@@ -239,7 +239,7 @@ def test_errors_in_the_stream(kind, code, retryable):
 @pytest.mark.parametrize(
     "error", [b"", b',"error":null', b',"error":"overloaded"', b',"error":{"type":null}']
 )
-def test_errors_in_an_odd_shape_are_errors(error):
+def test_malformed_errors_are_errors(error):
     assert decode(b'data: {"type":"error"%b}\n\n' % error) == [
         Failed("upstream_error", "the model provider sent an error", retryable=True)
     ]
@@ -272,11 +272,11 @@ def test_an_answer_without_its_end_is_truncated(stream):
         b"[" * 100_000,
     ],
 )
-def test_what_is_not_its_format_is_invalid(data):
+def test_data_in_another_format_is_invalid(data):
     assert decode(text("a"), b"data: " + data + b"\n\n", text("b")) == [TextDelta("a"), INVALID]
 
 
-def test_an_endless_line_is_invalid_and_what_came_before_it_is_kept():
+def test_an_endless_line_is_invalid_and_earlier_events_are_kept():
     endless = text("a") + b"data: " + b"x" * (1024 * 1024)
     for reads in ([endless], [endless[i : i + 65_536] for i in range(0, len(endless), 65_536)]):
         assert decode(*reads) == [TextDelta("a"), INVALID]

@@ -1,4 +1,4 @@
-"""One contract for every provider, against every script of the mock, over real connections."""
+"""The client with all providers, against the scripts of the mock, over real connections."""
 
 import asyncio
 import base64
@@ -83,7 +83,7 @@ def test_a_login_in_a_base_url_is_sent():
     "script",
     ["tokens=10", "tokens=10,crlf", "tokens=5,chunk=1", "tokens=40,coalesce=7", "tokens=5,usage=every"],
 )
-def test_a_whole_answer_is_its_text_its_usage_and_one_finish(provider, script):
+def test_an_answer_is_its_text_then_its_usage_then_one_finish(provider, script):
     *events, end = ask(f"{provider}/mock:{script}")
     assert text_of(events) == answer_text(script)
     assert end == Finished("stop")
@@ -92,7 +92,7 @@ def test_a_whole_answer_is_its_text_its_usage_and_one_finish(provider, script):
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "nvidia", "ollama"])
-def test_thinking_is_kept_apart_from_the_text(provider):
+def test_reasoning_is_separate_from_the_text(provider):
     events = ask(f"{provider}/mock:tokens=3,thinking=4")
     thinking = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
     assert thinking == thinking_text("thinking=4")
@@ -111,7 +111,7 @@ def test_odd_characters_do_not_break_an_answer(provider):
 
 @pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_the_reason_of_the_end_is_passed_on(provider, finish):
+def test_the_finish_reason_is_passed_on(provider, finish):
     if (provider, finish) == ("ollama", "content_filter"):
         pytest.skip("Ollama has no such reason")
     assert ask(f"{provider}/mock:tokens=2,finish={finish}")[-1] == Finished(finish)
@@ -151,7 +151,7 @@ def test_an_answer_that_breaks_off_ends_with_one_failure(provider, fault, code):
         ("no-headers", "upstream_timeout"),
     ],
 )
-def test_a_refusal_is_one_of_our_errors_in_our_words(provider, script, code):
+def test_a_refusal_becomes_one_of_our_errors_without_the_vendors_text(provider, script, code):
     async def scenario(mock, client):
         with pytest.raises(NoAnswer) as caught:
             await start(client, f"{provider}/mock:{script}", seconds=0.5 if script == "no-headers" else 2)
@@ -166,7 +166,7 @@ def test_a_refusal_is_one_of_our_errors_in_our_words(provider, script, code):
 @pytest.mark.parametrize(
     "script", ["500,fail=2", "529,fail=1", "429,retry_after=0.1,fail=1", "error,after=0,fail=1"]
 )
-def test_what_is_worth_retrying_is_retried_before_the_first_token(provider, script):
+def test_temporary_errors_before_the_first_token_are_retried(provider, script):
     async def scenario(mock, client):
         events = await events_of(await start(client, f"{provider}/mock:tokens=3,{script}"))
         assert text_of(events) == answer_text("tokens=3")
@@ -181,12 +181,12 @@ def test_what_is_worth_retrying_is_retried_before_the_first_token(provider, scri
         ("anthropic/mock:401", 1),
         ("openai/mock:400", 1),
         ("openai/mock:429,retry_after=30", 1),
-        # Without a time to wait for it is Anthropic's spending cap.
+        # Anthropic's spending limit: a 429 without retry-after.
         ("anthropic/mock:429", 1),
         ("openai/mock:tokens=5,after=2,fault=error", 1),
     ],
 )
-def test_what_is_not_worth_retrying_is_asked_once(model, hits):
+def test_final_errors_are_not_retried(model, hits):
     async def scenario(mock, client):
         with contextlib.suppress(NoAnswer):
             await events_of(await start(client, model))
@@ -209,7 +209,7 @@ def test_a_fallback_gets_a_share_of_the_time_when_the_first_is_silent():
     run(scenario)
 
 
-def test_a_connection_serves_turn_after_turn():
+def test_a_connection_serves_several_turns():
     async def scenario(mock, client):
         for _ in range(5):
             await events_of(await start(client, "openai/mock:tokens=3"))
@@ -231,7 +231,7 @@ def test_after_a_long_idle_time_a_new_connection_is_made():
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at-once", "when-open"])
-def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
+def test_the_first_turn_uses_the_connection_of_the_warm_up(waits):
     async def scenario(mock, client):
         ahead = client.warm_up()
         if waits:
@@ -244,7 +244,7 @@ def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
     run(scenario)
 
 
-def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_opened():
+def test_a_turn_waits_for_the_warm_up_and_opens_no_second_connection():
     async def main():
         connected: asyncio.Queue[bool] = asyncio.Queue()
         left = asyncio.Event()
@@ -279,7 +279,7 @@ def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_o
     asyncio.run(main())
 
 
-def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
+def test_a_connection_of_the_warm_up_is_not_used_after_a_long_freeze():
     clock = [1000.0]
 
     async def scenario(mock, client):
@@ -291,7 +291,7 @@ def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
     run(scenario, now=lambda: clock[0])
 
 
-def test_a_provider_that_cannot_be_reached_ahead_is_the_first_turns_error():
+def test_a_provider_that_the_warm_up_cannot_reach_is_the_first_turns_error():
     async def main():
         environ = {"DATABASE_URL": "x", "JWT_SECRET": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
         client = ModelClient(load_settings({**environ, "LLM_MODEL": "openai/x"}))
@@ -314,7 +314,7 @@ def test_a_client_that_was_closed_for_a_snapshot_opens_again():
     run(scenario)
 
 
-def test_closing_an_answer_early_hangs_up_on_the_provider():
+def test_closing_an_answer_early_closes_the_connection():
     async def scenario(mock, client):
         answer = await start(client, "anthropic/mock:tokens=1000,gap=10ms")
         async for _ in answer:
@@ -326,9 +326,9 @@ def test_closing_an_answer_early_hangs_up_on_the_provider():
     run(scenario)
 
 
-def test_sampling_parameters_are_left_out_where_a_model_refuses_them():
+def test_the_temperature_is_not_sent_to_models_that_refuse_it():
     async def scenario(mock, client):
-        # The mock refuses them for this model as Anthropic does, and knows its output limit.
+        # For this model the mock refuses the parameter, as Anthropic does.
         await events_of(await start(client, "anthropic/claude-sonnet-5-5"))
         assert "temperature" not in mock.requests[-1].json
         await events_of(await start(client, "anthropic/claude-haiku-4-5"))
@@ -345,7 +345,7 @@ def test_sampling_parameters_are_left_out_where_a_model_refuses_them():
         ("nvidia/gpt-oss", "max_tokens"),
     ],
 )
-def test_the_token_limit_has_the_name_that_the_server_knows(model, field):
+def test_the_token_limit_has_the_name_that_the_server_accepts(model, field):
     async def scenario(mock, client):
         await events_of(await start(client, model))
         assert {"max_tokens", "max_completion_tokens"} & set(mock.requests[-1].json) == {field}
@@ -377,8 +377,8 @@ def test_the_scripted_model_answers_the_question_with_usage():
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_path):
-    """httpx passes such an error on as it is, which is none of its own."""
+def test_a_fault_inside_tls_is_an_unreachable_provider_or_a_truncated_answer(when, tmp_path):
+    """httpx does not convert such errors to its own."""
     context, authority = certificate(tmp_path)
 
     async def answer_badly(reader, writer):
@@ -389,7 +389,7 @@ def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_p
             writer.write(head + b"%x\r\n%b\r\n" % (len(event), event))
             await writer.drain()
             await asyncio.sleep(0.1)
-        # Past the TLS layer: bytes that are no TLS record.
+        # Bytes that bypass the TLS layer and are not a TLS record.
         os.write(writer.get_extra_info("socket").fileno(), b"this is not TLS at all, is it?" * 10)
 
     async def main():
@@ -423,7 +423,7 @@ def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_p
 
 
 def certificate(folder):
-    """A server's TLS context, and the file that makes clients believe it."""
+    """A server's TLS context, and the CA file for its clients."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -439,9 +439,9 @@ def certificate(folder):
     return context, str(folder / "certificate.pem")
 
 
-def test_a_silent_model_that_took_the_prompt_is_paid_for_it():
+def test_a_model_that_stays_silent_after_its_headers_costs_the_prompt():
     async def scenario(mock, client):
-        # The mock sends its headers and nothing after them.
+        # The mock sends its headers and no body.
         answer = await start(client, "openai/mock:no-body", "ollama/mock:tokens=2", seconds=1)
         await events_of(answer)
         return answer.failed_attempts
@@ -452,7 +452,7 @@ def test_a_silent_model_that_took_the_prompt_is_paid_for_it():
     assert attempt.usage.input > 0
 
 
-def test_an_answer_that_fails_before_its_first_content_is_paid_for_as_reported():
+def test_an_answer_that_fails_before_its_first_content_costs_its_reported_usage():
     async def scenario(mock, client):
         script = "anthropic/mock:input=30,error,after=0,fail=1,tokens=2"
         answer = await start(client, script)

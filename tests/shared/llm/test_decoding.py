@@ -8,7 +8,7 @@ from shared.llm.ollama_format import OllamaFormat
 from shared.llm.openai_format import OpenAIFormat
 from shared.llm.wire_format import WireFormat
 
-# For each wire format: a delta of text, one of thinking, and the end. %b stands between quotes of JSON.
+# For each wire format: a delta of text, a delta of reasoning, and the end. %b is inside a JSON string.
 FORMATS = {
     "anthropic": (
         AnthropicFormat(),
@@ -57,7 +57,7 @@ def decode(wire_format: WireFormat, *reads: bytes) -> list[Event]:
         ("Grüß dich \u200d 😀".encode(), "Grüß dich \u200d 😀"),
     ],
 )
-def test_text_comes_out_storable(wire_format, text, thinking, end, letters, clean):
+def test_text_has_no_nul_and_no_lone_surrogates(wire_format, text, thinking, end, letters, clean):
     assert decode(wire_format, text % letters, end) == [TextDelta(clean), Finished("stop")]
     assert decode(wire_format, thinking % letters, end) == [ReasoningDelta(clean), Finished("stop")]
 
@@ -103,18 +103,18 @@ def test_half_a_character_at_the_end_is_replaced(wire_format, text, thinking, en
 
 
 @ALL_FORMATS
-def test_every_character_is_its_own_or_replaced(wire_format, text, thinking, end):
+def test_every_character_is_kept_or_replaced(wire_format, text, thinking, end):
     letters = "".join(f"\\u{unit:04x}" for unit in range(0x10000)).encode()
     [delta, _] = decode(wire_format, text % letters, end)
     assert isinstance(delta, TextDelta)
     assert "\0" not in delta.text
     delta.text.encode()
-    # The one pair among the surrogates in order is the last high one with the first low one.
+    # In this order only one pair of surrogates is valid: the last high one with the first low one.
     assert len(delta.text) == 0x10000 - 1
     assert delta.text.count("\ufffd") == 1 + (0x800 - 2) + 1
 
 
-def test_parsing_gives_none_for_what_is_no_such_value():
+def test_parse_returns_none_for_data_of_another_type():
     numbers = msgspec.json.Decoder(list[int])
     assert parse(numbers, b"[1]") == [1]
     assert parse(numbers, b'["1", 2.0]') == [1, 2]

@@ -57,13 +57,13 @@ def test_a_request():
     }
 
 
-def test_what_is_not_given_is_not_sent():
+def test_parameters_without_a_value_are_not_sent():
     _, body = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)))
     assert body["messages"] == [{"role": "user", "content": "Hi"}]
     assert body["options"] == {"num_predict": 4096}
 
 
-def test_ollamas_cloud_wants_a_key():
+def test_a_key_is_sent_to_ollamas_cloud():
     made, _ = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)), "k")
     assert made.headers["authorization"] == "Bearer k"
 
@@ -85,7 +85,7 @@ def test_an_answer_with_crlf_and_empty_lines():
     assert decode(ANSWER.replace(b"\n", b"\r\n\r\n")) == EVENTS
 
 
-def test_the_last_line_may_lack_its_end():
+def test_the_last_line_may_have_no_line_end():
     assert decode(ANSWER[:-1]) == EVENTS
 
 
@@ -103,19 +103,19 @@ def test_done_reasons(theirs, ours):
     assert decode(HI, b'{"done":true%b}\n' % theirs) == [TextDelta("Hi"), Finished(ours)]
 
 
-def test_a_reason_without_done_is_an_end():
+def test_a_finish_reason_without_done_ends_the_answer():
     assert decode(b'{"done":false,"done_reason":"length"}\n', HI) == [Finished("length")]
 
 
 @pytest.mark.parametrize("reason", [b"load", b"unload"])
-def test_loading_a_model_is_no_answer(reason):
+def test_loading_a_model_is_not_an_answer(reason):
     line = b'{"message":{"role":"assistant","content":""},"done":true,"done_reason":"%b"}\n' % reason
     assert decode(line) == [
         Failed("upstream_error", "the model provider loaded the model and did not answer", retryable=True)
     ]
 
 
-def test_counts_that_are_missing_leave_the_usage_estimated_or_out():
+def test_a_usage_with_a_missing_count_is_estimated_and_without_counts_left_out():
     assert decode(b'{"done":true}\n') == [Finished("stop")]
     assert decode(b'{"done":true,"prompt_eval_count":null,"eval_count":5}\n') == [
         Usage(0, 5, estimated=True),
@@ -137,7 +137,7 @@ def test_an_answer_without_its_end_is_truncated(stream):
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"<html></html>", b'{"message":7}'])
-def test_what_is_not_its_format_is_invalid(line):
+def test_data_in_another_format_is_invalid(line):
     assert decode(HI, line + b"\n", HI) == [TextDelta("Hi"), INVALID]
 
 

@@ -81,7 +81,7 @@ def test_a_request_to_openai():
     }
 
 
-def test_a_request_to_a_server_that_takes_less():
+def test_a_request_to_a_compatible_server():
     chat = ChatRequest(messages=(ChatMessage("user", "Hi"),))
     made, body = request("m", chat, api_key=None, base_url="http://127.0.0.1:1234/v1", stream_options=False)
     assert made.url == "http://127.0.0.1:1234/v1/chat/completions"
@@ -165,7 +165,7 @@ def test_deltas(json_text, events):
         b"",
     ],
 )
-def test_chunks_without_content_are_passed_over(chunk):
+def test_chunks_without_content_are_ignored(chunk):
     assert decode(b"data: " + chunk + b"\n\n", delta('{"content":"a"}'), STOP, DONE) == [
         TextDelta("a"),
         Finished("stop"),
@@ -188,7 +188,7 @@ def test_finish_reasons(theirs, ours):
     assert decode(STOP.replace(b"stop", theirs.encode()), DONE) == [Finished(ours)]
 
 
-def test_a_server_that_leaves_out_done_has_finished_at_its_end():
+def test_without_done_the_end_of_the_stream_finishes_the_answer():
     assert decode(delta('{"content":"a"}'), STOP) == [TextDelta("a"), Finished("stop")]
 
 
@@ -246,22 +246,22 @@ def test_a_finish_reason_of_error_is_an_error():
 @pytest.mark.parametrize(
     "data", [b"{", b"[]", b"7", b'{"choices":{}}', b'{"choices":[{"delta":{"content":[]}}]}']
 )
-def test_what_is_not_its_format_is_invalid(data):
+def test_data_in_another_format_is_invalid(data):
     assert decode(b"data: " + data + b"\n\n", STOP, DONE) == [INVALID]
 
 
-def test_numbers_of_the_wrong_type_do_not_cost_the_answer():
+def test_numbers_of_another_type_are_accepted():
     usage = b'"usage":{"prompt_tokens":"7","completion_tokens":2.0}'
     chunk = b'data: {"choices":[{"delta":{"content":"null"}}],%b}\n\n' % usage
     assert decode(STOP, chunk, DONE) == [TextDelta("null"), Usage(7, 2), Finished("stop")]
 
 
-def test_numbers_that_cannot_be_are_cut():
+def test_impossible_counts_are_clamped():
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":-7,"completion_tokens":%d}}\n\n' % 10**30
     assert decode(STOP, usage, DONE) == [Usage(0, 2**31 - 1), Finished("stop")]
 
 
-def test_half_a_usage_is_an_estimate():
+def test_a_usage_with_a_missing_count_is_estimated():
     usage = b'data: {"choices":[],"usage":{"completion_tokens":2}}\n\n'
     assert decode(STOP, usage, DONE) == [Usage(0, 2, estimated=True), Finished("stop")]
 
@@ -273,7 +273,7 @@ def test_nothing_follows_the_end():
     assert decoder.close() == []
 
 
-def test_a_quota_that_is_used_up_is_not_tried_again():
+def test_a_used_up_quota_is_not_retried():
     body = b'{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}'
     wire_format = OpenAIFormat()
     assert (wire_format.error(429, body).code, wire_format.error(429, body).retryable) == (

@@ -15,13 +15,13 @@ def broken(circuits, name, times=5):
         circuits.record_failure(name)
 
 
-def test_all_models_are_asked_in_their_order_while_they_work():
+def test_all_models_are_available_in_order_while_they_work():
     circuits = CircuitBreaker()
     broken(circuits, "first/a", times=4)
     assert circuits.available(MODELS) == MODELS
 
 
-def test_a_model_that_fails_again_and_again_is_passed_over_for_a_while():
+def test_a_model_is_skipped_after_five_failures_in_a_row():
     clock = Clock()
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
@@ -30,7 +30,7 @@ def test_a_model_that_fails_again_and_again_is_passed_over_for_a_while():
     assert circuits.available(MODELS) == ["second/b"]
 
 
-def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
+def test_after_the_pause_only_one_request_is_allowed_as_a_probe():
     clock = Clock()
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
@@ -41,7 +41,7 @@ def test_then_one_turn_is_the_probe_and_the_others_still_pass_by():
     assert circuits.available(MODELS) == ["second/b"]
 
 
-def test_a_fallback_that_was_not_needed_is_no_probe():
+def test_a_fallback_that_was_not_asked_is_not_a_probe():
     clock = Clock()
     circuits = CircuitBreaker(clock)
     broken(circuits, "second/b")
@@ -50,7 +50,7 @@ def test_a_fallback_that_was_not_needed_is_no_probe():
     assert circuits.available(MODELS) == MODELS
 
 
-def test_a_probe_that_works_closes_the_circuit():
+def test_a_successful_probe_closes_the_circuit():
     clock = Clock()
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
@@ -60,7 +60,7 @@ def test_a_probe_that_works_closes_the_circuit():
     assert [circuits.available(MODELS) for _ in range(2)] == [MODELS, MODELS]
 
 
-def test_a_probe_that_fails_opens_it_for_as_long_again():
+def test_a_failed_probe_opens_the_circuit_for_another_pause():
     clock = Clock()
     circuits = CircuitBreaker(clock)
     broken(circuits, "first/a")
@@ -71,7 +71,7 @@ def test_a_probe_that_fails_opens_it_for_as_long_again():
     assert circuits.available(MODELS) == ["second/b"]
 
 
-def test_a_success_in_between_starts_the_count_anew():
+def test_a_success_resets_the_count_of_failures():
     circuits = CircuitBreaker()
     broken(circuits, "first/a", times=4)
     circuits.record_success("first/a")
@@ -79,7 +79,7 @@ def test_a_success_in_between_starts_the_count_anew():
     assert circuits.available(MODELS) == MODELS
 
 
-def test_where_all_are_broken_all_are_asked():
+def test_all_models_are_available_if_all_circuits_are_open():
     circuits = CircuitBreaker()
     for name in MODELS:
         broken(circuits, name)
