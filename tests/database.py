@@ -24,7 +24,11 @@ class TestDatabase:
 
     def begin_turn(self, user_id: UUID, **given: Any) -> dict[str, Any]:
         """The result of begin_turn. `given` replaces fields of a request like that of the chat function."""
-        request = {
+        started: dict[str, Any] = self.call("begin_turn", **self.begin_request(user_id, **given))
+        return started
+
+    def begin_request(self, user_id: UUID, **given: Any) -> dict[str, Any]:
+        return {
             "user_id": user_id,
             "conversation_id": None,
             "new_conversation_id": uuid4(),
@@ -43,16 +47,10 @@ class TestDatabase:
             "rate_window": 60,
             "budget": Decimal(100),
         } | given
-        started: dict[str, Any] = self.call("begin_turn", **request)
-        return started
 
     def call(self, function: str, **request: Any) -> Any:
         """Calls a stored function as the app. Bytes are sent as hex."""
-        encoded = {
-            name: value.hex() if isinstance(value, bytes) else value for name, value in request.items()
-        }
-        document = msgspec.json.encode(encoded).decode()
-        [row] = self.as_user(None, f"select app.{function}(%s) as result", (document,))
+        [row] = self.as_user(None, f"select app.{function}(%s) as result", (json_argument(request),))
         return row["result"]
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
@@ -68,3 +66,9 @@ class TestDatabase:
                 connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
             cursor = connection.execute(query.encode(), params)
             return cursor.fetchall() if cursor.description else []
+
+
+def json_argument(request: dict[str, Any]) -> str:
+    """The argument of a stored function. Bytes are sent as hex."""
+    encoded = {name: value.hex() if isinstance(value, bytes) else value for name, value in request.items()}
+    return msgspec.json.encode(encoded).decode()

@@ -1,12 +1,15 @@
 """The stored functions of a turn at their edges: repeated calls, runs again, midnight, mended rows, locks."""
 
 import threading
+import time
 from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
 
 import psycopg
 import pytest
+
+from tests.database import json_argument
 
 USER = uuid4()
 HASH = b"what was asked"
@@ -189,6 +192,31 @@ def test_a_stateless_key_is_used_once_and_free_again_where_no_model_answered(dat
     assert stateless(database, uuid4(), "k", b"another")["outcome"] == "mismatch"
     finish(database, first, status="error", rows=[])
     assert stateless(database, uuid4(), "k", HASH)["outcome"] == "started"
+
+
+def test_a_stateless_key_stays_used_where_a_model_has_answered_a_part(database):
+    first = stateless(database, uuid4(), "k", HASH)
+    finish(database, first, status="error", rows=[usage(tokens_out=7, status="error")])
+    assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
+
+
+def test_a_second_turn_waits_for_the_first_one_to_begin_and_is_then_a_conflict(database):
+    """Without the lock of the conversation the second would meet the index of running turns, and fail."""
+    conversation_id = database.begin_turn(USER)["conversation_id"]
+    database.rows("update turns set status = 'complete', settled_at = now()")
+    request = database.begin_request(USER, conversation_id=conversation_id)
+    outcomes = []
+    with psycopg.connect(database.url) as first:
+        first.execute("select app.begin_turn(%s)", (json_argument(request),))
+        second = threading.Thread(
+            target=lambda: outcomes.append(database.begin_turn(USER, conversation_id=conversation_id))
+        )
+        second.start()
+        while not database.rows("select 1 from pg_locks where not granted"):
+            time.sleep(0.01)
+        first.commit()
+        second.join()
+    assert [outcome["outcome"] for outcome in outcomes] == ["conflict"]
 
 
 def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(database):
