@@ -5,6 +5,7 @@ Owns `.local`, which has the database and the token secret of a checkout.
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +70,15 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
         except MigrationError as error:
             raise ConfigError(str(error)) from error
     return env
+
+
+def reset() -> None:
+    """Stops the embedded Postgres and removes its data and the local files. The token secret stays.
+
+    Raises ServerInUse while another process uses the database.
+    """
+    postgres.remove(FOLDER / "postgres")
+    shutil.rmtree(FOLDER / "files", ignore_errors=True)
 
 
 def _verifies_tokens(environ: Mapping[str, str]) -> bool:

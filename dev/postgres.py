@@ -4,10 +4,14 @@ Starts and stops it, and creates the role of the owner and the database. The own
 on a managed Postgres: it may create roles, but is no superuser.
 """
 
+import contextlib
+import json
+import shutil
 import warnings
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 from msgspec import Struct
 
@@ -20,6 +24,10 @@ with warnings.catch_warnings():
 DATABASE = "chat"
 OWNER = "chat_owner"
 APP = "chat_app"
+
+
+class ServerInUse(Exception):
+    """Another process uses the embedded Postgres."""
 
 
 class LocalPostgres(Struct, frozen=True):
@@ -42,6 +50,36 @@ class LocalPostgres(Struct, frozen=True):
 
     def stop(self) -> None:
         self.server.cleanup()
+
+
+def remove(folder: Path) -> None:
+    """Stops the server of `folder` and deletes the folder, if there is one.
+
+    Raises ServerInUse while a process that started the server runs.
+    """
+    if not folder.exists():
+        return
+    if _is_in_use(folder):
+        raise ServerInUse("a local server still uses the database: stop it first (Ctrl-C in make run)")
+    if (folder / "postmaster.pid").exists():
+        version = int((folder / "PG_VERSION").read_text("utf-8"))
+        server = get_server(folder, postgres_version=version, start=False)
+        options = ("-w", "-D", str(server.pgdata), "-m", "fast", "stop")
+        pgexec("pg_ctl", options, bin_path=server.bin_path, user=server.system_user, timeout=20)
+    shutil.rmtree(folder)
+
+
+def _is_in_use(folder: Path) -> bool:
+    """The package writes down the processes that use a server. One that was killed is still in the file, and
+    its id may belong to a later process."""
+    users = folder / ".handle_pids.json"
+    if not users.exists():
+        return False
+    for pid in json.loads(users.read_text("utf-8") or "[]"):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).create_time() <= users.stat().st_mtime:
+                return True
+    return False
 
 
 def start(folder: Path, *, version: int = 18) -> LocalPostgres:
