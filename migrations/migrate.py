@@ -28,6 +28,9 @@ from shared.settings import ConfigError, database_credentials, database_schemas
 
 # A number that no other application takes as an advisory lock in the same database.
 _LOCK = 7_362_170_431
+# How often, and how long each time, the lock of a table is waited for.
+_LOCK_ATTEMPTS = 10
+_LOCK_SECONDS = 2
 # The roles of Supabase's API. Older projects of Supabase grant them everything on new tables.
 _API_ROLES = ("anon", "authenticated", "service_role")
 # The first file of the unreleased versions, which recorded it in public.schema_migrations.
@@ -65,7 +68,7 @@ def apply(
     with database.connect(database_url, patience) as connection:
         _prepare(connection, source, schemas)
         applied = _apply_migrations(connection, source.migrations, schemas)
-        functions = _apply_functions(
+        functions = _apply_functions_patiently(
             connection, source.functions, schemas, replaces_any=replaces_any_function
         )
     return Applied([*applied, *functions.files], functions.newer)
@@ -220,6 +223,23 @@ def _compare(done: list[tuple[str, str]], migrations: Sequence[Migration]) -> No
             raise MigrationError(f"{name}: edited after it was applied; write a new migration instead")
 
 
+def _apply_functions_patiently(
+    connection: psycopg.Connection,
+    functions: Sequence[StoredFunction],
+    schemas: DatabaseSchemas,
+    *,
+    replaces_any: bool,
+) -> Applied:
+    """Tries several times where a table is locked. A changed trigger locks its table against writes, so the
+    wait for that lock is short: while it waits, the writes of running turns wait behind it."""
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            return _apply_functions(connection, functions, schemas, replaces_any=replaces_any)
+        except psycopg.errors.LockNotAvailable:
+            continue
+    raise MigrationError("a table was in use for too long: migrate again when there are fewer requests")
+
+
 def _apply_functions(
     connection: psycopg.Connection,
     functions: Sequence[StoredFunction],
@@ -232,6 +252,7 @@ def _apply_functions(
     applied = Applied([], [])
     with connection.transaction():
         lock(connection)
+        connection.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'")
         # Functions call each other, so their bodies are valid only when all of them are there.
         connection.execute("set local check_function_bodies = off")
         # A function that was dropped by hand has no version.

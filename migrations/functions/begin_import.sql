@@ -20,7 +20,7 @@ begin
     rate := $functions.consume_rate_limit(jsonb_build_object(
         'scope', 'write', 'limit', request.rate_limit, 'window', request.rate_window
     ));
-    if not (rate -> 'allowed')::boolean then
+    if (rate -> 'allowed')::boolean is not true then
         return jsonb_build_object('rate', rate, 'created', false, 'imported', 0);
     end if;
     insert into $tables.conversations (id, user_id, title, model, tags, context_window, created_at)

@@ -15,6 +15,9 @@ declare
     rate          jsonb;
     reserved_usd  numeric;
 begin
+    perform $functions.require_fields(
+        p_request, 'prompt_tokens', 'max_tokens', 'rate_limit', 'rate_window', 'budget'
+    );
     select * into request from jsonb_to_record(p_request) as r (
         user_id uuid, answer_id uuid, idempotency_key text, request_hash text, prompt_tokens integer,
         max_tokens integer, usd_per_input numeric, usd_per_output numeric, rate_limit integer,
@@ -41,7 +44,7 @@ begin
     rate := $functions.consume_rate_limit(jsonb_build_object(
         'scope', 'chat', 'limit', request.rate_limit, 'window', request.rate_window
     ));
-    if not (rate -> 'allowed')::boolean then
+    if (rate -> 'allowed')::boolean is not true then
         return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
     end if;
 

@@ -44,6 +44,9 @@ declare
     prompt_tokens        integer;
     reserved_usd         numeric;
 begin
+    perform $functions.require_fields(
+        p_request, 'question', 'max_tokens', 'history_limit', 'rate_limit', 'rate_window', 'budget'
+    );
     select * into request from jsonb_to_record(p_request) as r (
         user_id uuid, answer_id uuid, question_id uuid, question text, conversation_id uuid,
         new_conversation_id uuid, create_missing boolean, replaces text, idempotency_key text,
@@ -74,7 +77,7 @@ begin
     rate := $functions.consume_rate_limit(jsonb_build_object(
         'scope', 'chat', 'limit', request.rate_limit, 'window', request.rate_window
     ));
-    if not (rate -> 'allowed')::boolean then
+    if (rate -> 'allowed')::boolean is not true then
         return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
     end if;
 
@@ -95,7 +98,9 @@ begin
         return jsonb_build_object('outcome', 'not_found', 'rate', rate);
     elsif creates_conversation then
         conversation_id := request.new_conversation_id;
-    elsif $functions.has_running_turn(conversation_id) then
+    end if;
+    -- A turn outlives a deleted conversation, which may be created again under the same name.
+    if $functions.has_running_turn(conversation_id) then
         return jsonb_build_object('outcome', 'conflict', 'rate', rate);
     end if;
 

@@ -25,7 +25,7 @@ begin
     rate := $functions.consume_rate_limit(jsonb_build_object(
         'scope', 'write', 'limit', request.rate_limit, 'window', request.rate_window
     ));
-    if not (rate -> 'allowed')::boolean then
+    if (rate -> 'allowed')::boolean is not true then
         return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
     end if;
 

@@ -17,6 +17,7 @@ declare
     hit_at        timestamptz;
     is_allowed    boolean;
 begin
+    perform $functions.require_fields(p_request, 'scope', 'limit', 'window');
     select * into request from jsonb_to_record(p_request) as r (
         scope text, "limit" integer, "window" integer, address text
     );
@@ -41,7 +42,7 @@ begin
     recent_hits := array(
         select hit from unnest(recent_hits) as hit where hit > hit_at - rate_window order by hit
     );
-    is_allowed := cardinality(recent_hits) < request."limit";
+    is_allowed := coalesce(cardinality(recent_hits) < request."limit", false);
     if is_allowed then
         recent_hits := recent_hits || hit_at;
         update $tables.rate_limits

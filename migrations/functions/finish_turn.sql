@@ -13,6 +13,7 @@ declare
     settled_turn $tables.turns;
     cost         numeric;
 begin
+    perform $functions.require_fields(p_request, 'status', 'content', 'token_count', 'usage');
     select * into request from jsonb_to_record(p_request) as r (
         user_id uuid, answer_id uuid, status text, content text, token_count integer, metadata jsonb,
         usage jsonb
@@ -33,7 +34,7 @@ begin
     perform $functions.delete_replaced_messages(settled_turn, request.content);
 
     cost := $functions.log_usage(
-        request.user_id, settled_turn.conversation_id, request.answer_id, coalesce(request.usage, '[]')
+        request.user_id, settled_turn.conversation_id, request.answer_id, request.usage
     );
     perform $functions.settle_budget(settled_turn, cost);
 

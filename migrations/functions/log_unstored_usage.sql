@@ -10,9 +10,10 @@ declare
     request record;
     cost    numeric;
 begin
+    perform $functions.require_fields(p_request, 'usage');
     select * into request from jsonb_to_record(p_request) as r (user_id uuid, answer_id uuid, usage jsonb);
     perform set_config('app.user_id', request.user_id::text, true);
-    cost := $functions.log_usage(request.user_id, null, request.answer_id, coalesce(request.usage, '[]'));
+    cost := $functions.log_usage(request.user_id, null, request.answer_id, request.usage);
     update $tables.budgets
     set spent_usd = spent_usd + cost
     where user_id = request.user_id and day = $functions.today();

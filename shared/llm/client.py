@@ -144,7 +144,7 @@ class ModelClient:
         except (UpstreamError, Unavailable) as error:
             return error, failed
         except Exception:
-            logger.exception("model could not be asked")
+            logger.exception("model could not be asked", **measured(faults=1))
             return ChatError("the model could not be asked"), failed
 
     async def _try_once(self, attempt: "_Attempt") -> "ModelAnswer":

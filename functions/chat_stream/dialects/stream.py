@@ -86,7 +86,7 @@ class Stream(Dialect):
             system=system,
             model=fields.model,
             conversation=conversation_ref(chat_id) if chat_id else None,
-            idempotency_key=f"{chat_id}\n{last.id}\n{last.content}" if has_key else None,
+            idempotency_key=f"{chat_id}\n{last.id}\n{messages[-1].content}" if has_key else None,
         )
 
     def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> StreamEncoder:

@@ -219,6 +219,62 @@ def test_a_second_turn_waits_for_the_first_one_to_begin_and_is_then_a_conflict(d
     assert [outcome["outcome"] for outcome in outcomes] == ["conflict"]
 
 
+def test_a_named_conversation_that_was_deleted_while_its_answer_runs_is_a_conflict(database):
+    name = {"conversation_id": uuid4(), "create_missing": True}
+    name["new_conversation_id"] = name["conversation_id"]
+    begun = database.begin_turn(USER, **name)
+    assert database.call("delete_conversation", user_id=USER, conversation_id=name["conversation_id"])
+    assert database.begin_turn(USER, **name)["outcome"] == "conflict"
+    finish(database, begun)
+    assert database.begin_turn(USER, **name)["outcome"] == "started"
+
+
+def test_the_question_of_a_regenerated_answer_is_estimated_once(database):
+    question = "x" * 4000  # 1,000 tokens
+    begun = database.begin_turn(USER, question=question)
+    finish(database, begun, content="y" * 400)
+    database.begin_turn(USER, conversation_id=begun["conversation_id"], question=question, replaces="")
+    rows = database.rows("select prompt_tokens from turns order by created_at")
+    assert [row["prompt_tokens"] for row in rows] == [1100, 1100]
+
+
+REQUIRED = {
+    "begin_turn": ("question", "max_tokens", "history_limit", "rate_limit", "rate_window", "budget", "lease"),
+    "begin_stateless_turn": ("prompt_tokens", "max_tokens", "rate_limit", "rate_window", "budget", "lease"),
+    "finish_turn": ("status", "content", "token_count", "usage"),
+    "consume_rate_limit": ("scope", "limit", "window"),
+    "log_unstored_usage": ("usage",),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "missing"), [(function, name) for function, names in REQUIRED.items() for name in names]
+)
+def test_a_request_without_a_limit_or_a_cost_is_an_error_and_not_unlimited(database, function, missing):
+    begun = database.begin_turn(USER)
+    requests = {
+        "begin_turn": database.begin_request(USER),
+        "begin_stateless_turn": database.begin_request(USER) | {"prompt_tokens": 10},
+        "finish_turn": {
+            "user_id": USER,
+            "answer_id": begun["answer_id"],
+            "status": "complete",
+            "content": "Hi",
+            "token_count": 1,
+            "metadata": {},
+            "usage": [],
+        },
+        "consume_rate_limit": {"scope": "chat", "limit": 5, "window": 60, "address": "a"},
+        "log_unstored_usage": {"user_id": USER, "answer_id": uuid4(), "usage": []},
+    }
+    request = requests[function]
+    database.call(function, **request)
+    del request[missing]
+    request |= {"answer_id": uuid4()} if function.startswith("begin") else {}
+    with pytest.raises(psycopg.Error):
+        database.call(function, **request)
+
+
 def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(database):
     deadlocks = []
 

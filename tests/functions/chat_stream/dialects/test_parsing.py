@@ -84,6 +84,16 @@ def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
     assert (ask.idempotency_key is None) == (place is None)
 
 
+def test_the_key_of_a_turn_has_the_question_also_where_a_system_message_comes_after_it():
+    reminder = {"id": "reminder", "role": "system", "content": "Be brief."}
+
+    def key(content):
+        messages = [{"id": "m1", "role": "user", "content": content}, reminder]
+        return parse(Stream(), messages=messages, model="m", chatId="chat").idempotency_key
+
+    assert key("one") != key("two")
+
+
 def test_a_turn_is_named_by_its_place_its_message_and_its_question():
     def key(chat_id="chat", **message):
         return parse(
