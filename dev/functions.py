@@ -63,6 +63,7 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     prefixes = (
         "ALLOW_", "ANTHROPIC_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE",
         "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "NVIDIA_", "OLLAMA_",
-        "OPENAI_", "POWERTOOLS_", "PROXIES", "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_", "TRACING",
+        "OPENAI_", "OPENAPI_", "POWERTOOLS_", "PROXIES", "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_",
+        "TRACING",
     )  # fmt: skip
     return {name: value for name, value in environ.items() if name.startswith(prefixes)}

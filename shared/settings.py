@@ -69,6 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_level: str
     metrics_namespace: str | None
     xray_daemon: str | None
+    openapi_file: str | None
 
     async def own_secret(self) -> str:
         """Something that lasts and others do not know. Raises Unavailable."""
@@ -153,6 +154,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
         )
         if env.boolean("TRACING", default=False)
         else None,
+        openapi_file=env.text("OPENAPI_FILE"),
     )
 
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shared import metrics
+from shared import ids, metrics
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
 from shared.cors import Cors, Header
 from shared.errors import (
@@ -129,7 +129,7 @@ def decode(body: bytes, shape: type[T]) -> T:
     try:
         # Two parsers may see two different values under one name, and so two different requests.
         json.loads(body, object_pairs_hook=_without_duplicates)
-        return msgspec.json.decode(body, type=shape)
+        return msgspec.json.decode(body, type=shape, dec_hook=ids.decode_hook)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except (ValueError, RecursionError):
