@@ -1,10 +1,10 @@
-"""`make bench`: measures all there is to measure in one run, and writes the table, the plot and
-`bench/results.json`. With `--quick` it measures less, and only prints."""
+"""`make bench`: measures everything in one run and writes the tables of README.md and docs/performance.md.
+With `--quick` it measures less and only prints."""
 
 import argparse
 import sys
 
-from bench import plot, report, subjects
+from bench import report, subjects
 from bench.run import FULL, QUICK, run
 
 
@@ -15,9 +15,7 @@ def main(arguments: list[str]) -> None:
     results = run(QUICK if quick else FULL, with_litellm=not quick and subjects.LITELLM.exists())
     print(report.markdown(results))
     if not quick:
-        results.save()
         report.update(results)
-        plot.save(results)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The chat function behind the emulator, on an interpreter that has the packages of the function's lock file
-and no others, as its bundle has: httpx, for one, imports a terminal's toolkit where it finds one."""
+"""Serves the chat function behind the emulator. The interpreter has only the packages of the function's lock
+file, as the bundle has. With more packages the function starts more slowly: httpx imports rich where it is
+installed."""
 
 import asyncio
 import os
-import signal
 import sys
 from dataclasses import replace
 
 from dev.functions import functions, settings_of
 from dev.lambda_emulator import Emulator
+from dev.lambda_server import serve_until_stopped
 from dev.local import ROOT
 
 PYTHON = ROOT / ".venv-chat_stream/bin/python"
@@ -17,13 +18,8 @@ PYTHON = ROOT / ".venv-chat_stream/bin/python"
 async def serve() -> None:
     chat_stream, _ = functions(settings_of(os.environ))
     bootstrap, _ = chat_stream.command
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     alone = replace(chat_stream, command=[bootstrap, str(PYTHON if PYTHON.exists() else sys.executable)])
-    async with Emulator([alone]) as emulator:
-        print(f"ready {emulator.url}", flush=True)
-        await stopped.wait()
+    await serve_until_stopped(Emulator([alone]), lambda url: print(f"ready {url}", flush=True))
 
 
 if __name__ == "__main__":

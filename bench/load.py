@@ -1,7 +1,6 @@
-"""The load: a process of its own that reads one job on stdin and writes what came of it on stdout, as JSON.
+"""The load generator: a process that reads one job on stdin and writes the result on stdout, as JSON.
 
-It knows HTTP only as far as to see the beginning and the end of an answer and to count tokens in it, and
-waits on plain sockets, so that it takes little of the machine that it measures on.
+It uses plain sockets and a minimal HTTP client, so that it takes little CPU from the server that it measures.
 """
 
 import resource
@@ -15,30 +14,30 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from bench.answers import PATIENCE, READ_BYTES, NotAnswered, Stamps, Words, ask, connect
+from bench.answers import READ_BYTES, READ_TIMEOUT, NotAnswered, Stamps, Words, ask, connect
 from dev.local import ROOT
 
 
 class ModelTarget(Struct, frozen=True):
-    """Whom to ask on 127.0.0.1, and the whole requests: one of them for each stream, sent again and again."""
+    """A server on 127.0.0.1, and one whole request for each stream, which the stream sends in every turn."""
 
     port: int
     requests: list[bytes]
 
 
-class InTurn(Struct, frozen=True, tag=True):
-    """One request after the other: each target once in each round. The first rounds are not counted."""
+class SequentialJob(Struct, frozen=True, tag=True):
+    """One request after the other: each target once in each round. The `warm_up` rounds are not counted."""
 
     targets: dict[str, ModelTarget]
     rounds: int
     warm_up: int = 20
 
 
-class AtOnce(Struct, frozen=True, tag=True):
-    """All requests of one target at once, each `turns` times. They begin within `spread` seconds.
+class ConcurrentJob(Struct, frozen=True, tag=True):
+    """All requests of one target at once, each `turns` times. Their starts are spread over `spread` seconds.
 
-    An answer of another number of tokens than `tokens` has failed. `stamped` answers say when each token
-    was sent, and so for how long it was on its way.
+    An answer fails when it does not have `tokens` tokens. In `stamped` answers each token is the time at
+    which it was sent.
     """
 
     target: ModelTarget
@@ -48,16 +47,13 @@ class AtOnce(Struct, frozen=True, tag=True):
     stamped: bool = False
 
 
-class FirstTokens(Struct, frozen=True, tag=True):
-    """Seconds to the first token, and to the end, by target."""
+class ConcurrentResult(Struct, frozen=True, tag=True):
+    """The result of ConcurrentJob.
 
-    first: dict[str, list[float]]
-    whole: dict[str, list[float]]
-
-
-class Delivered(Struct, frozen=True, tag=True):
-    """Tokens in all; how many turns failed, by how they did; tokens a second, while all streams ran; seconds
-    that each was on its way; the load's own CPU seconds."""
+    `failures` is the number of failed turns by reason. `steady_per_second` is tokens a second while all
+    streams ran. `delays` are the seconds between the write and the read of each token. `cpu_seconds` is
+    the CPU time of the load itself.
+    """
 
     tokens: int
     failures: dict[str, int]
@@ -67,18 +63,17 @@ class Delivered(Struct, frozen=True, tag=True):
     cpu_seconds: float
 
 
-Job: TypeAlias = InTurn | AtOnce
-Outcome: TypeAlias = FirstTokens | Delivered
+Job: TypeAlias = SequentialJob | ConcurrentJob
 
 
-def in_turn(job: InTurn) -> FirstTokens:
-    """Runs such a job in a process of its own."""
-    return msgspec.json.decode(_run(job), type=FirstTokens)
+def run_sequential(job: SequentialJob) -> dict[str, list[float]]:
+    """Runs the job in a separate process. Returns the seconds to the first token of each turn, by target."""
+    return msgspec.json.decode(_run(job), type=dict[str, list[float]])
 
 
-def at_once(job: AtOnce) -> Delivered:
-    """Runs such a job in a process of its own."""
-    return msgspec.json.decode(_run(job), type=Delivered)
+def run_concurrent(job: ConcurrentJob) -> ConcurrentResult:
+    """Runs the job in a separate process."""
+    return msgspec.json.decode(_run(job), type=ConcurrentResult)
 
 
 def _run(job: Job) -> bytes:
@@ -89,17 +84,16 @@ def _run(job: Job) -> bytes:
     return done.stdout
 
 
-def _measure_in_turn(job: InTurn) -> FirstTokens:
+def _measure_sequential(job: SequentialJob) -> dict[str, list[float]]:
     connections = {name: connect(target.port) for name, target in job.targets.items()}
-    result = FirstTokens({name: [] for name in connections}, {name: [] for name in connections})
+    seconds: dict[str, list[float]] = {name: [] for name in connections}
     for number in range(-job.warm_up, job.rounds):
         for name, target in job.targets.items():
             request = target.requests[number % len(target.requests)]
-            first, whole, _ = ask(connections[name], request)
+            first, _ = ask(connections[name], request)
             if number >= 0:
-                result.first[name].append(first)
-                result.whole[name].append(whole)
-    return result
+                seconds[name].append(first)
+    return seconds
 
 
 class _Stream:
@@ -118,10 +112,10 @@ class _Stream:
         self.connection.sendall(self.request)
 
 
-class _Crowd:
-    """All streams of a job, and the sums over them."""
+class _Streams:
+    """All streams of a job, and their sums."""
 
-    def __init__(self, job: AtOnce) -> None:
+    def __init__(self, job: ConcurrentJob) -> None:
         self._job = job
         self._delays: list[float] = []
         self._streams = [
@@ -131,40 +125,41 @@ class _Crowd:
         self._by_descriptor: dict[int, _Stream] = {}
         self._poll = select.epoll()
         for stream in self._streams:
-            self._listen_to(stream)
+            self._register(stream)
         self._started = 0
-        self._speaking = 0
+        self._answering = 0
         self._running = len(self._streams)
         self._tokens = 0
         self._failures: Counter[str] = Counter()
-        # From when all streams spoke until the first of them had said all: the time, and tokens by then.
+        # Time and tokens so far: when the last stream has its first token, and when the first stream ends.
         self._steady_from: tuple[float, int] | None = None
         self._steady_to: tuple[float, int] | None = None
 
-    def run(self) -> Delivered:
-        began = time.perf_counter()
+    def run(self) -> ConcurrentResult:
+        started = time.perf_counter()
         while self._running:
-            patience = self._start_those_due(time.perf_counter() - began)
-            ready = self._poll.poll(patience)
-            if not ready and patience == PATIENCE:
-                raise NotAnswered(f"{self._running} streams went silent")
+            timeout = self._start_due_streams(time.perf_counter() - started)
+            ready = self._poll.poll(timeout)
+            if not ready and timeout == READ_TIMEOUT:
+                raise NotAnswered(f"{self._running} streams sent nothing")
             for descriptor, _ in ready:
                 self._read(self._by_descriptor[descriptor])
         ended = time.perf_counter()
-        start, before = self._steady_from or (began, 0)
+        start, before = self._steady_from or (started, 0)
         end, after = self._steady_to or (ended, self._tokens)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return Delivered(
+        return ConcurrentResult(
             tokens=self._tokens,
             failures=self._failures,
-            seconds=ended - began,
+            seconds=ended - started,
             steady_per_second=(after - before) / (end - start),
             delays=self._delays[before:after],
             cpu_seconds=usage.ru_utime + usage.ru_stime,
         )
 
-    def _start_those_due(self, elapsed: float) -> float:
-        """Seconds until the next is due, or those that silence is borne with when all have started."""
+    def _start_due_streams(self, elapsed: float) -> float:
+        """Starts the streams that are due. Returns the seconds until the next one is, or READ_TIMEOUT when
+        all streams have started."""
         between = self._job.spread / len(self._streams)
         while self._started < len(self._streams):
             due = self._started * between
@@ -172,7 +167,7 @@ class _Crowd:
                 return due - elapsed
             self._streams[self._started].ask()
             self._started += 1
-        return PATIENCE
+        return READ_TIMEOUT
 
     def _read(self, stream: _Stream) -> None:
         try:
@@ -186,30 +181,31 @@ class _Crowd:
         tokens = stream.counter.take(data)
         self._tokens += tokens
         stream.tokens += tokens
-        if tokens and tokens == stream.tokens:  # its first
-            self._speaking += stream.turns == self._job.turns
-            if self._speaking == len(self._streams) and not (self._steady_from or self._steady_to):
+        if tokens and tokens == stream.tokens:  # the first token of this turn
+            self._answering += stream.turns == self._job.turns
+            if self._answering == len(self._streams) and not (self._steady_from or self._steady_to):
                 self._steady_from = time.perf_counter(), self._tokens
         if stream.counter.ended:
             if stream.tokens != self._job.tokens:
                 self._failures["ended early"] += 1
             self._end(stream)
 
-    def _listen_to(self, stream: _Stream) -> None:
+    def _register(self, stream: _Stream) -> None:
         self._by_descriptor[stream.connection.fileno()] = stream
         self._poll.register(stream.connection, select.EPOLLIN)
 
     def _fail(self, stream: _Stream, data: bytes) -> None:
-        """Counts it, and goes on with the next turn on another connection. The first must not fail."""
+        """Counts a failed turn and starts the next one on a new connection. Raises NotAnswered when no turn
+        has had a token so far."""
         if not self._tokens:
             raise NotAnswered(f"refused: {data[-400:]!r}")
-        how = b" ".join(data.splitlines()[:1] + data.splitlines()[-1:]).decode(errors="replace")
-        how = how[:200] or ("broken off" if stream.answered else "hung up on")
-        self._failures[how] += 1
+        reason = b" ".join(data.splitlines()[:1] + data.splitlines()[-1:]).decode(errors="replace")
+        reason = reason[:200] or ("broken off" if stream.answered else "closed without an answer")
+        self._failures[reason] += 1
         self._poll.unregister(stream.connection)
         stream.connection.close()
         stream.connection = connect(stream.port)
-        self._listen_to(stream)
+        self._register(stream)
         self._end(stream)
 
     def _end(self, stream: _Stream) -> None:
@@ -217,7 +213,7 @@ class _Crowd:
         if stream.turns:
             stream.ask()
             return
-        # A server hangs up on who asks nothing more: that is no failure.
+        # The connection is closed first, because a server that closes an idle connection is no failure.
         self._poll.unregister(stream.connection)
         stream.connection.close()
         self._running -= 1
@@ -226,8 +222,8 @@ class _Crowd:
 
 
 def main() -> None:
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=InTurn | AtOnce)
-    outcome = _measure_in_turn(job) if isinstance(job, InTurn) else _Crowd(job).run()
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=SequentialJob | ConcurrentJob)
+    outcome = _measure_sequential(job) if isinstance(job, SequentialJob) else _Streams(job).run()
     sys.stdout.buffer.write(msgspec.json.encode(outcome))
 
 

@@ -1,24 +1,21 @@
-"""The chat page: what it weighs, and how soon it is there.
+"""Measures the chat page: its size, and the time to its first paint.
 
-Bytes are those of the files that are served, as they are and as gzip makes them. First paint is what the
-browser says of itself, from the request to the first text that it has drawn; each load is a cold one, in a
-context of its own, from a server on the same machine.
+The size is that of the files that are served, plain and after gzip. The first paint is the browser's own
+figure, from the request to the first text on the screen. Each load has a new browser context, so that nothing
+is cached. The server is on the same machine.
 """
 
 import gzip
 import os
 import shutil
 import statistics
-import tempfile
 from collections import defaultdict
-from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from bench.processes import serving
+from bench import subjects
 from dev import postgres
 from dev.local import ROOT
-from migrations import migrate
 
 _LOADS = 9
 _KINDS = {".html": "HTML", ".css": "CSS", ".js": "JavaScript", ".svg": "images"}
@@ -29,7 +26,7 @@ _PAINT = """() => new Promise((resolve) => new PerformanceObserver((list) => {
 
 
 def measure() -> list[tuple[str, str]]:
-    """What is measured, and what came out; without a browser the bytes alone."""
+    """Names and values of the results. Without a browser only the sizes are measured."""
     rows = [
         (f"page, {kind}", f"{raw / 1000:.1f} kB, gzip {packed / 1000:.1f} kB")
         for kind, raw, packed in _bytes()
@@ -43,7 +40,7 @@ def measure() -> list[tuple[str, str]]:
 
 
 def _bytes() -> list[tuple[str, int, int]]:
-    """By kind of file, and in all: bytes as they are, bytes as gzip makes them."""
+    """Plain bytes and gzip bytes, by kind of file and in all."""
     raw: dict[str, int] = defaultdict(int)
     packed: dict[str, int] = defaultdict(int)
     for path in sorted((ROOT / "web").rglob("*")):
@@ -56,20 +53,15 @@ def _bytes() -> list[tuple[str, int, int]]:
 
 
 def _first_paints(chromium: str) -> list[float]:
-    """In milliseconds, of each load."""
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        database = postgres.start(Path(folder) / "data")
-        migrate.apply(database.url(postgres.OWNER))
-        try:
-            environ = {"DATABASE_URL": database.url(postgres.APP), "LOG_LEVEL": "CRITICAL"}
-            with serving(["-m", "dev.server"], environ) as served, sync_playwright() as playwright:
-                url = f"http://127.0.0.1:{served.port}"
-                args = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-                browser = playwright.chromium.launch(executable_path=chromium, args=args)
-                _first_paint(browser, url)  # the first is the browser's own beginning
-                return [_first_paint(browser, url) for _ in range(_LOADS)]
-        finally:
-            database.stop()
+    """Milliseconds to the first paint, of each load."""
+    with subjects.database() as database:
+        environ = {"DATABASE_URL": database.url(postgres.APP), "LOG_LEVEL": "CRITICAL"}
+        with subjects.uvicorn(environ) as served, sync_playwright() as playwright:
+            url = f"http://127.0.0.1:{served.port}"
+            args = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+            browser = playwright.chromium.launch(executable_path=chromium, args=args)
+            _first_paint(browser, url)  # the first load includes the start of the browser
+            return [_first_paint(browser, url) for _ in range(_LOADS)]
 
 
 def _first_paint(browser: Browser, url: str) -> float:

@@ -1,22 +1,20 @@
-"""How Postgres runs the lists at 100,000 rows: prints the plans that `docs/performance.md` keeps.
+"""Prints the plans of the lists at 100,000 rows for `docs/performance.md`.
 
-The statements are the stores' own, caught on their way to the database.
+The statements are those of the stores.
 """
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from bench import subjects
 from dev import postgres
 from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_store import MessageStore
 from functions.conversations.paging import Cursor, PageRequest
-from migrations import migrate
 from shared.db import Database, Row
 from shared.db_credentials import DatabaseCredentials
 from shared.settings import RateLimit
@@ -28,7 +26,7 @@ _LIMIT = RateLimit(1, 1)
 
 
 class ExplainingDatabase(Database):
-    """Keeps the plan of the last statement, which it has run twice for it."""
+    """Keeps the plan of the last statement. Runs each statement twice for that."""
 
     plan = ""
 
@@ -39,8 +37,8 @@ class ExplainingDatabase(Database):
 
 
 def fill(url: str, rows: int) -> None:
-    """As the superuser: `rows` conversations of one user, and one more with `rows` messages; and as many
-    of somebody else's."""
+    """Adds, as the superuser, `rows` conversations of two users each, and a conversation with `rows`
+    messages."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "insert into conversations (id, user_id, title, created_at)"
@@ -63,8 +61,8 @@ def fill(url: str, rows: int) -> None:
 
 
 async def plans(url: str, rows: int) -> dict[str, str]:
-    """By what is asked for: a first page, one in the middle by cursor, and the same one by offset."""
-    database = ExplainingDatabase(DatabaseCredentials.at(url), timeout=60)
+    """The plans by list and page: the first page, a later one by cursor, and the same one by offset."""
+    database = ExplainingDatabase(DatabaseCredentials.from_url(url), timeout=60)
     conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
     found = {}
 
@@ -88,13 +86,10 @@ async def plans(url: str, rows: int) -> dict[str, str]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = postgres.start(Path(folder) / "data")
-        migrate.apply(server.url(postgres.OWNER))
+    with subjects.database() as server:
         fill(server.url("postgres"), _ROWS)
         for name, plan in asyncio.run(plans(server.url(postgres.APP), _ROWS)).items():
             print(f"{name}\n{plan}\n")
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that are measured: started, waited for, and read in /proc."""
+"""Starts the processes that are measured, and reads their CPU and memory in /proc."""
 
 import os
 import signal
@@ -23,18 +23,18 @@ _STOP_SECONDS = 15
 
 
 class NotStarted(Exception):
-    """A server did not come as far as to serve; the text has the end of its log."""
+    """A server did not start. The text is the end of its log."""
 
 
-class Served(Struct, frozen=True):
-    """A server on 127.0.0.1. What it costs is that of the process `pid`."""
+class Server(Struct, frozen=True):
+    """A server on 127.0.0.1. `pid` is the process to measure."""
 
     pid: int
     port: int
 
 
 class Usage(Struct, frozen=True):
-    """Of a process. Memory in MiB: now, and at the most."""
+    """The resources of a process. `resident` is its memory in MiB now, `peak` the most so far."""
 
     resident: float
     peak: float
@@ -42,7 +42,7 @@ class Usage(Struct, frozen=True):
 
 
 def cpu_seconds(pid: int) -> float:
-    """In user and system mode since the process began."""
+    """CPU time of a process since its start, in user and system mode."""
     after_name = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / _TICKS_A_SECOND
 
@@ -77,10 +77,10 @@ def serving(
     *,
     interpreter: Path = Path(sys.executable),
     port: int | None = None,
-) -> Iterator[Served]:
-    """A server, until the block ends. It serves when it says `ready http://127.0.0.1:PORT` on its first
-    line, or, where its port is known beforehand, when that is open. Raises NotStarted."""
-    # Its log goes to a file that nobody reads: a pipe would stop it when it is full.
+) -> Iterator[Server]:
+    """Runs a server until the block ends. It has started when its first line is
+    `ready http://127.0.0.1:PORT`, or, with `port`, when that port is open. Raises NotStarted."""
+    # The log goes to a file: a full pipe would stop the server.
     with (
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(
@@ -92,7 +92,7 @@ def serving(
         ) as process,
     ):
         try:
-            yield Served(process.pid, _port_of(process, output, port))
+            yield Server(process.pid, _port_of(process, output, port))
         finally:
             process.send_signal(signal.SIGINT)
             try:

@@ -1,9 +1,9 @@
-"""A model provider that costs next to nothing: OpenAI's stream, made beforehand and sent as it is.
+"""A model provider that takes little CPU: it sends streams in OpenAI's format that are made in advance.
 
-`dev.mock_llm` speaks all formats and breaks in them; this one is for measuring what is before it. The last
-question tells what to answer, as `say:words-200-0.`: two hundred words with a pause of 0 µs between them,
-which is as fast as they can be sent, all streams in turn. `say:stamps-200-13245.` is two hundred times of
-day, one in 13,245 µs, each taken as it is sent: a reader on this machine knows how long it was on its way.
+`dev.mock_llm` has all formats and faults. This one is for measuring the servers that call it. The last
+question names the answer: `say:words-200-0.` is 200 words with a pause of 0 µs between them, so that all
+streams are sent as fast as possible. `say:stamps-200-13245.` is 200 time stamps, one every 13,245 µs. Each is
+the time at which it is sent, so that a reader on this machine knows how long it took.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from dev.mock_llm.openai import OpenAI
 from dev.mock_llm.scripts import Script
 from dev.mock_llm.wire import NewTurn
 
-# About as many as one read from a busy provider brings.
+# About as many events as one read from a fast provider has.
 WORDS_IN_A_WRITE = 8
 WORD = "calm"
-# A clock's µs, always as many digits, so that the chunk around them is of one length.
+# A time in µs with a fixed number of digits, so that all chunks have the same length.
 STAMP = "~%016d"
 
 _HEAD = (
@@ -40,7 +40,7 @@ class Answer:
         kind, tokens, pause = script.split("-")
         self.pause = int(pause) / 1_000_000
         self._stamped = kind == "stamps"
-        # Not always the same one: there are proxies that take a model which repeats itself for a broken one.
+        # The words differ, because some proxies treat a repeated word as a fault of the model.
         words = " ".join(STAMP if self._stamped else f"{WORD}{number % 10}" for number in range(int(tokens)))
         answer = OpenAI().answer(NewTurn("bench", Script(text=words, input=100), include_usage=True))
         at_once = 1 if self.pause or self._stamped else WORDS_IN_A_WRITE
@@ -60,7 +60,7 @@ class Answer:
 
 
 class Client:
-    """One connection, and how far its answer has come."""
+    """One connection, and the state of its answer."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -71,7 +71,8 @@ class Client:
         self.due = 0.0
 
     def take(self, data: bytes) -> bool:
-        """Whether that completes a request, which `answer` then answers, unless it is None."""
+        """Reads a part of a request. Returns True when the request is complete. `answer` is then its answer,
+        or None when it is refused."""
         self.request += data
         head, end, body = self.request.partition(b"\r\n\r\n")
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
@@ -82,7 +83,7 @@ class Client:
         return True
 
     def send(self, data: bytes = b"") -> bool:
-        """Whether all is sent: a reader that is slow is waited for."""
+        """Sends as much as the socket takes. Returns whether everything is sent."""
         data = self.unsent + data
         try:
             sent = self.connection.send(data)
@@ -93,7 +94,7 @@ class Client:
 
 
 class Provider:
-    """A loop of its own around epoll: asyncio's would be a good part of what is measured."""
+    """An event loop around epoll, because asyncio would take a large part of the measured time."""
 
     def __init__(self, port: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
@@ -107,7 +108,7 @@ class Provider:
 
     def serve(self) -> None:
         while True:
-            for descriptor, event in self._poll.poll(self._patience()):
+            for descriptor, event in self._poll.poll(self._poll_timeout()):
                 if descriptor == self._listener.fileno():
                     self._accept()
                 elif event & select.EPOLLOUT:
@@ -120,7 +121,7 @@ class Provider:
             for _ in range(len(self._ready)):
                 self._write(self._ready.popleft())
 
-    def _patience(self) -> float:
+    def _poll_timeout(self) -> float:
         if self._ready:
             return 0
         return max(0, self._paced[0][0] - time.monotonic()) if self._paced else -1
@@ -138,7 +139,7 @@ class Provider:
         except OSError:
             data = b""
         if not data:
-            self._forget(client)
+            self._disconnect(client)
         elif client.take(data):
             if client.answer is None:
                 client.send(_REFUSAL)
@@ -148,15 +149,15 @@ class Provider:
 
     def _write(self, client: Client) -> None:
         if client.answer is None:
-            return  # it has left
+            return  # the client has disconnected
         try:
             all_sent = client.send(client.answer.write(client.written))
         except OSError:
-            self._forget(client)
+            self._disconnect(client)
             return
         client.written += 1
         if all_sent:
-            self._go_on(client)
+            self._schedule_next_write(client)
         else:
             self._poll.modify(client.connection, select.EPOLLOUT)
 
@@ -164,23 +165,23 @@ class Provider:
         try:
             all_sent = client.send()
         except OSError:
-            self._forget(client)
+            self._disconnect(client)
             return
         if all_sent:
             self._poll.modify(client.connection, select.EPOLLIN)
-            self._go_on(client)
+            self._schedule_next_write(client)
 
-    def _go_on(self, client: Client) -> None:
+    def _schedule_next_write(self, client: Client) -> None:
         if client.answer is None or client.written == len(client.answer):
             client.answer = None
         elif client.answer.pause:
-            # Each write has its time from the start on, so that the pace does not drift with the load.
+            # The times of all writes are fixed from the start, so that load does not slow down the pace.
             client.due += client.answer.pause
             heapq.heappush(self._paced, (client.due, id(client), client))
         else:
             self._ready.append(client)
 
-    def _forget(self, client: Client) -> None:
+    def _disconnect(self, client: Client) -> None:
         client.answer = None
         if self._clients.pop(client.connection.fileno(), None):
             self._poll.unregister(client.connection)
@@ -188,7 +189,7 @@ class Provider:
 
 
 def question(script: str) -> str:
-    """One that is answered as the script says."""
+    """A question that makes the provider answer with the script."""
     return f"How do I fall asleep when my head is full of tomorrow? say:{script}."
 
 
@@ -200,7 +201,7 @@ _prepared = lru_cache(Answer)
 
 
 def _chunk(data: bytes) -> bytes:
-    # A place for the time is as long as the time.
+    # The placeholder of a stamp has another length than the stamp.
     return b"%x\r\n%b\r\n" % (len(data.replace(STAMP.encode(), b"~" + bytes(16))), data)
 
 

@@ -1,4 +1,4 @@
-"""The least that a relay in Python can be: an ASGI app that passes bytes from httpx on, and reads none."""
+"""A minimal relay in Python: an ASGI app that sends on the bytes from httpx and parses nothing."""
 
 import contextlib
 import os

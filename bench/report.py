@@ -1,8 +1,9 @@
-"""The results as Markdown, and their places: the README has the table, `docs/performance.md` all of them."""
+"""Writes the results as Markdown: the table of subjects to README.md, all tables to docs/performance.md."""
 
 from pathlib import Path
 
-from bench.results import FullSpeed, Paced, Results, Row, Spread
+from bench import encoders
+from bench.results import Paced, Results, Row, Spread, Throughput
 from bench.run import DIRECT, RELAY, STORED
 from dev.local import ROOT
 
@@ -12,21 +13,21 @@ _NONE = ""
 
 
 def markdown(results: Results) -> str:
-    """The table of subjects, and what it leaves out in sentences."""
+    """The table of subjects, and the other results in tables and sentences."""
     parts = [
         _heading(results),
         _table(results.rows),
         _statements(results),
         _endurance(results),
         _overhead(results),
-        _encoders(results),
+        encoders.table(results.encoders),
         _page(results),
     ]
     return "\n\n".join(filter(None, parts))
 
 
 def update(results: Results, page: Path = PAGE, readme: Path = README) -> None:
-    """Replaces what the last run wrote."""
+    """Replaces the results of the last run in both files."""
     _replace(page, markdown(results))
     _replace(readme, _table(results.rows))
 
@@ -74,7 +75,7 @@ def _added(name: str, row: Row, base: Row) -> str:
     return _spread(row.added) + times
 
 
-def _full_speed(found: FullSpeed | None, base: FullSpeed | None) -> str:
+def _full_speed(found: Throughput | None, base: Throughput | None) -> str:
     if found is None:
         return _NONE
     times = "" if base is None else f" ({found.cpu_seconds / base.cpu_seconds:.1f} x)"
@@ -85,9 +86,10 @@ def _full_speed(found: FullSpeed | None, base: FullSpeed | None) -> str:
 def _paced(found: Paced | None) -> str:
     if found is None:
         return _NONE
+    throughput = found.throughput
     return (
-        f"{found.per_second / 1000:.1f}k; {_spread(found.on_its_way)}; {found.cpu_seconds:,.0f}"
-        f"{_failed(found.failed)}"
+        f"{throughput.per_second / 1000:.1f}k; {_spread(found.on_its_way)}; {throughput.cpu_seconds:,.0f}"
+        f"{_failed(throughput.failed)}"
     )
 
 
@@ -122,15 +124,8 @@ def _overhead(results: Results) -> str:
     return (
         "With the paced streams and nothing between them, the provider takes"
         f" {results.overhead['provider']:.0%} of a core and the load {results.overhead['load']:.0%}:"
-        " what limits is the process between them."
+        " they do not limit the subjects."
     )
-
-
-def _encoders(results: Results) -> str:
-    lines = ["| format | events a second on one core | µs an event |", "| --- | ---: | ---: |"]
-    for route, speed in results.encoders.items():
-        lines.append(f"| `{route}` | {speed:,.0f} | {1_000_000 / speed:.2f} |")
-    return "\n".join(lines)
 
 
 def _page(results: Results) -> str:

@@ -1,20 +1,16 @@
-"""What a run found, as `results.json` keeps it. Times in ms unless they say seconds, memory in MiB."""
+"""The results of a run. Times are in ms unless the name says seconds. Memory is in MiB."""
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from bench.processes import Usage
 from bench.statements import Counts
 
-PATH = Path(__file__).with_name("results.json")
-
 
 class Spread(Struct, frozen=True):
-    """The median, and what one in a hundred exceeds."""
+    """The median and the 99th percentile."""
 
     p50: float
     p99: float
@@ -34,40 +30,58 @@ class Spread(Struct, frozen=True):
         return Spread(self.p50 - base.p50, self.p99 - base.p99)
 
 
-class FullSpeed(Struct, frozen=True):
-    """CPU seconds of the subject's process per million tokens; tokens a second; turns that failed."""
+class Throughput(Struct, frozen=True):
+    """CPU seconds of the subject's process for a million tokens, tokens a second, and the number of failed
+    turns."""
 
     cpu_seconds: float
     per_second: float
     failed: int
+
+    @classmethod
+    def median(cls, rounds: Sequence["Throughput"]) -> "Throughput":
+        """The medians of the rounds, and the failed turns of all rounds."""
+        return cls(
+            statistics.median(each.cpu_seconds for each in rounds),
+            statistics.median(each.per_second for each in rounds),
+            sum(each.failed for each in rounds),
+        )
 
 
 class Paced(Struct, frozen=True):
-    """The same, how long a token was on its way from the provider's write to the client's read, and the
-    memory of the subject's process afterwards."""
+    """Streams with pauses. `on_its_way` is the time of a token from the provider's write to the client's
+    read."""
 
-    cpu_seconds: float
-    per_second: float
-    failed: int
+    throughput: Throughput
     on_its_way: Spread
-    resident: float
+
+    @classmethod
+    def median(cls, rounds: Sequence["Paced"]) -> "Paced":
+        return cls(
+            Throughput.median([each.throughput for each in rounds]),
+            Spread.median([each.on_its_way for each in rounds]),
+        )
 
 
 class Row(Struct, kw_only=True):
-    """One subject's figures; None where it was not asked. `start_seconds` is until a first token."""
+    """The figures of one subject, None where they are not measured. `start_seconds` is the time from the
+    start of the process to the first token. `peak` is the most memory of the process."""
 
     first_token: Spread | None = None
     added: Spread | None = None
-    full_speed: FullSpeed | None = None
+    full_speed: Throughput | None = None
     paced: Paced | None = None
     start_seconds: float | None = None
     peak: float | None = None
 
 
 class Results(Struct, kw_only=True):
-    """`overhead` is the share of one core that provider and load took while the paced streams ran directly;
-    `endurance` the stored function's process as the turns went by; `encoders` events a second; `page` what
-    the chat page weighs and how soon it is there, in words."""
+    """The results of all measurements.
+
+    `overhead` is the share of one core that the provider and the load take while paced streams run without
+    a subject between them. `endurance` is the process of the stored turns by the number of turns so far.
+    `encoders` are events a second by route. `page` are names and values of the chat page's size and speed.
+    """
 
     date: str
     machine: str
@@ -78,15 +92,3 @@ class Results(Struct, kw_only=True):
     endurance: dict[int, Usage]
     encoders: dict[str, float]
     page: list[tuple[str, str]]
-
-    def save(self) -> None:
-        kept = _rounded(msgspec.to_builtins(self, str_keys=True))
-        PATH.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    return value

@@ -1,4 +1,4 @@
-"""One run: what is started, and what is measured on it, in which order."""
+"""One run: starts the servers and takes the measurements, in order."""
 
 import statistics
 import subprocess
@@ -14,14 +14,13 @@ from msgspec import Struct
 
 from bench import answers, encoders, measures, page, statements, subjects
 from bench.answers import NotAnswered
-from bench.measures import AS_FAST_AS_CAN_BE, Subject
-from bench.processes import NotStarted, Served, usage
+from bench.measures import FULL_SPEED, Subject
+from bench.processes import NotStarted, Server, usage
 from bench.results import Results, Row
 from bench.statements import CountingProxy, Counts
 from bench.subjects import Users, completions
 from dev import postgres
 from dev.postgres import LocalPostgres
-from functions.chat_stream.dialects import DIALECTS
 
 DIRECT = "the provider, called directly"
 RELAY = "a bare relay of httpx's bytes"
@@ -29,12 +28,12 @@ LITELLM = "LiteLLM's proxy"
 STATELESS, STORED = "this project, stateless", "this project, stored"
 ON_LAMBDA = ", Lambda emulator"
 _USERS = 200
-# A turn in which before and after the first token are well apart, and too short for a checkpoint.
+# A turn whose first token comes long before its end, and which is too short for a checkpoint.
 _SLOW_TURN = "words-20-5000"
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How much of everything; turns are for each stream, but for those of endurance."""
+    """The numbers of turns, rounds and starts. Turns are those of each stream, `endurance_turns` of all."""
 
     first_tokens: int
     rounds: int
@@ -77,11 +76,11 @@ def run(size: Size, *, with_litellm: bool) -> Results:
         relayed = stack.enter_context(subjects.relay(environ))
         relay = Subject(RELAY, relayed.pid, lambda *asked: completions(relayed, *asked))
         own = stack.enter_context(subjects.uvicorn(environ))
-        users = Users.of(own, _USERS)
+        users = Users.create(own, _USERS)
         stateless = Subject(STATELESS, own.pid, users.stateless)
         stored = Subject(STORED, own.pid, users.stored)
         emulator = stack.enter_context(subjects.emulator(environ))
-        lambda_users = Users.of(emulator, measures.USERS_IN_TURN)
+        lambda_users = Users.create(emulator, measures.SEQUENTIAL_USERS)
         cold_start, cold_peak = measures.cold_starts(emulator, lambda_users, size.starts)
         on_lambda = [
             Subject(STATELESS + ON_LAMBDA, _function(emulator), lambda_users.stateless),
@@ -102,7 +101,7 @@ def run(size: Size, *, with_litellm: bool) -> Results:
             try:
                 rows[LITELLM] = _litellm(direct, environ, size)
             except (NotStarted, NotAnswered) as error:
-                _say(f"left out: {error}")  # all that was measured before it stands
+                _say(f"left out: {error}")  # the other results stay valid
     _say("encoders")
     return Results(
         date=datetime.now(UTC).date().isoformat(),
@@ -112,7 +111,7 @@ def run(size: Size, *, with_litellm: bool) -> Results:
         statements=counted,
         overhead=overhead,
         endurance=endurance,
-        encoders={dialect.route: encoders.events_per_second(dialect) for dialect in DIALECTS},
+        encoders=encoders.measure(),
         page=page.measure(),
     )
 
@@ -120,8 +119,8 @@ def run(size: Size, *, with_litellm: bool) -> Results:
 def _measure(
     in_one_process: list[Subject], on_lambda: list[Subject], rows: dict[str, Row], size: Size
 ) -> None:
-    """The first of the subjects is the base that others add to. Lambda has one request a process, so there
-    are no streams beside each other on it."""
+    """Fills `rows`. The first subject is the base of the added time. A process on Lambda has one request at a
+    time, so that only the first tokens are measured there."""
     _say("first tokens")
     first = measures.first_tokens([*in_one_process, *on_lambda], size.first_tokens)
     for subject in (*in_one_process, *on_lambda):
@@ -141,10 +140,10 @@ def _measure(
 
 
 def _litellm(direct: Subject, environ: Mapping[str, str], size: Size) -> Row:
-    """With fewer turns: it takes as long for one as the others for a dozen."""
-    began = time.perf_counter()
+    """Takes fewer turns, because one turn takes as long as twelve of the others."""
+    started = time.perf_counter()
     with subjects.litellm(environ) as served:
-        start = time.perf_counter() - began + _first_token(served)
+        start = time.perf_counter() - started + _first_token(served)
         proxy = Subject(LITELLM, served.pid, lambda *asked: completions(served, *asked))
         first = measures.first_tokens([direct, proxy], size.first_tokens // 6)
         full_speed = measures.full_speed([proxy], 1, max(1, size.full_speed_turns // 20))
@@ -160,31 +159,31 @@ def _litellm(direct: Subject, environ: Mapping[str, str], size: Size) -> Row:
 
 
 def _relay_start(environ: Mapping[str, str]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     with subjects.relay(environ) as served:
-        return time.perf_counter() - began + _first_token(served)
+        return time.perf_counter() - started + _first_token(served)
 
 
-def _first_token(served: Served) -> float:
-    """Seconds to the first that the server ever brings."""
+def _first_token(served: Server) -> float:
+    """Seconds to the first token of the server's first turn."""
     with answers.connect(served.port) as connection:
-        first, _, _ = answers.ask(connection, completions(served, AS_FAST_AS_CAN_BE, 1).requests[0])
+        first, _ = answers.ask(connection, completions(served, FULL_SPEED, 1).requests[0])
     return first
 
 
-def _count_statements(database: LocalPostgres, provider: Served, turns: int) -> dict[str, Counts]:
+def _count_statements(database: LocalPostgres, provider: Server, turns: int) -> dict[str, Counts]:
     with (
         CountingProxy(database) as proxy,
         subjects.uvicorn(subjects.environment(proxy.url, provider)) as served,
     ):
-        users = Users.of(served, 1)
+        users = Users.create(served, 1)
         return {
             STATELESS: statements.counts(proxy, users.stateless(_SLOW_TURN, 1), turns),
             STORED: statements.counts(proxy, users.stored(_SLOW_TURN, 1), turns),
         }
 
 
-def _function(emulator: Served) -> int:
+def _function(emulator: Server) -> int:
     pid = subjects.function_pid(emulator)
     assert pid is not None
     return pid

@@ -1,35 +1,32 @@
-"""How long a search takes among a million messages, and how Postgres finds them: prints the times and the
-plan that `docs/performance.md` keeps.
+"""Measures a search among a million messages: prints the times and the plan for `docs/performance.md`.
 
-A tenth of the messages is one user's; 900 others have as many each as makes up the rest.
+One user has a tenth of the messages. 900 other users share the rest equally.
 """
 
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
+from bench import subjects
 from dev import postgres
 from functions.conversations.search_store import SearchStore
-from migrations import migrate
 from shared.db import Database
 from shared.db_credentials import DatabaseCredentials
 
 _MESSAGES = 1_000_000
 _ROUNDS = 7
 HEAVY_USER, USER = UUID(int=0), UUID(int=2)
-# The words are made up: of one letter there are 16, of two 256, of three 4,096. Without quotes around it,
-# the last one is a beginning.
+# The words are generated: 16 of one letter, 256 of two, 4,096 of three. Without quotes the last word of a
+# query is the beginning of a word.
 _QUERIES = {
     "a word in every fifth message": '"b"',
     "a word in 3 % of them": '"cb"',
     "a word in 0.3 %": '"dcb"',
-    "a beginning, in every second": "b",
+    "the beginning of a word, in half of them": "b",
     "three words": "b cb d",
     "two words side by side": '"b cb"',
     "a word in none": "xyz",
@@ -37,7 +34,7 @@ _QUERIES = {
 
 
 def fill(url: str, messages: int) -> None:
-    """As the superuser. The index is made at the end, which takes less time than row by row."""
+    """Fills the database, as the superuser. The index is created after the rows, which takes less time."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set session_replication_role = replica")  # without triggers
         connection.execute("set maintenance_work_mem = '512MB'")
@@ -72,25 +69,28 @@ def fill(url: str, messages: int) -> None:
 
 
 def plan(owner_url: str, user_id: UUID, typed: str) -> str:
-    """Of the statement of `app.find_messages`, which runs as the owner."""
+    """The plan of the statement of `find_messages`, which runs as the owner."""
     with psycopg.connect(owner_url) as connection:
         connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
         connection.execute(
-            "select set_config('app.searched_for',"
+            "select set_config('app.search_condition',"
             " app.search_condition(app.user_id(), app.search_query(%s))::text, true),"
             " set_config('work_mem', '32MB', true), set_config('jit', 'off', true)",
             (typed,),
         )
         rows = connection.execute(
             "explain (analyze, buffers)"
-            " select id from public.messages order by created_at desc, id desc limit 500"
+            " select id from public.messages"
+            " where user_id = (select app.user_id()) and status <> 'streaming'"
+            " and app.search_entries(user_id, content) @@ app.current_search_condition()"
+            " order by created_at desc, id desc limit 500"
         )
         return "\n".join(line for (line,) in rows)
 
 
 async def times(url: str, user_id: UUID) -> Mapping[str, float]:
-    """Medians in ms by what is asked for, snippets and the way to Postgres included."""
-    database = Database(DatabaseCredentials.at(url), timeout=60)
+    """Medians in ms by query, with snippets and the round trip to Postgres."""
+    database = Database(DatabaseCredentials.from_url(url), timeout=60)
     store = SearchStore(database)
     found = {}
     for name, typed in _QUERIES.items():
@@ -105,9 +105,7 @@ async def times(url: str, user_id: UUID) -> Mapping[str, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = postgres.start(Path(folder) / "data")
-        migrate.apply(server.url(postgres.OWNER))
+    with subjects.database() as server:
         fill(server.url("postgres"), _MESSAGES)
         with psycopg.connect(server.url("postgres")) as connection:
             sizes = connection.execute(
@@ -123,7 +121,6 @@ def main() -> None:
             print(f"| {name} | {usual[name]:.1f} | {heavy[name]:.1f} |")
         print()
         print(plan(server.url(postgres.OWNER), USER, '"cb"'))
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What a turn asks of Postgres: a proxy before it that counts, by Postgres's message format (PostgreSQL
-documentation, "Frontend/Backend Protocol")."""
+"""Counts the statements and round trips of a turn, by a proxy in front of Postgres that reads its messages
+(PostgreSQL documentation, "Frontend/Backend Protocol")."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ _QUERY, _EXECUTE, _SYNC = b"QES"
 
 
 class Counts(Struct, frozen=True):
-    """Of one turn, in the middle of many: statements and round trips until the first token and after it."""
+    """Medians of one turn: statements and round trips before and after the first token."""
 
     statements_before: float
     round_trips_before: float
@@ -28,8 +28,8 @@ class Counts(Struct, frozen=True):
 
 
 class CountingProxy:
-    """Forwards to the server's Unix socket. `seen` are the messages that are a statement or wait for a
-    reply, with the time they came at."""
+    """Forwards connections to the Unix socket of `server`. `seen` are the times and types of the messages
+    that are a statement or wait for a reply."""
 
     def __init__(self, server: LocalPostgres, database: str = postgres.DATABASE) -> None:
         self.seen: list[tuple[float, int]] = []
@@ -64,9 +64,10 @@ class CountingProxy:
         server.close()
 
     def _take(self, data: bytes, now: float) -> bytes:
-        """What is left of it: a message that is not whole yet."""
+        """Counts the whole messages in `data` and returns the rest."""
         while len(data) >= 5:
-            # Only what a connection begins with has no type, but a length at once, which is a small one.
+            # Only the first message of a connection has no type: it starts with a length, whose first byte
+            # is 0.
             kind = 1 if data[0] else 0
             size = kind + int.from_bytes(data[kind : kind + 4], "big")
             if len(data) < size:
@@ -78,15 +79,16 @@ class CountingProxy:
 
 
 def counts(proxy: CountingProxy, target: ModelTarget, turns: int) -> Counts:
-    """The answers must pause between their words: so it is known on which side of the first something was."""
+    """The words of the answers must have pauses between them, which separate the messages before the first
+    token from those after it."""
     sides: list[tuple[list[int], list[int]]] = []
     with answers.connect(target.port) as connection:
-        answers.ask(connection, target.requests[0])  # opens what a first turn opens
+        answers.ask(connection, target.requests[0])  # the first turn opens connections
         for _ in range(turns):
             proxy.seen.clear()
-            began = time.perf_counter()
-            first, _, _ = answers.ask(connection, target.requests[0])
-            seen, split = list(proxy.seen), began + first
+            started = time.perf_counter()
+            first, _ = answers.ask(connection, target.requests[0])
+            seen, split = list(proxy.seen), started + first
             sides.append(
                 ([kind for at, kind in seen if at < split], [kind for at, kind in seen if at > split])
             )

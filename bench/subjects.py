@@ -1,4 +1,4 @@
-"""What is measured, as servers, and the requests that they understand."""
+"""The servers that are measured, and the requests that they accept."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ from msgspec import Struct
 from bench import answers
 from bench import provider as bench_provider
 from bench.load import ModelTarget
-from bench.processes import Served, children, serving
+from bench.processes import Server, children, serving
 from dev import postgres
 from dev.local import ROOT
 from dev.postgres import LocalPostgres
@@ -23,7 +23,7 @@ from migrations import migrate
 from shared import auth
 
 LITELLM = ROOT / ".venv-litellm/bin/litellm"
-# It has a price: a model without one is warned of in every turn.
+# A model with a price: without one, every turn would log a warning.
 _MODEL = "gpt-6.1-terra"
 _SECRET = secrets.token_urlsafe(48)
 _LITELLM_CONFIG = """
@@ -34,23 +34,25 @@ model_list:
 
 
 @contextmanager
-def provider() -> Iterator[Served]:
+def provider() -> Iterator[Server]:
     with serving(["-m", "bench.provider"], {}) as served:
         yield served
 
 
 @contextmanager
 def database() -> Iterator[LocalPostgres]:
-    """A Postgres of the run's own, migrated."""
+    """A new Postgres server with the current schema, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         server = postgres.start(Path(folder) / "data")
-        migrate.apply(server.url(postgres.OWNER))
-        yield server
-        server.stop()
+        try:
+            migrate.apply(server.url(postgres.OWNER))
+            yield server
+        finally:
+            server.stop()
 
 
-def environment(database_url: str, provider: Served) -> dict[str, str]:
-    """A deployed function's settings, but for a rate limit that lets a load through."""
+def environment(database_url: str, provider: Server) -> dict[str, str]:
+    """The settings of a deployed function, with a rate limit that allows the load."""
     return {
         "DATABASE_URL": database_url,
         "MIGRATION_DATABASE_URL": "",
@@ -63,35 +65,35 @@ def environment(database_url: str, provider: Served) -> dict[str, str]:
 
 
 @contextmanager
-def uvicorn(environ: Mapping[str, str]) -> Iterator[Served]:
-    """As `make run` serves."""
+def uvicorn(environ: Mapping[str, str]) -> Iterator[Server]:
+    """The server of `make run`."""
     with serving(["-m", "dev.server"], environ) as served:
         yield served
 
 
 @contextmanager
-def emulator(environ: Mapping[str, str]) -> Iterator[Served]:
+def emulator(environ: Mapping[str, str]) -> Iterator[Server]:
     """The emulator of `make lambda`. The function's own process starts with its first request."""
     with serving(["-m", "bench.lambda_server"], environ) as served:
         yield served
 
 
-def function_pid(emulator: Served) -> int | None:
-    """The chat function's process under the emulator, if it runs."""
+def function_pid(emulator: Server) -> int | None:
+    """The process of the chat function under the emulator, or None."""
     found = [pid for pid, command in children(emulator.pid) if "functions.chat_stream" in command]
     return found[0] if found else None
 
 
 @contextmanager
-def relay(environ: Mapping[str, str]) -> Iterator[Served]:
+def relay(environ: Mapping[str, str]) -> Iterator[Server]:
     with serving(["-m", "bench.relay"], environ) as served:
         yield served
 
 
 @contextmanager
-def litellm(environ: Mapping[str, str]) -> Iterator[Served]:
-    """LiteLLM's proxy as it comes: one worker, no database, no prices fetched from the network, and no
-    keys to check."""
+def litellm(environ: Mapping[str, str]) -> Iterator[Server]:
+    """LiteLLM's proxy with its defaults: one worker, no database, no key check. It fetches no prices from the
+    network."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
         config = Path(folder, "config.yaml")
         config.write_text(_LITELLM_CONFIG.format(model=_MODEL, url=environ["OPENAI_BASE_URL"]), "utf-8")
@@ -108,27 +110,27 @@ def litellm(environ: Mapping[str, str]) -> Iterator[Served]:
 
 
 class Users(Struct, frozen=True):
-    """Some users of a server of ours, with a conversation each."""
+    """Users of one of this project's servers. Each has one conversation."""
 
     port: int
     tokens: list[str]
     conversations: list[str]
 
     @classmethod
-    def of(cls, served: Served, count: int) -> "Users":
-        """Each has had a first turn by now."""
+    def create(cls, served: Server, count: int) -> "Users":
+        """Creates `count` users. Each has had one turn, which made the conversation."""
         users = cls(served.port, [_token(uuid4()) for _ in range(count)], [])
         body = {"message": bench_provider.question("words-20-0")}
         for token in users.tokens:
             with answers.connect(served.port) as connection:
-                _, _, response = answers.ask(connection, _request("/chat-stream", body, token))
+                _, response = answers.ask(connection, _request("/chat-stream", body, token))
             head = response.partition(b"\r\n\r\n")[0].lower()
             found = head.partition(b"x-conversation-id:")[2].partition(b"\r\n")[0].strip()
             users.conversations.append(found.decode())
         return users
 
     def stored(self, script: str, streams: int) -> ModelTarget:
-        """Each goes on with its own conversation."""
+        """Requests for turns in the conversations of the first `streams` users."""
         said = bench_provider.question(script)
         requests = [
             _request("/chat-stream", {"message": said, "conversationId": conversation}, token)
@@ -140,8 +142,8 @@ class Users(Struct, frozen=True):
         return ModelTarget(self.port, [_completion(script, token) for token in self.tokens[:streams]])
 
 
-def completions(served: Served, script: str, streams: int) -> ModelTarget:
-    """In the provider's own format, which the bare relay and LiteLLM speak too."""
+def completions(served: Server, script: str, streams: int) -> ModelTarget:
+    """Requests in the provider's format, which the bare relay and LiteLLM accept too."""
     return ModelTarget(served.port, [_completion(script, "key")] * streams)
 
 

@@ -1,8 +1,8 @@
-"""What AWS's front doors make of an HTTP request: the events of function URLs and of REST APIs.
+"""Turns an HTTP request into an event of a function URL or a REST API, as AWS's front doors do.
 
 No I/O. Sources: AWS, "Invoking Lambda function URLs" (payload format 2.0) and "Input format of a Lambda
-function for proxy integration" (1.0), with what their captured events show: both leave the path
-percent-encoded, REST APIs decode the query string.
+function for proxy integration" (1.0). Captured events show that both leave the path percent-encoded, and that
+REST APIs decode the query string.
 """
 
 import base64
@@ -17,15 +17,16 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from dev.lambda_process import ACCOUNT
+from dev.runtime_api import trace_root
 
 _STAGE = "local"
-# Bodies of other types travel in base64. A form is among those: an oddity of AWS's.
+# AWS sends bodies of other types in base64, those of forms included.
 _TEXT = re.compile(r"text/|application/(json|javascript|xml)|application/[\w.-]+\+(json|xml)")
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """`target` and the headers are as the client sent them; names keep their case."""
+    """`target` and `headers` are as the client sent them. The names keep their case."""
 
     method: str
     target: str
@@ -46,9 +47,9 @@ class HttpRequest:
 
 
 def resource_for(path: str, resources: Iterable[str]) -> str | None:
-    """The resource that API Gateway takes for a path: literal before `{name}` before `{name+}`."""
+    """The resource that API Gateway chooses for a path, or None: literal before `{name}` before `{name+}`."""
     matching = [resource for resource in resources if _path_parameters(resource, path) is not None]
-    return min(matching, key=lambda r: [_openness(part) for part in r.split("/")], default=None)
+    return min(matching, key=lambda r: [_generality(part) for part in r.split("/")], default=None)
 
 
 def function_url_event(request: HttpRequest) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def function_url_event(request: HttpRequest) -> dict[str, Any]:
         "body": text,
         "isBase64Encoded": is_base64,
     }
-    # Function URLs leave out what is not there; REST APIs send null.
+    # Function URLs leave out absent values. REST APIs send null.
     return {name: value for name, value in event.items() if value is not None}
 
 
@@ -142,7 +143,7 @@ def rest_api_event(request: HttpRequest, resource: str) -> dict[str, Any]:
     }
 
 
-def _openness(part: str) -> int:
+def _generality(part: str) -> int:
     return 0 if not part.startswith("{") else 2 if part.endswith("+}") else 1
 
 
@@ -168,12 +169,12 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _forwarded(request: HttpRequest) -> list[tuple[str, str]]:
-    """The headers with what a front door adds: it appends to the first, and replaces the others."""
+    """The headers and those of the front door. It appends to X-Forwarded-For and replaces the others."""
     added = ("x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
     hops = [value for name, value in request.headers if name.lower() == "x-forwarded-for"]
     return [
         *((name, value) for name, value in request.headers if name.lower() not in added),
-        ("X-Amzn-Trace-Id", f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"),
+        ("X-Amzn-Trace-Id", trace_root()),
         ("X-Forwarded-For", ", ".join([*hops, request.client])),
         ("X-Forwarded-Port", request.header("host").partition(":")[2] or "80"),
         ("X-Forwarded-Proto", "http"),

@@ -1,6 +1,6 @@
-"""The two functions, as deployed: which paths are whose, and how each is started.
+"""The two functions as deployed: their routes, and how each process is started.
 
-The uvicorn server, the Lambda emulator and the tests read it here, so that they agree.
+The uvicorn server, the Lambda emulator and the tests all use this module.
 """
 
 import sys
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from dev.lambda_process import Function
 from dev.local import ROOT
+from shared.llm.providers import PROVIDERS
 
 CHAT_STREAM_ROUTES = (
     "/chat-stream",
@@ -19,8 +20,8 @@ CHAT_STREAM_ROUTES = (
     "/api/chat/messages/{id}/stream",
     "/health",
 )
-# "/{proxy+}" alone would say it all, if API Gateway were known to go back up from a branch that has a
-# route of the other function in it.
+# "/{proxy+}" alone may not be enough: it is not known whether API Gateway goes back up from a branch that
+# has a route of the other function.
 CONVERSATIONS_ROUTES = (
     "/",
     "/{proxy+}",
@@ -31,8 +32,8 @@ CONVERSATIONS_ROUTES = (
 
 
 def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
-    """Both, behind a REST API, with the bootstraps they have on Lambda: ours, which streams, and
-    AWS's own."""
+    """Both functions behind a REST API, with the bootstraps that they have on Lambda: the project's own,
+    which streams, and AWS's."""
     chat_stream = Function(
         name="chat_stream",
         command=[str(ROOT / "functions/chat_stream/bootstrap"), sys.executable],
@@ -58,12 +59,12 @@ def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of a laptop's environment a function is given; all the rest it would not find on Lambda. What
-    is AWS's own is for secrets that are kept there."""
+    """The part of a laptop's environment that are settings. A function on Lambda has nothing else of it.
+    The names of AWS are for secrets in Secrets Manager."""
+    providers = tuple(f"{row.settings_prefix}_" for row in PROVIDERS.values() if row.settings_prefix)
     prefixes = (
-        "ALLOW_", "ANTHROPIC_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE",
-        "BUDGET_", "CORS_", "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "NVIDIA_", "OLLAMA_",
-        "OPENAI_", "OPENAPI_", "POWERTOOLS_", "PROXIES", "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_",
-        "TRACING",
+        "ALLOW_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE", "BUDGET_", "CORS_",
+        "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "OPENAPI_", "POWERTOOLS_", "PROXIES",
+        "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_", "TRACING",
     )  # fmt: skip
-    return {name: value for name, value in environ.items() if name.startswith(prefixes)}
+    return {name: value for name, value in environ.items() if name.startswith(prefixes + providers)}

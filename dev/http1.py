@@ -1,4 +1,4 @@
-"""A server's side of HTTP/1.1 over asyncio, parsed by h11: as it comes, and with trailers."""
+"""The server's side of an HTTP/1.1 connection: bodies in pieces, and trailers. h11 parses."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,11 @@ _READ_BYTES = 64 * 1024
 
 
 class Disconnected(Exception):
-    """The peer is gone, or no longer speaks HTTP."""
+    """The peer has disconnected, or it sends something that is not HTTP."""
 
 
 class Connection:
-    """Requests one after the other. After `body()` has ended, `trailers` are there."""
+    """Serves one request after the other. `trailers` are those of the request, after the end of `body()`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.trailers: dict[str, str] = {}
@@ -26,7 +26,7 @@ class Connection:
         self._head_only = False
 
     async def request(self) -> h11.Request | None:
-        """The head of the next request, or None when there is none. Raises Disconnected."""
+        """The head of the next request, or None at the end of the connection. Raises Disconnected."""
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
         if self._http.our_state is not h11.IDLE:
@@ -38,7 +38,7 @@ class Connection:
         return event
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The request's body in the pieces it comes in. Raises Disconnected when it is cut off."""
+        """The pieces of the request's body as they arrive. Raises Disconnected before the end of the body."""
         if self._http.they_are_waiting_for_100_continue:
             await self.send(h11.InformationalResponse(status_code=100, headers=[]))
         while isinstance(event := await self._next_event(), h11.Data):
@@ -48,7 +48,7 @@ class Connection:
         self.trailers = {name.decode(): value.decode() for name, value in event.headers}
 
     async def send(self, *events: h11.Event) -> None:
-        """All in one write; returns when the peer keeps up. Raises Disconnected."""
+        """Sends all events in one write. Returns when the write buffer has room. Raises Disconnected."""
         try:
             self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
             await self._writer.drain()
@@ -56,7 +56,7 @@ class Connection:
             raise Disconnected from error
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """A whole response. Raises Disconnected."""
+        """Sends a whole response. Raises Disconnected."""
         await self.send(
             h11.Response(status_code=status, headers=[*headers, ("Content-Length", str(len(body)))]),
             h11.Data(data=body if self.has_body(status) else b""),
@@ -64,7 +64,7 @@ class Connection:
         )
 
     def has_body(self, status: int) -> bool:
-        """Whether a response of this status to the present request carries its body."""
+        """Whether a response with this status to the present request has a body."""
         return not self._head_only and status not in (204, 304)
 
     def abort(self) -> None:
@@ -78,7 +78,7 @@ class Connection:
                 if isinstance(event, h11.Event):
                     return event
                 if event is h11.PAUSED:
-                    raise Disconnected  # Cannot be: a request is asked for when the last is answered.
+                    raise Disconnected  # a second request before the response to the first
                 self._http.receive_data(await self._reader.read(_READ_BYTES))
             except (OSError, h11.RemoteProtocolError) as error:
                 raise Disconnected from error
@@ -86,23 +86,38 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def listening(serve: Callable[[Connection], Awaitable[None]], port: int = 0) -> AsyncIterator[int]:
-    """Serves 127.0.0.1 with one task per connection; gives the port. On exit all connections close."""
-    tasks: set[asyncio.Task[None]] = set()
+    """Serves HTTP on 127.0.0.1. Yields the port. All connections are closed at the end."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        tasks.add(task)
         try:
             await serve(Connection(reader, writer))
             writer.close()
             await writer.wait_closed()
         except (Disconnected, OSError, asyncio.CancelledError):
             writer.transport.abort()
+
+    async with listening_stream(accept, port) as bound:
+        yield bound
+
+
+@contextlib.asynccontextmanager
+async def listening_stream(
+    accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], port: int = 0
+) -> AsyncIterator[int]:
+    """Serves TCP on 127.0.0.1 with one task for each connection. Yields the port. Cancels the tasks at the
+    end."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def track(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        try:
+            await accept(reader, writer)
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", port)
+    server = await asyncio.start_server(track, "127.0.0.1", port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

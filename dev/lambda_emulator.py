@@ -1,6 +1,7 @@
-"""AWS Lambda on a laptop, without a container: function URLs and REST APIs on one port, and behind them
-processes that speak to the real Runtime API's twin, are frozen between invocations, killed at their
-timeout, and multiplied by concurrent requests. Responses stream.
+"""Emulates AWS Lambda without a container, with streamed responses.
+
+Function URLs and REST APIs are on one port. Each function has processes that use an emulated Runtime API.
+They are frozen between invocations and killed at their timeout. Concurrent requests start more of them.
 
     async with Emulator([Function(name="chat", command=[...], handler="app:app")]) as emulator:
         httpx.get(emulator.url + "/health")
@@ -19,7 +20,7 @@ import h11
 
 from dev.front_doors import HttpRequest, function_url_event, resource_for, rest_api_event
 from dev.http1 import Connection, Disconnected, listening
-from dev.lambda_payload import AnswerMeta, MalformedPayload, PayloadReader
+from dev.lambda_payload import MalformedPayload, PayloadReader, ResponseHead
 from dev.lambda_pool import ProcessPool
 from dev.lambda_process import Function, Log
 from dev.page import Page
@@ -28,7 +29,7 @@ from dev.runtime_api import Failure, Sink
 __all__ = ["Emulator", "Failure", "Function", "Result", "Sink", "in_thread"]
 
 _MAX_REQUEST_BYTES = 6 * 1024 * 1024
-# What clients see of a failure before the first byte. After it, the connection is cut.
+# The response to a failure before the first byte. After the first byte the connection is cut.
 _ERROR_PAGES = {
     "TooManyRequests": (429, "Rate Exceeded."),
     "Sandbox.Timedout": (504, "Endpoint request timed out"),
@@ -41,8 +42,8 @@ def to_stderr(name: str, line: str) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """Of an invocation without a front door, as `InvokeWithResponseStream` gives it: the payload has
-    the prelude of a streamed response in it."""
+    """The result of an invocation without a front door, like that of `InvokeWithResponseStream`: the payload
+    of a streamed response includes the prelude."""
 
     payload: bytes
     failure: Failure | None
@@ -50,8 +51,11 @@ class Result:
 
 
 class Emulator:
-    """`port` 0 is any free one; `log` is called with the function's name for each line it prints; `page`
-    has files that are served beside the functions, as by a static host."""
+    """An emulator of some functions.
+
+    `port` 0 means any free port. `log` is called with the name of the function and each line of its output.
+    `page` has files that are served too.
+    """
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class Emulator:
         return Result(bytes(recorder.payload), recorder.failure, recorder.streaming)
 
     async def stream(self, name: str, event: Any, sink: Sink) -> None:
-        """The same, piece by piece. Returns when the function is idle again."""
+        """Invokes a function and sends the payload to `sink`. Returns when the process is idle again."""
         await self._pools[name].invoke(json.dumps(event).encode(), sink)
 
     async def _serve(self, connection: Connection) -> None:
@@ -135,7 +139,7 @@ class Emulator:
             else rest_api_event(request, resource)
         )
         response = _HttpResponse(connection)
-        # A task of its own: it goes on when the client does not, and may go on after its response.
+        # A separate task: the invocation continues when the client disconnects, and after the response.
         invocation = asyncio.create_task(self._invoke(pool, event, response))
         self._invocations.add(invocation)
         invocation.add_done_callback(self._invocations.discard)
@@ -155,7 +159,7 @@ class Emulator:
 
 @contextlib.contextmanager
 def in_thread(emulator: Emulator) -> Iterator[str]:
-    """Runs an emulator beside code that is not async; gives its URL."""
+    """Runs an emulator in a thread. Yields its URL."""
     started: futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = futures.Future()
 
     async def live() -> None:
@@ -169,7 +173,7 @@ def in_thread(emulator: Emulator) -> Iterator[str]:
         either: set[futures.Future[Any]] = {started, living}
         futures.wait(either, return_when=futures.FIRST_COMPLETED)
         if living.done():
-            living.result()  # It never started: raises why.
+            living.result()  # raises the error of the start
         loop, ended = started.result()
         try:
             yield emulator.url
@@ -179,46 +183,46 @@ def in_thread(emulator: Emulator) -> Iterator[str]:
 
 
 class _HttpResponse:
-    """A sink that answers a client. That the client has left hinders nothing: the rest goes nowhere."""
+    """A sink that responds to a client. After a disconnect the rest of the payload is dropped."""
 
     def __init__(self, connection: Connection) -> None:
         self.finished = asyncio.Event()
         self._connection = connection
         self._payload = PayloadReader(streaming=False)
-        self._head: AnswerMeta | None = None
+        self._head: ResponseHead | None = None
 
     async def start(self, *, streaming: bool) -> None:
         self._payload = PayloadReader(streaming=streaming)
 
     async def write(self, data: bytes) -> None:
-        await self._pass_on(self._payload.feed(data))
+        await self._forward(self._payload.feed(data))
 
     async def finish(self, failure: Failure | None) -> None:
         if failure is None:
-            await self._pass_on(self._payload.close())
+            await self._forward(self._payload.close())
             await self._end(h11.EndOfMessage())
         elif self._head is None:
-            await self._show(*_ERROR_PAGES.get(failure.reason, (502, "Internal Server Error")))
+            await self._send_error(*_ERROR_PAGES.get(failure.reason, (502, "Internal Server Error")))
         elif not self.finished.is_set():
             self._connection.abort()
             self.finished.set()
 
-    async def _pass_on(self, pieces: Iterator[AnswerMeta | bytes]) -> None:
+    async def _forward(self, pieces: Iterator[ResponseHead | bytes]) -> None:
         if self.finished.is_set():
             return
         try:
             for piece in pieces:
-                if isinstance(piece, AnswerMeta):
+                if isinstance(piece, ResponseHead):
                     self._head = piece
                     await self._connection.send(h11.Response(status_code=piece.status, headers=piece.headers))
                 elif self._head and self._connection.has_body(self._head.status):
                     await self._connection.send(h11.Data(data=piece))
         except MalformedPayload:
-            await self._show(502, "Internal Server Error")
+            await self._send_error(502, "Internal Server Error")
         except Disconnected:
             self.finished.set()
 
-    async def _show(self, status: int, message: str) -> None:
+    async def _send_error(self, status: int, message: str) -> None:
         if not self.finished.is_set():
             with contextlib.suppress(Disconnected):
                 await _respond_error(self._connection, status, message)
@@ -232,6 +236,8 @@ class _HttpResponse:
 
 
 class _Recorder:
+    """A sink that keeps the payload."""
+
     def __init__(self) -> None:
         self.payload = bytearray()
         self.failure: Failure | None = None

@@ -1,5 +1,8 @@
-"""Invokes one function with one event, as `sam local invoke` does, but streams: the response's status and
-headers, then its body as it comes, on stdout. The function's own output goes to stderr."""
+"""Invokes one function with one event, like `sam local invoke`, but with streaming.
+
+Prints the status and the headers of the response, then the pieces of its body as they arrive, on stdout. The
+output of the function goes to stderr.
+"""
 
 import asyncio
 import sys
@@ -7,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from dev.lambda_emulator import Emulator, Failure, Function
-from dev.lambda_payload import AnswerMeta, MalformedPayload, PayloadReader
+from dev.lambda_payload import MalformedPayload, PayloadReader, ResponseHead
 
 
 def invoke(function: Function, event: Any, *, output: BinaryIO | None = None) -> int:
-    """Prints the response to `event`, any JSON value, and gives the exit code: 1 if the function failed."""
+    """Prints the response to `event`, any JSON value. Returns the exit code: 1 if the function fails."""
     printer = _Printer(output or sys.stdout.buffer)
 
     async def once() -> None:
@@ -23,7 +26,7 @@ def invoke(function: Function, event: Any, *, output: BinaryIO | None = None) ->
 
 
 class _Printer:
-    """A sink. What is no HTTP response, the result of some other handler, is printed as it is."""
+    """A sink that prints. It prints a result that is not an HTTP response without changes."""
 
     def __init__(self, output: BinaryIO) -> None:
         self.exit_code = 0
@@ -45,16 +48,16 @@ class _Printer:
         print(f"{failure.reason} {failure.body.decode(errors='replace')}".rstrip(), file=sys.stderr)
         self.exit_code = 1
 
-    def _print(self, pieces: Iterator[AnswerMeta | bytes]) -> None:
+    def _print(self, pieces: Iterator[ResponseHead | bytes]) -> None:
         try:
             for piece in pieces:
                 self._unprinted = b""
-                self._output.write(_text(piece) if isinstance(piece, AnswerMeta) else piece)
+                self._output.write(_text(piece) if isinstance(piece, ResponseHead) else piece)
         except MalformedPayload:
             self._output.write(self._unprinted)
         self._output.flush()
 
 
-def _text(head: AnswerMeta) -> bytes:
+def _text(head: ResponseHead) -> bytes:
     lines = [str(head.status), *(f"{name}: {value}" for name, value in head.headers)]
     return "\n".join([*lines, "", ""]).encode()

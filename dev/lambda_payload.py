@@ -1,4 +1,4 @@
-"""What AWS's front doors make of a function's payload: an HTTP response.
+"""Turns the payload of a function into an HTTP response, as AWS's front doors do.
 
 No I/O. Sources: AWS, "Response streaming" (a JSON prelude, eight NULs, the body) and "Output format of a
 Lambda function for proxy integration" (one JSON object).
@@ -15,24 +15,29 @@ _MAX_PRELUDE_BYTES = 16 * 1024
 
 
 class MalformedPayload(Exception):
-    """No response can be made of it: the client gets a 502."""
+    """The payload is not a response. The client gets status 502."""
 
 
 @dataclass(frozen=True)
-class AnswerMeta:
+class ResponseHead:
+    """The status and the headers of a response."""
+
     status: int
     headers: list[tuple[str, str]]
 
 
 class PayloadReader:
-    """Gives a `Head` and then the body, in the pieces that it comes in. Raises MalformedPayload."""
+    """Reads a payload in pieces. Yields a ResponseHead and then the pieces of the body.
+
+    A `streaming` payload has a prelude, the other kind is one JSON object. Raises MalformedPayload.
+    """
 
     def __init__(self, *, streaming: bool) -> None:
         self._streaming = streaming
         self._in_body = False
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[AnswerMeta | bytes]:
+    def feed(self, data: bytes) -> Iterator[ResponseHead | bytes]:
         if self._in_body:
             yield data
             return
@@ -40,8 +45,8 @@ class PayloadReader:
         if self._streaming:
             yield from self._split()
 
-    def close(self) -> Iterator[AnswerMeta | bytes]:
-        """The payload is complete."""
+    def close(self) -> Iterator[ResponseHead | bytes]:
+        """Yields the rest at the end of the payload."""
         if self._in_body:
             return
         if self._streaming:
@@ -53,7 +58,7 @@ class PayloadReader:
         yield _head(described, default_type="application/json")
         yield base64.b64decode(body) if described.get("isBase64Encoded") else str(body).encode()
 
-    def _split(self) -> Iterator[AnswerMeta | bytes]:
+    def _split(self) -> Iterator[ResponseHead | bytes]:
         end = self._buffer.find(_DELIMITER)
         if (len(self._buffer) if end < 0 else end + len(_DELIMITER)) > _MAX_PRELUDE_BYTES:
             raise MalformedPayload("the delimiter is not within the first 16 KB")
@@ -75,7 +80,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
     return described
 
 
-def _head(described: dict[str, Any], *, default_type: str) -> AnswerMeta:
+def _head(described: dict[str, Any], *, default_type: str) -> ResponseHead:
     try:
         status = int(described.get("statusCode", 200))
         several = described.get("multiValueHeaders") or {}
@@ -90,4 +95,4 @@ def _head(described: dict[str, Any], *, default_type: str) -> AnswerMeta:
         raise MalformedPayload("the status is none of a response")
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("content-type", default_type))
-    return AnswerMeta(status, headers)
+    return ResponseHead(status, headers)

@@ -1,4 +1,4 @@
-"""The processes of one function: which of them gets an invocation, and when another is started."""
+"""The processes of one function. Chooses the process for each invocation and starts new ones."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,12 @@ import contextlib
 from dev.lambda_process import Function, FunctionProcess, InitFailed, Log
 from dev.runtime_api import Failure, Sink
 
-# Seconds that a request waits for a process whose response has ended, rather than start another.
+# Seconds to wait for a process that has ended its response, before another is started.
 _HANDOVER = 0.5
 
 
 class ProcessPool:
-    """The processes of one function."""
+    """At most `max_concurrency` processes of one function, each with one invocation at a time."""
 
     def __init__(self, function: Function, log: Log) -> None:
         self.function = function
@@ -22,7 +22,7 @@ class ProcessPool:
         self._changed = asyncio.Condition()
 
     async def invoke(self, event: bytes, sink: Sink) -> None:
-        """Returns when the process is idle again, or dead."""
+        """Returns when the process is idle again, or has ended."""
         try:
             process = await self._take()
         except InitFailed as error:
@@ -40,8 +40,8 @@ class ProcessPool:
         await asyncio.gather(*(process.stop() for process in self.processes))
 
     async def _take(self) -> FunctionProcess | None:
-        """The idle process that was used last, or a new one, or none beyond the concurrency allowed.
-        Raises InitFailed."""
+        """The idle process that was used last, or a new one, or None at the limit of concurrency. Raises
+        InitFailed."""
         async with self._changed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HANDOVER):

@@ -1,5 +1,7 @@
-"""One process of a function, as Lambda keeps it: started, frozen between invocations, killed at the
-timeout. Which process gets which invocation is decided elsewhere."""
+"""One process of a function: started, frozen between invocations and killed at the timeout, as on Lambda.
+
+`dev.lambda_pool` chooses the process of an invocation.
+"""
 
 import asyncio
 import contextlib
@@ -29,12 +31,12 @@ Log = Callable[[str, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function and the front door before it.
+    """A function and its front door.
 
-    `command` starts a process, in `root`; `env` is what it finds besides Lambda's own variables, PATH
-    and HOME. `routes` are paths as API Gateway writes resources: `/health`, `/items/{id}`, and
-    `/{proxy+}` for all below. `timeout` is in seconds, `memory_size` in MB and told to the function
-    only.
+    `command` starts a process in the folder `root`. `env` is its environment, added to Lambda's variables,
+    PATH and HOME. `routes` are paths in the form of API Gateway's resources: `/health`, `/items/{id}`, and
+    `/{proxy+}` for all paths below. `timeout` is in seconds. `memory_size` is in MB: the function is told,
+    nothing limits it.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Function:
 
 
 class InitFailed(Exception):
-    """The process did not come as far as to ask for work."""
+    """The process failed before it asked for its first invocation."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
@@ -63,7 +65,7 @@ class InitFailed(Exception):
 
 
 class FunctionProcess:
-    """Serves one invocation at a time. Made by `start`, and ended by `stop`."""
+    """A process that serves one invocation at a time. `start` makes it, `stop` ends it."""
 
     def __init__(
         self,
@@ -80,12 +82,12 @@ class FunctionProcess:
         self._log = log
         self._resources = resources
         self._exited = asyncio.create_task(process.wait())
-        self._logging = asyncio.create_task(self._pass_output_on())
+        self._logging = asyncio.create_task(self._forward_output())
         self._invocation: Invocation | None = None
 
     @classmethod
     async def start(cls, function: Function, log: Log) -> "FunctionProcess":
-        """Starts a process, sees it through its init and freezes it. Raises InitFailed."""
+        """Starts a process, waits for its init and freezes it. Raises InitFailed."""
         async with contextlib.AsyncExitStack() as resources:
             api = RuntimeApi()
             port = await resources.enter_async_context(listening(api.serve))
@@ -97,8 +99,8 @@ class FunctionProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 limit=_LONGEST_LINE,
-                # Ctrl-C is for the emulator alone. And should it be killed, the kernel hangs up on the
-                # stopped processes of a group that lost its parent: none stays behind.
+                # A group of its own, so that Ctrl-C reaches the emulator only. When the emulator is killed,
+                # the kernel sends SIGHUP to the stopped processes of the orphaned group, which ends them.
                 process_group=0,
             )
             started = cls(function, process, api, log, resources.pop_all())
@@ -115,18 +117,18 @@ class FunctionProcess:
 
     @property
     def finishing(self) -> bool:
-        """Its response has ended; it has not asked for more work yet, but will at any moment."""
+        """Whether the response has ended, but the process has not asked for the next invocation yet."""
         return self._invocation is not None and self._invocation.finished
 
     async def invoke(self, event: bytes, sink: Sink) -> None:
-        """Returns when the process wants more work or is dead, which may be long after the response."""
+        """Returns when the process asks for the next invocation, after the response, or has ended."""
         deadline = time.time() + self._function.timeout
         traced = self._function.env.get("TRACING") == "true"
         self._invocation = Invocation(
             event, sink, self._function.arn, deadline, trace_id=trace_id(sampled=traced)
         )
         self._signal(signal.SIGCONT)
-        self._api.give(self._invocation)
+        self._api.send(self._invocation)
         if failure := await self._until_idle(self._function.timeout):
             self._log(self._function.name, f"invocation failed: {failure.reason}")
             await self._invocation.finish(failure)
@@ -143,7 +145,7 @@ class FunctionProcess:
     async def _init(self) -> None:
         failure = await self._until_idle(_INIT_TIMEOUT)
         if self._function.snap_start and not failure:
-            # It slept as its own snapshot would.
+            # The frozen process stands for its snapshot.
             self._signal(signal.SIGCONT)
             self._api.restore()
             failure = await self._until_idle(_INIT_TIMEOUT)
@@ -152,7 +154,7 @@ class FunctionProcess:
             raise InitFailed(failure)
 
     async def _until_idle(self, seconds: float) -> Failure | None:
-        """Waits for the process to want work, and freezes it. Otherwise kills it and says why."""
+        """Waits until the process asks for an invocation, and freezes it. Else kills it and returns why."""
         idle = asyncio.create_task(self._api.idle.wait())
         ends: set[asyncio.Future[Any]] = {idle, self._exited, self._api.init_failure}
         try:
@@ -173,10 +175,10 @@ class FunctionProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    async def _pass_output_on(self) -> None:
+    async def _forward_output(self) -> None:
         assert self._process.stdout
         while not self._process.stdout.at_eof():
-            # A line beyond the limit is dropped, as CloudWatch cuts it too.
+            # A line beyond the limit is dropped. CloudWatch truncates such lines.
             with contextlib.suppress(ValueError):
                 line = await self._process.stdout.readline()
                 if line:
@@ -184,7 +186,7 @@ class FunctionProcess:
 
 
 def _environment(function: Function, port: int) -> dict[str, str]:
-    """As AWS lists it under "Defined runtime environment variables"."""
+    """The variables of AWS's list "Defined runtime environment variables"."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {
         **inherited,

@@ -1,11 +1,12 @@
-"""`make lambda`: both functions as on Lambda, behind the emulator, beside an embedded Postgres.
-`make invoke`: one of them, with one event from a file."""
+"""`make lambda` serves both functions behind the emulator, with an embedded Postgres. `make invoke` invokes
+one function with the event of a file."""
 
 import asyncio
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,22 @@ _PLACEHOLDER = "<paste a token>"
 
 async def serve(port: int) -> None:
     env = settings_of(local.environment(f"http://127.0.0.1:{port}"))
+    await serve_until_stopped(Emulator(functions(env), port=port, page=Page()), announce)
+
+
+async def serve_until_stopped(emulator: Emulator, on_start: Callable[[str], None]) -> None:
+    """Runs an emulator until SIGINT or SIGTERM. Calls `on_start` with its URL."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Emulator(functions(env), port=port, page=Page()) as emulator:
-        announce(emulator.url)
+    async with emulator:
+        on_start(emulator.url)
         await stopped.wait()
 
 
 def invoke(name: str, path: str) -> int:
-    """Invokes the function with the event of a file, a token in the place kept for one."""
+    """Invokes the function `name` with the event in the file `path`. A token replaces the placeholder in the
+    event. Returns the exit code."""
     env = settings_of(local.environment("http://127.0.0.1:8787"))
     named = {function.name: function for function in functions(env)}
     if name not in named:

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from dev import postgres
 from migrations import migrate
+from shared.environment import Environment
+from shared.settings import database_schemas
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".local"
@@ -62,7 +64,11 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
         env["DATABASE_URL"] = server.url(postgres.APP)
         env.setdefault("MIGRATION_DATABASE_URL", server.url(postgres.OWNER))
     if "MIGRATION_DATABASE_URL" in env:
-        migrate.apply(env["MIGRATION_DATABASE_URL"])
+        migrate.apply(
+            env["MIGRATION_DATABASE_URL"],
+            schemas=database_schemas(Environment(env)),
+            replaces_any_function=True,
+        )
     return env
 
 

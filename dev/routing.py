@@ -1,14 +1,15 @@
-"""One ASGI app out of both functions, for a server that is not Lambda."""
+"""Combines both functions into one ASGI app, for a server that is not Lambda."""
 
 from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES
 from dev.page import Page, send_file
-from shared.asgi import ASGIApp, Lifespan, Receive, Scope, Send
+from shared.asgi import ASGIApp, Receive, Scope, Send
+from shared.lambda_runtime.lifespan import Lifespan
 
 
-class BothFunctions:
-    """Paths go where the front door would send them, and those of the chat page to its files; the life of
-    the server is the life of both."""
+class CombinedApp:
+    """Sends each request to the function that the front door would choose, or to a file of the chat page.
+    The lifespan of the server is the lifespan of both functions."""
 
     def __init__(self, chat_stream: ASGIApp, conversations: ASGIApp) -> None:
         self._chat_stream = chat_stream
@@ -17,7 +18,7 @@ class BothFunctions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespans(receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         file = self._page.find(scope["method"], scope["path"], lambda name: headers.get(name, ""))
@@ -28,13 +29,13 @@ class BothFunctions:
         else:
             await self._conversations(scope, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        lives = [Lifespan(self._chat_stream), Lifespan(self._conversations)]
+    async def _run_lifespans(self, receive: Receive, send: Send) -> None:
+        lifespans = [Lifespan(self._chat_stream), Lifespan(self._conversations)]
         await receive()
-        for life in lives:
-            await life.startup()
+        for lifespan in lifespans:
+            await lifespan.startup()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        for life in lives:
-            await life.shutdown()
+        for lifespan in lifespans:
+            await lifespan.shutdown()
         await send({"type": "lifespan.shutdown.complete"})

@@ -1,7 +1,7 @@
-"""The Lambda Runtime API, from Lambda's side: what one function process is given, and what it sends.
+"""The server of the Lambda Runtime API, for one function process.
 
-Knows invocations and their payloads as bytes; what a front door makes of them is not known here.
-Statuses and bodies of answers are those of AWS's Runtime Interface Emulator.
+Payloads are bytes here: `dev.lambda_payload` interprets them. The statuses and bodies of the answers are
+those of AWS's Runtime Interface Emulator.
 """
 
 import asyncio
@@ -26,34 +26,38 @@ _JSON = [("Content-Type", "application/json")]
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an invocation or an init failed, by Lambda's name for it, for instance `Function.Unhandled`
-    or `Sandbox.Timedout`. `body` is the JSON that the function sent, if it sent any."""
+    """The failure of an invocation or an init. `reason` is Lambda's name for it, for instance
+    `Function.Unhandled` or `Sandbox.Timedout`. `body` is the JSON of the function's report, or empty."""
 
     reason: str
     body: bytes = b""
 
 
 class Sink(Protocol):
-    """Where the result of an invocation goes: the payload piece by piece, as it comes."""
+    """Receives the payload of an invocation in pieces, as they arrive."""
 
     async def start(self, *, streaming: bool) -> None:
-        """The function begins its response. A buffered payload is one JSON value."""
+        """The response starts. A payload that is not streaming is one JSON value."""
 
     async def write(self, data: bytes) -> None:
-        """Returns when more can be taken: that slows the function down."""
+        """Receives a piece. Returns when the next one may come: a slow client slows the function down."""
 
     async def finish(self, failure: Failure | None) -> None:
-        """The last call, and the only one that always comes."""
+        """The invocation has ended. This is the last call, and the only one that always happens."""
+
+
+def trace_root() -> str:
+    """A new trace id of X-Ray, without a parent."""
+    return f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
 
 
 def trace_id(*, sampled: bool = False) -> str:
-    root = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
-    return f"{root};Parent={secrets.token_hex(8)};Sampled={sampled:d}"
+    return f"{trace_root()};Parent={secrets.token_hex(8)};Sampled={sampled:d}"
 
 
 @dataclass(eq=False)
 class Invocation:
-    """`deadline` is in seconds since the epoch."""
+    """One call of the function. `deadline` is in seconds since the epoch."""
 
     event: bytes
     sink: Sink
@@ -66,7 +70,7 @@ class Invocation:
     finished: bool = False
 
     async def finish(self, failure: Failure | None = None) -> None:
-        """Ends it, unless it has ended: a process can die of its timeout after its response."""
+        """Ends the invocation, once: a process can time out after its response."""
         if not self.finished:
             self.finished = True
             await self.sink.finish(failure)
@@ -75,7 +79,7 @@ class Invocation:
 class RuntimeApi:
     """The Runtime API of one process. `serve` is for `dev.http1.listening`.
 
-    The process is idle while it waits in `/next`, or in `/restore/next` before its first.
+    `idle` is set while the process waits for `/next` or `/restore/next`.
     """
 
     def __init__(self) -> None:
@@ -86,12 +90,12 @@ class RuntimeApi:
         self._restored = asyncio.Event()
 
     def restore(self) -> None:
-        """Lets a process go on that waits to be restored from its snapshot."""
+        """Answers `/restore/next`."""
         self.idle.clear()
         self._restored.set()
 
-    def give(self, invocation: Invocation) -> None:
-        """To an idle process."""
+    def send(self, invocation: Invocation) -> None:
+        """Sends an invocation to the process, which is idle."""
         self.idle.clear()
         self._work.put_nowait(invocation)
 
@@ -116,7 +120,7 @@ class RuntimeApi:
     async def _next(self, connection: Connection) -> None:
         await _read(connection.body())
         if self._current:
-            # If it has not ended, the runtime asks for more before it has answered.
+            # The runtime may ask for the next invocation before it has answered this one.
             await self._current.finish(Failure("Runtime.NoResponse"))
         self.idle.set()
         self._current = invocation = await self._work.get()
@@ -136,7 +140,7 @@ class RuntimeApi:
         await connection.respond(200, _JSON, b"")
 
     async def _response(self, connection: Connection, request: h11.Request, request_id: str) -> None:
-        invocation = self._expects(request, request_id)
+        invocation = self._waiting_invocation(request, request_id)
         if invocation is None:
             await _read(connection.body())
             await _refuse(connection, 400, "InvalidRequestID", "Invalid request ID")
@@ -145,25 +149,25 @@ class RuntimeApi:
         mode = _header(request, b"lambda-runtime-function-response-mode")
         try:
             if mode == "streaming":
-                taken = await self._take_stream(connection, invocation)
+                accepted = await self._receive_stream(connection, invocation)
             else:
-                taken = await self._take_whole(connection, invocation)
+                accepted = await self._receive_buffered(connection, invocation)
         except Disconnected:
             await invocation.finish(Failure("Runtime.TruncatedResponse"))
             raise
-        if taken:
+        if accepted:
             await _accept(connection)
         else:
             await _refuse(connection, 413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size")
 
-    async def _take_stream(self, connection: Connection, invocation: Invocation) -> bool:
+    async def _receive_stream(self, connection: Connection, invocation: Invocation) -> bool:
         await invocation.sink.start(streaming=True)
         async for data in connection.body():
             await invocation.sink.write(data)
         await invocation.finish(_failure_in(connection.trailers))
         return True
 
-    async def _take_whole(self, connection: Connection, invocation: Invocation) -> bool:
+    async def _receive_buffered(self, connection: Connection, invocation: Invocation) -> bool:
         payload = await _read(connection.body())
         if len(payload) > _MAX_BUFFERED_BYTES:
             await invocation.finish(Failure("Function.ResponseSizeTooLarge"))
@@ -174,7 +178,7 @@ class RuntimeApi:
         return True
 
     async def _error(self, connection: Connection, request: h11.Request, request_id: str) -> None:
-        invocation = self._expects(request, request_id)
+        invocation = self._waiting_invocation(request, request_id)
         body = await _read(connection.body())
         if invocation is None:
             await _refuse(connection, 400, "InvalidRequestID", "Invalid request ID")
@@ -188,12 +192,12 @@ class RuntimeApi:
             self.init_failure.set_result(Failure(_reason(request), body))
         await _accept(connection)
 
-    def _expects(self, request: h11.Request, request_id: str) -> Invocation | None:
-        """The invocation that this response or error is for, if it may still come."""
+    def _waiting_invocation(self, request: h11.Request, request_id: str) -> Invocation | None:
+        """The invocation that waits for this response or error, or None."""
         invocation = self._current
         if invocation is None or invocation.request_id != request_id or invocation.responding:
             return None
-        # Runtimes from before July 2026 send none.
+        # Runtimes from before July 2026 do not send the invocation id.
         echo = _header(request, b"lambda-runtime-invocation-id") or invocation.invocation_id
         return invocation if echo == invocation.invocation_id and not invocation.finished else None
 

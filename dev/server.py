@@ -11,7 +11,7 @@ from uuid import UUID
 import uvicorn
 
 from dev import local
-from dev.routing import BothFunctions
+from dev.routing import CombinedApp
 from shared.settings import ConfigError
 
 _GRACE_SECONDS = 2
@@ -55,7 +55,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     configured = uvicorn.Config(
-        BothFunctions(chat_stream, conversations),
+        CombinedApp(chat_stream, conversations),
         host="127.0.0.1",
         port=port,
         log_level="warning",

@@ -60,7 +60,7 @@ _UV_CHANGES_VERSIONS = frozenset(
 
 # The modules that Lambda loads, for each function. What they import, the source says.
 ENTRIES = {
-    "chat_stream": ("shared.lambda_runtime.loop", "functions.chat_stream.app"),
+    "chat_stream": ("shared.lambda_runtime.__main__", "functions.chat_stream.app"),
     "conversations": ("functions.conversations.app",),
     "migrate": ("functions.migrate.app",),
 }
@@ -69,7 +69,7 @@ ENTRIES = {
 DATA = {
     "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
     "functions/chat_stream/prompt/system_prompt.py": "functions/chat_stream/prompt/system_prompt.md",
-    "migrations/migrate.py": "migrations/*.sql",
+    "migrations/files.py": "migrations/**/*.sql",
     "shared/costs.py": "shared/models.json",
     "shared/db_credentials.py": "shared/rds_ca/*.pem",
 }

@@ -1,47 +1,66 @@
-create table public.conversations (
+create table $tables.conversations (
     id              uuid        not null,
     user_id         uuid        not null,
-    -- NULL until the first user message gives one; a title the user gave is never replaced.
+    -- NULL until the first user message gives one. A title that the user gave is never replaced.
     title           text,
     model           text,
+    tags            text[]      not null default '{}',
     context_window  integer,
     total_tokens    bigint      not null default 0,
     message_count   integer     not null default 0,
     last_message_at timestamptz,
     created_at      timestamptz not null default now(),
     updated_at      timestamptz not null default now(),
+    -- The order of a list. A column, because Postgres treats coalesce in an expression as one that may leak
+    -- rows: under row-level security an index on the expression sorts, but does not find a page's start.
+    active_at       timestamptz generated always as (coalesce(last_message_at, created_at)) stored,
     constraint conversations_pkey primary key (id),
-    -- What messages refer to, so that a message can only belong to the conversation's own user.
+    -- Messages refer to both columns, so that a message can only belong to the conversation's own user.
     constraint conversations_id_user_id_key unique (id, user_id),
     constraint conversations_title_length check (char_length(title) between 1 and 200),
     constraint conversations_model_length check (char_length(model) between 1 and 200),
+    constraint conversations_tags_count check (cardinality(tags) <= 20),
+    -- The API allows 50 characters a tag; a check constraint cannot look at the tags one by one.
+    constraint conversations_tags_length check (char_length(array_to_string(tags, '')) <= 1000),
+    constraint conversations_tags_not_empty check (
+        array_position(tags, null) is null and '' <> all (tags)
+    ),
     constraint conversations_context_window_positive check (context_window > 0),
     constraint conversations_total_tokens_not_negative check (total_tokens >= 0),
     constraint conversations_message_count_not_negative check (message_count >= 0)
 );
 
-alter table public.conversations enable row level security;
-alter table public.conversations force row level security;
+alter table $tables.conversations enable row level security;
+alter table $tables.conversations force row level security;
 
 create policy "Conversations can be read by their owner"
-    on public.conversations for select to chat_app
-    using (user_id = (select app.user_id()));
+    on $tables.conversations for select to chat_app
+    using (user_id = (select $functions.user_id()));
 
-create policy "Conversations can be started for oneself"
-    on public.conversations for insert to chat_app
-    with check (user_id = (select app.user_id()));
+create policy "Conversations can be created by their owner"
+    on $tables.conversations for insert to chat_app
+    with check (user_id = (select $functions.user_id()));
 
 create policy "Conversations can be changed by their owner"
-    on public.conversations for update to chat_app
-    using (user_id = (select app.user_id()))
-    with check (user_id = (select app.user_id()));
+    on $tables.conversations for update to chat_app
+    using (user_id = (select $functions.user_id()))
+    with check (user_id = (select $functions.user_id()));
 
 create policy "Conversations can be deleted by their owner"
-    on public.conversations for delete to chat_app
-    using (user_id = (select app.user_id()));
+    on $tables.conversations for delete to chat_app
+    using (user_id = (select $functions.user_id()));
 
-grant select, insert, update, delete on public.conversations to chat_app;
+-- For the tables' owner, and so for transfer_ownership alone: chat_app gains nothing, and its queries keep
+-- one condition, which the indexes serve. USING names both users, because a row must be visible before and
+-- after its user changes.
+create policy "Conversations can be transferred to another user"
+    on $tables.conversations for all to current_user
+    using (user_id in ((select $functions.transfer_source_id()), (select $functions.user_id())))
+    with check (
+        user_id = (select $functions.user_id()) and (select $functions.transfer_source_id()) is not null
+    );
 
--- Newest activity first, a page at a time.
-create index conversations_by_activity
-    on public.conversations (user_id, (coalesce(last_message_at, created_at)) desc, id desc);
+grant select, insert, update, delete on $tables.conversations to chat_app;
+
+-- A user's conversations, newest activity first, one page at a time.
+create index conversations_by_activity on $tables.conversations (user_id, active_at desc, id desc);

@@ -1,22 +1,22 @@
--- What each answer cost. Written once, never changed, and kept when the conversation goes:
--- money is not forgotten.
-create table public.usage_logs (
+-- The cost of each model call. A row is written once and never changed. It outlives its conversation,
+-- because the cost was paid.
+create table $tables.usage_logs (
     id                 uuid           not null,
     user_id            uuid           not null,
     conversation_id    uuid,
     message_id         uuid           not null,
     provider           text           not null,
     model              text           not null,
-    -- The whole prompt, cached parts included; the whole answer, reasoning included.
+    -- tokens_in counts the whole prompt with its cached parts; tokens_out the whole answer with reasoning.
     tokens_in          integer        not null,
     tokens_out         integer        not null,
     tokens_cache_read  integer        not null default 0,
     tokens_cache_write integer        not null default 0,
     tokens_reasoning   integer        not null default 0,
     cost_usd           numeric(18,10) not null,
-    -- false: the model is not in the price table, and the fallback price was taken.
+    -- false: the model is not in the price table, and the fallback price was used.
     priced             boolean        not null,
-    -- true: the provider did not say (all of) the tokens, and the text was measured instead.
+    -- true: the provider did not report every token count, and the text was measured instead.
     estimated          boolean        not null default false,
     status             text           not null,
     ttft_ms            integer,
@@ -31,19 +31,27 @@ create table public.usage_logs (
     constraint usage_logs_name_lengths check (char_length(provider) <= 100 and char_length(model) <= 200)
 );
 
-alter table public.usage_logs enable row level security;
-alter table public.usage_logs force row level security;
+alter table $tables.usage_logs enable row level security;
+alter table $tables.usage_logs force row level security;
 
 create policy "Usage can be read by its owner"
-    on public.usage_logs for select to chat_app
-    using (user_id = (select app.user_id()));
+    on $tables.usage_logs for select to chat_app
+    using (user_id = (select $functions.user_id()));
 
-create policy "Usage can be written down for oneself"
-    on public.usage_logs for insert to chat_app
-    with check (user_id = (select app.user_id()));
+create policy "Usage can be logged by its owner"
+    on $tables.usage_logs for insert to chat_app
+    with check (user_id = (select $functions.user_id()));
+
+-- See the same policy of conversations.
+create policy "Usage can be transferred to another user"
+    on $tables.usage_logs for all to current_user
+    using (user_id in ((select $functions.transfer_source_id()), (select $functions.user_id())))
+    with check (
+        user_id = (select $functions.user_id()) and (select $functions.transfer_source_id()) is not null
+    );
 
 -- No update and no delete: a bill does not change.
-grant select, insert on public.usage_logs to chat_app;
+grant select, insert on $tables.usage_logs to chat_app;
 
-create index usage_logs_by_user on public.usage_logs (user_id, created_at);
-create index usage_logs_by_message on public.usage_logs (message_id);
+create index usage_logs_by_user on $tables.usage_logs (user_id, created_at);
+create index usage_logs_by_message on $tables.usage_logs (message_id);

@@ -1,4 +1,4 @@
-"""What a deployment needs of its database: the schema of its version, and chat_app able to log in."""
+"""Prepares the database of a deployment: the schema of its version, and a login for chat_app."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,26 +8,32 @@ from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrations import migrate, roles
-from migrations.migrate import DatabaseAhead, Migration, MigrationError
+from migrations.files import Files, MigrationError
+from migrations.migrate import Applied, DatabaseAhead
+from shared.database_schemas import DatabaseSchemas
 
 
 class Done(Struct, frozen=True):
-    """The migrations applied now; `ahead` where the database has later ones than these files."""
+    """The files applied now. `ahead`: the database is of a later version than these files."""
 
     applied: list[str]
     ahead: bool = False
 
 
 def bring_up_to_date(
-    owner: Mapping[str, Any], login: Mapping[str, Any] | None, migrations: list[Migration] | None = None
+    owner: Mapping[str, Any],
+    login: Mapping[str, Any] | None,
+    source: Files | None = None,
+    *,
+    schemas: DatabaseSchemas | None = None,
 ) -> Done:
-    """`owner` and `login` are libpq's parameters; without a `login`, chat_app logs in by IAM.
+    """`owner` and `login` are libpq's parameters. Without a `login`, chat_app logs in by IAM.
 
-    Raises MigrationError. Of what Postgres says it passes on the code alone, as it may quote rows.
+    Raises MigrationError. It has only the SQLSTATE of an error of Postgres, whose text may quote rows.
     """
     url = make_conninfo(**owner)
     try:
-        done = _migrate(url, migrations)
+        done = _migrate(url, source, schemas)
         if login is None:
             roles.log_in_by_iam(url)
         else:
@@ -38,9 +44,11 @@ def bring_up_to_date(
     return done
 
 
-def _migrate(url: str, migrations: list[Migration] | None) -> Done:
+def _migrate(url: str, source: Files | None, schemas: DatabaseSchemas | None) -> Done:
     try:
-        return Done(migrate.apply(url, migrations))
+        applied: Applied = migrate.apply(url, source, schemas=schemas)
     except DatabaseAhead:
-        # An older version is being brought back. It ran beside these migrations before.
+        # A rollback: an older version is deployed again. It ran beside these migrations before, and newer
+        # functions serve it, because the fields of a request are only added. So they stay as they are.
         return Done([], ahead=True)
+    return Done(applied.files, ahead=bool(applied.newer))

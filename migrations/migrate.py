@@ -1,101 +1,212 @@
-"""Applies the migrations of this folder, in order and each once: `make migrate`.
+"""Applies the migrations of this folder: `make migrate`.
 
-Each file runs in a transaction of its own, under one advisory lock, and is written down with its
-SHA-256. A file that was edited after it was applied, that is missing, or that comes before one
-already applied, is refused: what has happened to a database does not change.
+Numbered files are applied in order and once, each in a transaction of its own. After them the changed files
+of `functions` are applied in one transaction. Each transaction takes one advisory lock, which ends with it,
+so that several can migrate at once, also through a transaction pooler. The schema of the functions has the
+record, with the SHA-256 of each file.
 """
 
 import asyncio
-import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from msgspec import Struct
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from migrations import connection as database
+from migrations import files
+from migrations.connection import Patience
+from migrations.files import Files, Migration, MigrationError, StoredFunction
+from shared.database_schemas import DatabaseSchemas
 from shared.environment import Environment
 from shared.errors import Unavailable
-from shared.settings import ConfigError, database_credentials
+from shared.settings import ConfigError, database_credentials, database_schemas
 
-_FOLDER = Path(__file__).parent
-_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
-# Any number will do, so long as nothing else in the database takes the same advisory lock.
+# A number that no other application takes as an advisory lock in the same database.
 _LOCK = 7_362_170_431
-
-
-class MigrationError(Exception):
-    """The folder and the database disagree; the sentence names the file."""
+# The roles of Supabase's API. Older projects of Supabase grant them everything on new tables.
+_API_ROLES = ("anon", "authenticated", "service_role")
+# The first file of the unreleased versions, which recorded it in public.schema_migrations.
+_UNRELEASED = "0001_create_app_role.sql"
 
 
 class DatabaseAhead(MigrationError):
-    """All files are applied, and others after them: the files are of an older version."""
+    """The files are applied, and later ones too: the files are of an older version."""
 
 
-class Migration(Struct, frozen=True):
-    name: str
-    sql: str
+class Applied(Struct, frozen=True):
+    """`files`: what was applied now. `newer`: functions of which the database has a newer version, which
+    stays."""
 
-    @property
-    def checksum(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
-def load(folder: Path = _FOLDER) -> list[Migration]:
-    """The folder's migrations, in order. Raises MigrationError for a name or number out of line."""
-    migrations = [Migration(path.name, path.read_text("utf-8")) for path in sorted(folder.glob("*.sql"))]
-    for number, migration in enumerate(migrations, start=1):
-        if not _NAME.fullmatch(migration.name) or int(migration.name[:4]) != number:
-            raise MigrationError(f"{migration.name}: expected a file named {number:04}_verb_object.sql here")
-    return migrations
+    files: list[str]
+    newer: list[str]
 
 
-def apply(database_url: str, migrations: Iterable[Migration] | None = None) -> list[str]:
-    """Brings the database up to date, as its owner, and returns the names that were applied now.
+def apply(
+    database_url: str,
+    source: Files | None = None,
+    *,
+    schemas: DatabaseSchemas | None = None,
+    patience: Patience | None = None,
+    replaces_any_function: bool = False,
+) -> Applied:
+    """Brings the database up to date, as its owner. Safe to run from several places at once.
 
-    Safe to run from several places at once. Raises MigrationError, with everything before the
-    refused file applied and nothing of it; psycopg.Error as the database says it.
+    `replaces_any_function` applies the text of a function whatever its version says: for a local database,
+    whose checkout changes often. Raises MigrationError, with everything before the refused file applied and
+    no part of it; psycopg.Error as the database reports it.
     """
-    migrations = load() if migrations is None else list(migrations)
-    applied_now = []
-    with psycopg.connect(database_url, autocommit=True, connect_timeout=30) as connection:
-        for position, migration in enumerate(migrations):
-            with connection.transaction():
-                done = _history(connection)
-                _compare(done, migrations)
-                if position < len(done):
-                    continue
-                connection.execute(migration.sql.encode())
-                connection.execute(
-                    "insert into public.schema_migrations (name, checksum) values (%s, %s)",
-                    (migration.name, migration.checksum),
-                )
-            applied_now.append(migration.name)
-    return applied_now
+    source = source or files.load()
+    schemas = schemas or DatabaseSchemas()
+    with database.connect(database_url, patience) as connection:
+        _prepare(connection, source, schemas)
+        applied = _apply_migrations(connection, source.migrations, schemas)
+        functions = _apply_functions(
+            connection, source.functions, schemas, replaces_any=replaces_any_function
+        )
+    return Applied([*applied, *functions.files], functions.newer)
 
 
 def lock(connection: psycopg.Connection) -> None:
-    """Keeps others who migrate out until the transaction ends."""
+    """Makes every other migration wait until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+    # Set for this transaction: an index on a large table takes longer than Supabase allows a statement.
+    connection.execute("set local statement_timeout = 0")
 
 
-def _history(connection: psycopg.Connection) -> list[tuple[str, str]]:
-    lock(connection)
-    connection.execute("set local client_min_messages = warning")
-    connection.execute(
-        "create table if not exists public.schema_migrations ("
-        " name text primary key,"
-        " checksum text not null,"
-        " applied_at timestamptz not null default clock_timestamp())"
+def _prepare(connection: psycopg.Connection, source: Files, schemas: DatabaseSchemas) -> None:
+    """Refuses a database that belongs to another version or application. Creates the schemas and the
+    bookkeeping in a new one."""
+    with connection.transaction():
+        lock(connection)
+        _refuse_unreleased(connection, schemas)
+        recorded = _recorded_schemas(connection)
+        if recorded == schemas:
+            return
+        if recorded is not None:
+            raise MigrationError(
+                f"this database has its tables in the schema {recorded.tables} and its functions in"
+                f" {recorded.functions}: set DATABASE_SCHEMA={recorded.tables} and"
+                f" DATABASE_FUNCTION_SCHEMA={recorded.functions}"
+            )
+        _refuse_foreign(connection, source, schemas)
+        _create_bookkeeping(connection, schemas)
+
+
+def _refuse_unreleased(connection: psycopg.Connection, schemas: DatabaseSchemas) -> None:
+    """An unreleased version used the schemas public and app. It does not stand in the way of others."""
+    if schemas.tables != "public" and schemas.functions != "app":
+        return
+    is_ours = connection.execute(
+        "select from information_schema.columns where table_schema = 'public'"
+        " and table_name = 'schema_migrations' and column_name = 'checksum'"
+    ).fetchone()
+    if is_ours is None:
+        return
+    query = "select from public.schema_migrations where name = %s"
+    if connection.execute(query, (_UNRELEASED,)).fetchone() is not None:
+        raise MigrationError(
+            "this database was made by an older, unreleased version: run make reset for a local database,"
+            " or see docs/carry-over.md"
+        )
+
+
+def _recorded_schemas(connection: psycopg.Connection) -> DatabaseSchemas | None:
+    """The names with which this database was migrated. None for a new one."""
+    found = connection.execute(
+        "select n.nspname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace"
+        " where c.relname = 'serverless_chat_schemas' and has_table_privilege(c.oid, 'select')"
+    ).fetchone()
+    if found is None:
+        return None
+    query = sql.SQL("select tables, functions from {}").format(
+        sql.Identifier(found[0], "serverless_chat_schemas")
     )
-    rows = connection.execute("select name, checksum from public.schema_migrations order by name")
-    return [(name, checksum) for name, checksum in rows]
+    row = connection.execute(query).fetchone()
+    return None if row is None else DatabaseSchemas(*row)
 
 
-def _compare(done: list[tuple[str, str]], migrations: list[Migration]) -> None:
+def _refuse_foreign(connection: psycopg.Connection, source: Files, schemas: DatabaseSchemas) -> None:
+    if _has_schema(connection, schemas.functions):
+        raise MigrationError(
+            f"the schema {schemas.functions} exists and was not made by these migrations:"
+            " set DATABASE_FUNCTION_SCHEMA to another name"
+        )
+    text = "\n".join(migration.sql for migration in source.migrations)
+    tables = re.findall(r"^create table \$tables\.(\w+)", text, re.MULTILINE)
+    query = "select tablename from pg_tables where schemaname = %s and tablename = any (%s) order by 1"
+    if found := connection.execute(query, (schemas.tables, tables)).fetchone():
+        raise MigrationError(
+            f"the table {schemas.tables}.{found[0]} exists and was not made by these migrations:"
+            " set DATABASE_SCHEMA to another name"
+        )
+
+
+def _create_bookkeeping(connection: psycopg.Connection, schemas: DatabaseSchemas) -> None:
+    if not _has_schema(connection, schemas.tables):
+        connection.execute(schemas.fill("create schema $tables").encode())
+    query = "select rolname from pg_roles where rolname = any (%s)"
+    roles = [f'"{name}"' for (name,) in connection.execute(query, (list(_API_ROLES),))]
+    statement = """
+        create schema $functions;
+        create table $functions.serverless_chat_schemas (
+            tables    text not null,
+            functions text not null
+        );
+        create table $functions.schema_migrations (
+            name       text primary key,
+            checksum   text not null,
+            applied_at timestamptz not null default clock_timestamp()
+        );
+        create table $functions.stored_functions (
+            name       text primary key,
+            version    integer not null,
+            checksum   text not null,
+            applied_at timestamptz not null default clock_timestamp()
+        );
+    """
+    for role in ("public", *roles):
+        statement += f"""
+            revoke all on schema $functions from {role};
+            revoke all on all tables in schema $functions from {role};
+        """
+    connection.execute(schemas.fill(statement).encode())
+    connection.execute(
+        schemas.fill("insert into $functions.serverless_chat_schemas values (%s, %s)").encode(),
+        (schemas.tables, schemas.functions),
+    )
+
+
+def _has_schema(connection: psycopg.Connection, name: str) -> bool:
+    return connection.execute("select from pg_namespace where nspname = %s", (name,)).fetchone() is not None
+
+
+def _apply_migrations(
+    connection: psycopg.Connection, migrations: Sequence[Migration], schemas: DatabaseSchemas
+) -> list[str]:
+    applied = []
+    query = schemas.fill("select name, checksum from $functions.schema_migrations order by name").encode()
+    record = schemas.fill(
+        "insert into $functions.schema_migrations (name, checksum) values (%s, %s)"
+    ).encode()
+    for position, migration in enumerate(migrations):
+        with connection.transaction():
+            lock(connection)
+            done = [(name, checksum) for name, checksum in connection.execute(query)]
+            _compare(done, migrations)
+            if position < len(done):
+                continue
+            connection.execute(schemas.fill(migration.sql).encode())
+            connection.execute(record, (migration.name, migration.checksum))
+        applied.append(migration.name)
+    return applied
+
+
+def _compare(done: list[tuple[str, str]], migrations: Sequence[Migration]) -> None:
     if len(done) > len(migrations) and done[: len(migrations)] == [(m.name, m.checksum) for m in migrations]:
         raise DatabaseAhead(f"{done[len(migrations)][0]}: applied to this database, but not among the files")
     names = {migration.name for migration in migrations}
@@ -109,23 +220,102 @@ def _compare(done: list[tuple[str, str]], migrations: list[Migration]) -> None:
             raise MigrationError(f"{name}: edited after it was applied; write a new migration instead")
 
 
+def _apply_functions(
+    connection: psycopg.Connection,
+    functions: Sequence[StoredFunction],
+    schemas: DatabaseSchemas,
+    *,
+    replaces_any: bool,
+) -> Applied:
+    """Functions without a file stay, because the version in service may call them. A numbered file drops them
+    two releases later."""
+    applied = Applied([], [])
+    with connection.transaction():
+        lock(connection)
+        # Functions call each other, so their bodies are valid only when all of them are there.
+        connection.execute("set local check_function_bodies = off")
+        # A function that was dropped by hand has no version.
+        rows = connection.execute(
+            schemas.fill(
+                "select name, version, checksum from $functions.stored_functions where name in"
+                " (select proname from pg_proc where pronamespace = %s::regnamespace)"
+            ).encode(),
+            (f'"{schemas.functions}"',),
+        )
+        recorded = {name: (version, checksum) for name, version, checksum in rows}
+        for function in functions:
+            version, checksum = recorded.get(function.name, (0, ""))
+            if function.checksum == checksum:
+                continue
+            if function.version < version and not replaces_any:
+                applied.newer.append(function.name)
+                continue
+            if function.version == version and not replaces_any:
+                raise MigrationError(
+                    f"functions/{function.name}.sql: edited without a higher version in its first line"
+                )
+            _create_function(connection, function, schemas)
+            applied.files.append(f"functions/{function.name}.sql")
+    return applied
+
+
+def _create_function(
+    connection: psycopg.Connection, function: StoredFunction, schemas: DatabaseSchemas
+) -> None:
+    """Creates or replaces the function. A function has one signature: those with other arguments are dropped,
+    because calls would be ambiguous."""
+    query = (
+        "select oid::regprocedure::text from pg_proc where pronamespace = %s::regnamespace and proname = %s"
+    )
+    params = (f'"{schemas.functions}"', function.name)
+    before = {signature for (signature,) in connection.execute(query, params)}
+    statement = schemas.fill(function.sql).encode()
+    try:
+        with connection.transaction():
+            connection.execute(statement)
+    except psycopg.errors.InvalidFunctionDefinition:
+        # Postgres does not replace a function by one with another result or other names of arguments.
+        _drop_functions(connection, before)
+        connection.execute(statement)
+    else:
+        after = {signature for (signature,) in connection.execute(query, params)}
+        if after != before:
+            _drop_functions(connection, before)
+    connection.execute(
+        schemas.fill(
+            "insert into $functions.stored_functions (name, version, checksum) values (%s, %s, %s)"
+            " on conflict (name) do update"
+            " set version = excluded.version, checksum = excluded.checksum, applied_at = clock_timestamp()"
+        ).encode(),
+        (function.name, function.version, function.checksum),
+    )
+
+
+def _drop_functions(connection: psycopg.Connection, signatures: set[str]) -> None:
+    for signature in signatures:
+        # Postgres has written the signature, with quotes where a name needs them.
+        connection.execute(f"drop function {signature}".encode())
+
+
 def connection(environ: Mapping[str, str]) -> str:
     """The owner's connection by the settings that begin with MIGRATION_DATABASE. Raises ConfigError, and
     Unavailable when its secret cannot be read."""
     login = database_credentials(Environment(environ), "MIGRATION_DATABASE")
-    return make_conninfo(**login.complete(asyncio.run(login.key())))
+    return make_conninfo(**login.connect_args(asyncio.run(login.password())))
 
 
 def main() -> int:
     try:
-        applied = apply(connection(os.environ))
+        applied = apply(connection(os.environ), schemas=database_schemas(Environment(os.environ)))
     except (ConfigError, Unavailable) as error:
         print(error, file=sys.stderr)
         return 2
     except MigrationError as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(f"applied {name}" for name in applied) or "up to date")
+    lines = [f"applied {name}" for name in applied.files]
+    lines += [f"kept {name}: the database has a newer version of this function" for name in applied.newer]
+    print("\n".join(lines) or "up to date")
     return 0
 
 

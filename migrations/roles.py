@@ -1,24 +1,26 @@
-"""How chat_app logs in, which no migration says: by a password, or by IAM. Run by the owner."""
+"""Gives chat_app its login, which no migration does: a password, or IAM. Run by the owner."""
 
 import psycopg
 from psycopg import sql
 
-from migrations.migrate import MigrationError, lock
+from migrations.connection import connect
+from migrations.files import MigrationError
+from migrations.migrate import lock
 
 _ROLE = "chat_app"
-# RDS's own role: whoever is in it logs in with a token of IAM, and can no longer with a password.
+# A role of RDS: its members log in with a token of IAM, and no longer with a password.
 _BY_TOKEN = "rds_iam"  # noqa: S105 (a role's name)
 
 
 def log_in_by_password(database_url: str, user: str, password: str) -> None:
-    """Raises MigrationError for a user other than chat_app; psycopg.Error as the database says it."""
+    """Raises MigrationError for a user other than chat_app; psycopg.Error as the database reports it."""
     if user != _ROLE:
         raise MigrationError(f"the secret is for the user {user}; the functions log in as {_ROLE}")
     if not password:
         raise MigrationError(f"there is no password for {_ROLE} to log in by")
-    with psycopg.connect(database_url, connect_timeout=30) as connection:
+    with connect(database_url) as connection, connection.transaction():
         lock(connection)
-        # Hashed here, so that the password itself is in no statement that could be logged.
+        # Hashed here, so that no statement in a log contains the password.
         verifier = connection.pgconn.encrypt_password(password.encode(), _ROLE.encode(), b"scram-sha-256")
         if _exists(connection, _BY_TOKEN):
             _execute(connection, "revoke {by_token} from {role}")
@@ -26,8 +28,8 @@ def log_in_by_password(database_url: str, user: str, password: str) -> None:
 
 
 def log_in_by_iam(database_url: str) -> None:
-    """Raises MigrationError where Postgres is not of RDS; psycopg.Error as the database says it."""
-    with psycopg.connect(database_url, connect_timeout=30) as connection:
+    """Raises MigrationError for a Postgres that is not of RDS; psycopg.Error as the database reports it."""
+    with connect(database_url) as connection, connection.transaction():
         lock(connection)
         if not _exists(connection, _BY_TOKEN):
             raise MigrationError("this database knows no IAM authentication; choose a password")

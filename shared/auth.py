@@ -1,7 +1,8 @@
-"""Says who the caller is: verifies the bearer token of a request, and signs tokens of our own.
+"""Verifies the bearer token of a request, and signs tokens for anonymous users and tests.
 
-PyJWT parses and checks signatures; the rules about keys, headers and claims are here, because PyJWT's
-own are laxer. Key sets belong to `shared.jwks`; whether a route wants a caller at all, to the routes.
+PyJWT parses tokens and checks signatures. The rules about keys, headers and claims are in this module,
+because PyJWT's own rules are less strict. `shared.jwks` has the key sets. Routes decide whether a caller is
+needed.
 """
 
 import asyncio
@@ -25,11 +26,11 @@ from shared.secret_sources import Secret, StaticSecret
 from shared.settings import ConfigError
 from shared.warmup import WarmUp
 
-# Importing PyJWT imports cryptography too, wherever that is installed, also when only HS256 is used.
+# PyJWT imports cryptography if that is installed, also when only HS256 is used.
 
 
 class Identity(Struct, frozen=True):
-    """The caller. `subject` and `issuer` are the token's own words; `user_id` is ours (see `user_id_of`)."""
+    """The caller. `subject` and `issuer` are claims of the token. `user_id` is made by `user_id_of`."""
 
     user_id: uuid.UUID
     subject: str
@@ -38,16 +39,16 @@ class Identity(Struct, frozen=True):
 
 
 class TokenVerifier:
-    """Verifies tokens signed with our secret (HS256), with a key of the key set, or either.
+    """Verifies tokens that are signed with our secret (HS256) or with a key of the key set.
 
-    Where the secret is kept and rotated, tokens signed with the version before are good as well: they
-    were given out in good faith.
+    If the secret is in Secrets Manager and rotates, tokens that are signed with its previous version are
+    valid too.
 
-    A signature is checked once a minute for each token that is in use, as that takes longer than all
-    the rest; its times and who it is from and for, always.
+    The signature of a token is checked once a minute, because that takes longer than all other checks.
+    Its times, issuer and audience are checked for each request.
 
-    `issuer` and `audience` are demanded when given, and not looked at when None. `now` is in seconds
-    since the epoch. Raises ConfigError when `secret` cannot serve as one.
+    A token must have the `issuer` and the `audience`, unless they are None. `now` is in seconds since the
+    epoch. Raises ConfigError if `secret` cannot be used for HS256.
     """
 
     def __init__(
@@ -60,38 +61,37 @@ class TokenVerifier:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
-        self._own_keys = {secret.text: _secret_key(secret.text)} if isinstance(secret, StaticSecret) else {}
+        self._secret_keys = (
+            {secret.text: _secret_key(secret.text)} if isinstance(secret, StaticSecret) else {}
+        )
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
         self._now = now
-        self._seen: dict[str, tuple[_Claims, float]] = {}
+        # By token: its claims, the caller that they name, and when the signature was checked.
+        self._verified: dict[str, tuple[_Claims, Identity, float]] = {}
 
     def warm_up(self) -> WarmUp:
-        """Begins to read the secret and to fetch the key set, which the first token will wait for."""
-        return WarmUp("keys of tokens", self._open, now=self._now)
+        """Starts to read the secret and to fetch the key set. The first token waits for both."""
+        return WarmUp("keys of tokens", self._load_keys, now=self._now)
 
     async def verify(self, authorization: str | None) -> Identity:
-        """The caller named by an `Authorization` header, which may be anything that a client can send.
+        """The caller that an `Authorization` header names. The header may have any content.
 
-        Raises Unauthorized, or Unavailable when the key set or the secret has never been reached.
+        Raises Unauthorized, or Unavailable if the key set or the secret could never be read.
         """
         token = _bearer_token(authorization)
-        claims, since = self._seen.get(token, (None, 0.0))
-        if claims is None or not 0 <= self._now() - since < _SEEN_SECONDS:
-            claims = await self._read(token)
-            if len(self._seen) >= _SEEN_TOKENS:
-                self._seen.clear()
-            self._seen[token] = claims, self._now()
+        verified = self._verified.get(token)
+        if verified is None or not 0 <= self._now() - verified[2] < _VERIFIED_SECONDS:
+            claims = await self._verified_claims(token)
+            if len(self._verified) >= _VERIFIED_TOKENS:
+                self._verified.clear()
+            verified = self._verified[token] = claims, _identity_of(claims), self._now()
+        claims, identity, _ = verified
         self._check(claims)
-        return Identity(
-            user_id=user_id_of(claims.iss, claims.sub),
-            subject=claims.sub,
-            issuer=claims.iss,
-            is_anonymous=claims.is_anonymous is True,
-        )
+        return identity
 
-    async def _read(self, token: str) -> "_Claims":
+    async def _verified_claims(self, token: str) -> "_Claims":
         try:
             header = _JWS.get_unverified_header(token)
         except jwt.PyJWTError:
@@ -102,41 +102,41 @@ class TokenVerifier:
             raise Unauthorized("the token's signature is not valid")
         return _parse_claims(payload)
 
-    async def _open(self) -> None:
+    async def _load_keys(self) -> None:
         readings = [
-            self._secret.versions() if self._secret else None,
-            self._jwks.ready() if self._jwks else None,
+            self._secret.current_versions() if self._secret else None,
+            self._jwks.prefetch() if self._jwks else None,
         ]
         await asyncio.gather(*filter(None, readings))
 
     async def _payload(self, token: str, header: dict[str, Any]) -> bytes | None:
-        """What is signed with the key that the header asks for; None if it is not. A key brings its one
-        algorithm with it: the token's `alg` chooses among the keys, never how a key is used."""
+        """The signed content of the token; None if the signature is not valid. Each key has one algorithm:
+        the token's `alg` chooses a key, and never how a key is used."""
         algorithm, key = header.get("alg"), None
         if algorithm == "HS256" and self._secret is not None:
-            return await self._signed_by_us(token, self._secret)
+            return await self._payload_by_secret(token, self._secret)
         if self._jwks is not None and algorithm in ALGORITHMS:
             key = await self._jwks.key(header.get("kid"), algorithm)
         if key is None:
             raise Unauthorized("the token is not signed with a key that is accepted here")
-        return _signed(token, key)
+        return _payload_of(token, key)
 
-    async def _signed_by_us(self, token: str, secret: Secret) -> bytes | None:
-        versions = await secret.versions()
-        payload = self._signed_with(versions, token)
-        if payload is None and (renewed := await secret.renewed()) != versions:
-            payload = self._signed_with(renewed, token)
+    async def _payload_by_secret(self, token: str, secret: Secret) -> bytes | None:
+        versions = await secret.current_versions()
+        payload = self._payload_by_versions(versions, token)
+        if payload is None and (refreshed := await secret.refresh()) != versions:
+            payload = self._payload_by_versions(refreshed, token)
         return payload
 
-    def _signed_with(self, versions: tuple[str, ...], token: str) -> bytes | None:
-        if versions != tuple(self._own_keys):
-            self._own_keys = _secret_keys(versions)
-        found = (_signed(token, key) for key in self._own_keys.values())
+    def _payload_by_versions(self, versions: tuple[str, ...], token: str) -> bytes | None:
+        if versions != tuple(self._secret_keys):
+            self._secret_keys = _keys_of(versions)
+        found = (_payload_of(token, key) for key in self._secret_keys.values())
         return next((payload for payload in found if payload is not None), None)
 
     def _check(self, claims: "_Claims") -> None:
         now = self._now()
-        # No leeway: a client renews before the end, and "expired" should mean the same everywhere.
+        # No leeway: clients renew a token before its end.
         if now >= claims.exp:
             raise Unauthorized("the token has expired")
         if max(claims.nbf or 0, claims.iat or 0) > now + _LEEWAY:
@@ -160,7 +160,7 @@ def sign(
 ) -> str:
     """A token (HS256) for `user_id`, valid for `lifetime` seconds from `now` (seconds since the epoch).
 
-    Raises ConfigError when `secret` cannot serve as one.
+    Raises ConfigError if `secret` cannot be used for HS256.
     """
     claims: dict[str, Any] = {"sub": str(user_id), "iat": int(now), "exp": int(now) + lifetime}
     if issuer is not None:
@@ -173,37 +173,37 @@ def sign(
 
 
 def user_id_of(issuer: str | None, subject: str) -> uuid.UUID:
-    """The subject itself where it is written as a UUID, else a UUIDv5 of issuer and subject.
+    """The subject itself if it is a UUID, else a UUIDv5 of issuer and subject.
 
-    Auth0 and others have subjects such as `auth0|5f7c8ec7`, which only mean something per issuer.
+    Subjects of Auth0 and others, such as `auth0|5f7c8ec7`, are unique for one issuer only.
     """
     if (user_id := parse_uuid(subject)) is not None:
         return user_id
-    # A JSON array keeps the two apart whatever they hold, and a missing issuer from an empty one.
+    # A JSON array separates the two whatever they contain, and a missing issuer from an empty one.
     return uuid.uuid5(_SUBJECTS, json.dumps([issuer, subject]))
 
 
-# Never to be changed: users would lose their conversations.
+# This must never change: users would lose their conversations.
 _SUBJECTS = uuid.UUID("1c4d6d0e-8a5b-4f0c-9a47-0d3c1f6b2e95")
 
 # RFC 6750, section 2.1, for tokens in the compact form of RFC 7515.
 _BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)", re.ASCII)
-_MAX_TOKEN = 8 * 1024  # characters; what servers commonly allow for a header line
-_LEEWAY = 30  # seconds by which an issuer's clock may be ahead of ours
-_SEEN_SECONDS = 60.0  # so long may a token outlive the key that it was signed with
-_SEEN_TOKENS = 1_000
-_YEAR_10000 = 253_402_300_800  # an `exp` beyond this is no date but a way to say "for ever"
+_MAX_TOKEN = 8 * 1024  # In characters: the usual limit of servers for a header line.
+_LEEWAY = 30  # The seconds that an issuer's clock may be ahead of ours.
+_VERIFIED_SECONDS = 60.0  # A token may be accepted for this time after its key was withdrawn.
+_VERIFIED_TOKENS = 1_000
+_YEAR_10000 = 253_402_300_800  # A later `exp` is not a date.
 
-# Keys that the token brings along or points to, and extensions that change what is signed (RFC 7515,
-# section 4.1; RFC 7797). No honest issuer needs them here.
+# Headers with a key or the address of a key, and extensions that change what is signed (RFC 7515, section
+# 4.1; RFC 7797). Tokens for this service do not need them.
 _REFUSED_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
-# RFC 8725, section 3.11: the same issuer also signs tokens that are no permission, `logout+jwt` say.
+# RFC 8725, section 3.11: an issuer also signs tokens for other purposes, for example `logout+jwt`.
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 _JWS = jwt.PyJWS()
 _HS256 = jwt.get_algorithm_by_name("HS256")
 
-# Read strictly: msgspec takes neither true nor "1" for a number, and no NaN or infinity at all.
+# msgspec is strict: it accepts neither `true` nor "1" as a number, and neither NaN nor infinity.
 _NumericDate = (
     Annotated[int, Meta(ge=0, lt=_YEAR_10000)] | Annotated[float, Meta(ge=0, lt=float(_YEAR_10000))]
 )
@@ -242,6 +242,15 @@ def _check_header(header: dict[str, Any]) -> None:
         raise Unauthorized("the token is of a type that is not accepted here")
 
 
+def _identity_of(claims: _Claims) -> Identity:
+    return Identity(
+        user_id=user_id_of(claims.iss, claims.sub),
+        subject=claims.sub,
+        issuer=claims.iss,
+        is_anonymous=claims.is_anonymous is True,
+    )
+
+
 def _parse_claims(payload: bytes) -> _Claims:
     try:
         return _CLAIMS.decode(payload)
@@ -249,7 +258,7 @@ def _parse_claims(payload: bytes) -> _Claims:
         raise Unauthorized("a claim of the token is missing or malformed") from None
 
 
-def _signed(token: str, key: jwt.PyJWK) -> bytes | None:
+def _payload_of(token: str, key: jwt.PyJWK) -> bytes | None:
     try:
         payload: bytes = _JWS.decode(token, key)
     except jwt.PyJWTError:
@@ -257,17 +266,17 @@ def _signed(token: str, key: jwt.PyJWK) -> bytes | None:
     return payload
 
 
-def _secret_keys(versions: tuple[str, ...]) -> dict[str, jwt.PyJWK]:
+def _keys_of(versions: tuple[str, ...]) -> dict[str, jwt.PyJWK]:
     try:
         return {version: _secret_key(version) for version in versions}
     except ConfigError:
-        logger.exception("the secret of JWT_SECRET_ARN cannot serve as one")
+        logger.exception("the secret of JWT_SECRET_ARN cannot be used")
         raise Unavailable("the secret that verifies tokens is malformed") from None
 
 
 def _secret_key(secret: str) -> jwt.PyJWK:
     material = secret.encode()
-    if len(material) < 32:  # RFC 7518, section 3.2: a shorter one is guessed offline
+    if len(material) < 32:  # RFC 7518, section 3.2: a shorter one can be guessed offline.
         raise ConfigError("JWT_SECRET must be at least 32 bytes long.")
     try:
         _HS256.prepare_key(material)

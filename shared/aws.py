@@ -1,7 +1,7 @@
-"""What AWS keeps or vouches for: secrets of Secrets Manager, and tokens for a database's IAM login.
+"""Secrets of AWS Secrets Manager, and tokens for a database login by IAM.
 
-boto3 is imported where the first of them is wanted, in a thread: it takes a quarter of a second, and
-who has neither never pays for it.
+boto3 is imported in a thread when one of them is first read. The import takes a quarter of a second, and
+deployments without either do not pay for it.
 """
 
 import re
@@ -16,53 +16,53 @@ from shared.secret_sources import JsonFieldSecret, Secret, SecretsManagerSecret,
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
-# As CloudFormation writes it, and with a field behind it as ECS does.
+# An ARN as CloudFormation writes it, or with a field at its end as ECS writes it.
 _ARN = re.compile(
     r"(arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)(?::([^:]+)(?:::)?)?",
     re.ASCII,
 )
-# Somebody is waiting: a call that has not been answered by then is not going to help them.
+# Short, because a request waits for the call.
 _CONNECT_SECONDS = _READ_SECONDS = 1
-# RDS takes no longer lifetime; it looks at the token only while a connection is made.
+# The longest lifetime that RDS accepts. The token is checked only while a connection is made.
 _TOKEN_LIFETIME = 900
 
 
 class SecretsManager:
-    """The secrets of a process, each ARN read once for all who want a field of it."""
+    """The secrets of a process. Secrets with the same ARN share one cache, also for different fields."""
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._stored: dict[str, SecretsManagerSecret] = {}
+        self._secrets: dict[str, SecretsManagerSecret] = {}
         self._providers: dict[str, SecretsProvider] = {}
-        self._making = threading.Lock()
+        self._lock = threading.Lock()
 
     def secret(self, text: str) -> Secret:
-        """The secret of an ARN, or its field of `ARN:field`. Raises ValueError; reads nothing yet."""
+        """The secret of an ARN, or its field for `ARN:field`. Nothing is read yet. Raises ValueError."""
         match = _ARN.fullmatch(text)
         if match is None:
             raise ValueError("not an ARN of Secrets Manager")
         arn, region, field = match.groups()
-        if arn not in self._stored:
-            self._stored[arn] = SecretsManagerSecret(
+        if arn not in self._secrets:
+            self._secrets[arn] = SecretsManagerSecret(
                 arn, lambda stage: self._read(arn, region, stage), now=self._now
             )
-        return JsonFieldSecret(self._stored[arn], field) if field else self._stored[arn]
+        return JsonFieldSecret(self._secrets[arn], field) if field else self._secrets[arn]
 
     def _read(self, arn: str, region: str, stage: Stage) -> str | None:
         provider = self._provider(region)
         try:
-            # Powertools would keep what it read by name alone, whatever the stage, and forget it in an
-            # outage: it reads, `Stored` keeps.
+            # Powertools' own cache does not know stages and loses values in an outage. So it only reads, and
+            # SecretsManagerSecret caches.
             value = provider.get(arn, force_fetch=True, max_age=0, VersionStage=stage)
         except Exception as error:
             if stage != "AWSCURRENT" and _is_missing(error.__context__):
                 return None
             raise
         text = value.decode() if isinstance(value, bytes) else str(value)
-        return text.strip()  # a line's end comes along with what is pasted
+        return text.strip()  # Pasted values often have a line end.
 
     def _provider(self, region: str) -> "SecretsProvider":
-        with self._making:  # sessions of boto3 are not for several threads, its clients are
+        with self._lock:  # Clients of boto3 are thread-safe, sessions are not.
             if region not in self._providers:
                 import boto3  # noqa: PLC0415
                 from aws_lambda_powertools.utilities.parameters import SecretsProvider  # noqa: PLC0415
@@ -80,9 +80,9 @@ class SecretsManager:
 
 
 def database_token(host: str, port: int, user: str, region: str) -> str:
-    """A password for RDS by IAM, good for 15 minutes: what boto3's `generate_db_auth_token` makes.
+    """A password for RDS by IAM, valid for 15 minutes, as boto3's `generate_db_auth_token` makes it.
 
-    Signed here with the same signer, as a client for RDS costs 0.15 s to make and is not needed.
+    This uses the same signer without a client for RDS, which takes 0.15 s to create.
     """
     from botocore.model import ServiceId  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""What an answer costs, and what is known of the models: `models.json`, prices in USD per million tokens.
+"""The table of models (`models.json`, prices in USD per million tokens), and the cost of an answer.
 
-No I/O but the reading of that file, once, when it is first needed.
+The file is read once, when it is first needed. There is no other I/O.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,17 @@ import msgspec
 from msgspec import Struct
 
 from shared.events import Usage
+from shared.llm.providers import PROVIDERS
 
-# Nobody is charged for them: the one runs on hardware of one's own, the other is a script.
-_FREE = frozenset({"ollama", "scripted"})
 _MILLION = 1_000_000
-# As exact as the column `usage_logs.cost_usd`, and exact for any price of up to four decimals.
+# The precision of the column `usage_logs.cost_usd`. It is exact for prices of up to four decimals.
 _SMALLEST = Decimal("1e-10")
-# As many as the token columns hold; no model reads or writes a hundredth of it.
+# The largest value of the token columns. No model reads or writes a hundredth of it.
 _MAX_TOKENS = 2**31 - 1
 
 
 class Prices(Struct, frozen=True, kw_only=True):
-    """USD per million tokens. Without a price of their own, cached tokens cost what others do."""
+    """USD per million tokens. Cached tokens without a price cost as much as other input."""
 
     input: Decimal
     output: Decimal
@@ -32,14 +31,14 @@ class Prices(Struct, frozen=True, kw_only=True):
 
 
 class LongPromptPrices(Prices, frozen=True, kw_only=True):
-    """For a whole request whose prompt is longer than `prompt_tokens`."""
+    """The prices of a whole request whose prompt is longer than `prompt_tokens`."""
 
     prompt_tokens: int
 
 
 class ModelInfo(Prices, frozen=True, kw_only=True):
-    """A model. `context` and `max_output` are in tokens; `sampling` is False where it refuses
-    `temperature`; `thinks` says that it always thinks before its first text."""
+    """A model. `context` and `max_output` are in tokens. `sampling` is False if the model refuses
+    `temperature`. `thinks` is True if it always thinks before its first text."""
 
     provider: str
     context: int
@@ -50,61 +49,62 @@ class ModelInfo(Prices, frozen=True, kw_only=True):
 
 
 class Cost(Struct, frozen=True):
-    """US dollars, rounded half up to ten decimals. `priced` is False where the model is not in the
-    table and the fallback price was taken: worth a warning, by whoever knows the request."""
+    """US dollars, rounded half up to ten decimals. `priced` is False if the model is not in the table and
+    the fallback price was used."""
 
     usd: Decimal
     priced: bool
 
 
-# Of the order of the larger models: what nobody knows the price of had better not look cheap.
+# About the prices of the larger models, so that a model without a known price does not look cheap.
 _FALLBACK = Prices(input=Decimal(5), output=Decimal(15))
 
 
 def lookup(provider: str, model: str) -> ModelInfo | None:
-    """What is known of the model by that vendor's name, at that provider; None if it is nothing."""
+    """The table's row for a model, by the vendor's name for it; None if there is no such row."""
     known = _models().get(model)
     return known if known and known.provider == provider else None
 
 
 def cost(provider: str, model: str, usage: Usage) -> Cost:
-    """The price of one request. Counts that cannot be (negative, astronomical, more cached than sent)
-    are cut to what can, so that there is always a cost and never a negative one."""
-    if provider in _FREE:
+    """The price of one request. Impossible counts (negative, too large, more cached tokens than input) are
+    clamped, so the cost is never negative. Providers of the registry that are free cost 0."""
+    if provider in PROVIDERS and PROVIDERS[provider].is_free:
         return Cost(usd=Decimal(0), priced=True)
     known = lookup(provider, model)
     prices: Prices = known or _FALLBACK
-    sent = _cut(usage.input, _MAX_TOKENS)
-    cache_read = _cut(usage.cache_read, sent)
-    cache_write = _cut(usage.cache_write, sent - cache_read)
-    received = _cut(usage.output, _MAX_TOKENS)
+    sent = _clamp(usage.input, _MAX_TOKENS)
+    cache_read = _clamp(usage.cache_read, sent)
+    cache_write = _clamp(usage.cache_write, sent - cache_read)
+    received = _clamp(usage.output, _MAX_TOKENS)
     if known and known.above and sent > known.above.prompt_tokens:
         prices = known.above
     millionths = (
         (sent - cache_read - cache_write) * prices.input
-        + cache_read * _or(prices.cache_read, prices.input)
-        + cache_write * _or(prices.cache_write, prices.input)
+        + cache_read * _price_or(prices.cache_read, prices.input)
+        + cache_write * _price_or(prices.cache_write, prices.input)
         + received * prices.output
     )
     return Cost(usd=(millionths / _MILLION).quantize(_SMALLEST, ROUND_HALF_UP), priced=known is not None)
 
 
 def estimate_tokens(*texts: str) -> int:
-    """About how many tokens some texts are: of each, one for four bytes of UTF-8, rounded up.
+    """An estimate of the tokens of some texts: one for each four bytes of UTF-8, rounded up for each text.
 
-    English has four letters to a token. Counting bytes and not letters keeps it near the truth where a
-    letter takes several of both, and no tokenizer is worth its start-up time for a guess.
+    English has about four letters in a token. Bytes are a better measure than letters for scripts whose
+    letters take several bytes and tokens. A tokenizer would cost more start-up time than an estimate is
+    worth.
     """
     return sum(-(-len(text.encode("utf-8", "replace")) // 4) for text in texts)
 
 
-def _cut(tokens: int, most: int) -> int:
-    return min(max(tokens, 0), most)
+def _clamp(tokens: int, maximum: int) -> int:
+    return min(max(tokens, 0), maximum)
 
 
-def _or(price: Decimal | None, otherwise: Decimal) -> Decimal:
-    # A price of zero is a price.
-    return otherwise if price is None else price
+def _price_or(price: Decimal | None, default: Decimal) -> Decimal:
+    # A price of 0 is a price, so `or` would be wrong.
+    return default if price is None else price
 
 
 class _Table(Struct):

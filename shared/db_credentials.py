@@ -1,6 +1,6 @@
-"""How the database is logged in to: where it is, who we are there, and what vouches for it.
+"""The credentials of a database login: the address, the user, the password or token, and the TLS rules.
 
-Source: "Connection URIs" and "Parameter Key Words" of libpq's documentation; the fields of a secret are
+Source: "Connection URIs" and "Parameter Key Words" of libpq's documentation. The fields of a JSON secret are
 those that RDS and its rotation functions write.
 """
 
@@ -16,16 +16,17 @@ from shared.errors import Unavailable
 from shared.logs import logger
 from shared.secret_sources import Secret
 
-_AUTHORITIES = Path(__file__).parent / "rds_ca"
-# One of RDS's own names: its region's authorities sign for a server, Amazon's public ones for a proxy.
+_CA_FOLDER = Path(__file__).parent / "rds_ca"
+# A host name of RDS. Certificates of servers are signed by the region's authorities, those of proxies by
+# Amazon's public ones.
 _RDS_HOST = re.compile(r"[^.]+\.(proxy-)?[^.]+\.([a-z0-9-]+)\.rds\.amazonaws\.com", re.ASCII)
-_HERE = {"", "localhost", "127.0.0.1", "::1"}
+_LOCAL_HOSTS = {"", "localhost", "127.0.0.1", "::1"}
 
 
 class DatabaseCredentials(Struct, frozen=True, kw_only=True):
-    """libpq's parameters as far as they are known, and the secret that has the rest.
+    """The known parameters of libpq, and the secret that has the others.
 
-    `is_password` tells a secret that is the password alone from RDS's JSON.
+    The secret is RDS's JSON object, or the password alone if `is_password`.
     """
 
     parameters: Mapping[str, str]
@@ -33,39 +34,45 @@ class DatabaseCredentials(Struct, frozen=True, kw_only=True):
     is_password: bool = False
 
     @classmethod
-    def at(cls, url: str) -> "DatabaseCredentials":
-        """By a connection URI that says it all."""
+    def from_url(cls, url: str) -> "DatabaseCredentials":
+        """The credentials in a complete connection URI."""
         return cls(parameters={"conninfo": url})
 
-    async def key(self) -> str | None:
-        """What `complete` wants: the secret's value. Raises Unavailable."""
+    async def password(self) -> str | None:
+        """The secret's value, for `connect_args`: a password, or RDS's JSON with a password in it. None if
+        there is no secret. Raises Unavailable."""
         return None if self.secret is None else await self.secret.value()
 
-    async def instead_of(self, key: str | None) -> str | None:
-        """Another one after a login with `key` was refused, or None. Raises Unavailable."""
-        return None if self.secret is None or key is None else await self.secret.instead_of(key)
+    async def replacement_for(self, password: str | None) -> str | None:
+        """Another value after a login with `password` was refused, or None. Raises Unavailable."""
+        if self.secret is None or password is None:
+            return None
+        return await self.secret.replacement_for(password)
 
-    async def own_secret(self) -> str:
-        """What outsiders do not know of it: a token does not last, so that only the address is left."""
+    async def server_secret(self) -> str:
+        """A lasting value that clients do not know: the secret, or the parameters if there is no secret or
+        only a token that changes. Raises Unavailable."""
         if self.secret is None or self.is_password:
             return "\n".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
         return await self.secret.value()
 
-    def complete(self, key: str | None) -> dict[str, Any]:
-        """All parameters. Raises Unavailable for a secret that is not what RDS writes."""
-        if key is None:
+    def connect_args(self, password: str | None) -> dict[str, Any]:
+        """All parameters for a connection. `password` is the value of `password()`. Raises Unavailable for
+        a secret that is not the JSON object of RDS."""
+        if password is None:
             return dict(self.parameters)
         if self.is_password:
-            return _verified({**self.parameters, "password": key})
+            return _with_tls({**self.parameters, "password": password})
         try:
-            kept = _RDS_SECRET.decode(key)
+            secret = _RDS_SECRET.decode(password)
         except msgspec.MsgspecError:
-            logger.exception("the database's secret is no JSON object with username and password")
+            logger.exception("the database's secret is not a JSON object with username and password")
             raise Unavailable("the database's secret is malformed") from None
-        found = {"host": kept.host, "port": str(kept.port), "dbname": kept.dbname}
-        known = {name: value for name, value in found.items() if value}
-        # The user too is the secret's: where two take turns, rotation changes it.
-        return _verified({**known, **self.parameters, "user": kept.username, "password": kept.password})
+        address = {"host": secret.host, "port": str(secret.port), "dbname": secret.dbname}
+        address = {name: value for name, value in address.items() if value}
+        # The secret's user replaces the configured one: a rotation with two users changes it.
+        login = {"user": secret.username, "password": secret.password}
+        return _with_tls({**address, **self.parameters, **login})
 
 
 class _RdsSecret(Struct):
@@ -79,24 +86,24 @@ class _RdsSecret(Struct):
 _RDS_SECRET = msgspec.json.Decoder(_RdsSecret)
 
 
-def _verified(parameters: dict[str, str]) -> dict[str, str]:
-    """With the server's certificate asked for, unless that is said already or the server is here: a
-    password, and a token above all, is not for whoever happens to answer."""
+def _with_tls(parameters: dict[str, str]) -> dict[str, str]:
+    """Adds the check of the server's certificate, so that a password or token is sent to the right server
+    only. Local servers and parameters with an `sslmode` stay as they are."""
     host = parameters.get("host", "")
-    if "sslmode" in parameters or host in _HERE or host.startswith("/"):
+    if "sslmode" in parameters or host in _LOCAL_HOSTS or host.startswith("/"):
         return parameters
-    return {"sslmode": "verify-full", "sslrootcert": _authorities(host), **parameters}
+    return {"sslmode": "verify-full", "sslrootcert": _ca_file(host), **parameters}
 
 
-def _authorities(host: str) -> str:
+def _ca_file(host: str) -> str:
     match = _RDS_HOST.fullmatch(host)
     if match is None:
         import certifi  # noqa: PLC0415
 
         return certifi.where()
-    # One region's: libpq reads the file for each connection, and all regions together take it 40 ms.
+    # libpq reads the file for each connection. One file for all regions would take 40 ms each time.
     name = "proxy" if match[1] else match[2]
-    file = _AUTHORITIES / f"{name}.pem"
+    file = _CA_FOLDER / f"{name}.pem"
     if not file.exists():
-        logger.error("no authorities of this region are known: set DATABASE_CA_FILE", region=name)
+        logger.error("no certificate authorities of this region are known: set DATABASE_CA_FILE", region=name)
     return str(file)

@@ -1,4 +1,4 @@
-"""Typed reading of an environment, and the error about what is wrong in it."""
+"""Reads typed values from the environment, and names a setting that is missing or malformed."""
 
 import re
 import time
@@ -13,18 +13,19 @@ from shared.secret_sources import Secret, StaticSecret
 
 
 class ConfigError(Exception):
-    """A setting is missing or malformed; the sentence names it and never shows its value."""
+    """A setting is missing or malformed. The message names the setting and never shows its value."""
 
 
 class RateLimit(Struct, frozen=True):
-    """At most `requests` in any `seconds`."""
+    """At most `requests` requests in any `seconds` seconds."""
 
     requests: int
     seconds: int
 
 
 class Environment:
-    """An empty value counts as not set. `now` is the clock by which secrets grow old."""
+    """A mapping of names to text. An empty value counts as not set. All methods raise ConfigError for a
+    malformed value. `now` is the wall clock that the age of secrets is measured by."""
 
     def __init__(self, environ: Mapping[str, str], *, now: Callable[[], float] = time.time) -> None:
         self._environ = environ
@@ -35,19 +36,21 @@ class Environment:
         return self._environ.get(name, "").strip() or None
 
     def required(self, name: str, meaning: str) -> str:
+        """`meaning` is added to the sentence about a missing setting."""
         value = self.text(name)
         if value is None:
             raise ConfigError(f"{name} must be set: {meaning}.")
         return value
 
     def secret(self, name: str, arn_name: str) -> Secret | None:
-        """The value of `name`, or what Secrets Manager keeps under the ARN in `arn_name`."""
-        value, stored = self.text(name), self.stored(arn_name)
-        if value is not None and stored is not None:
+        """The secret in `name`, or the secret of Secrets Manager whose ARN is in `arn_name`."""
+        value, secret = self.text(name), self.secret_by_arn(arn_name)
+        if value is not None and secret is not None:
             raise ConfigError(f"{name} and {arn_name} must not both be set.")
-        return stored if value is None else StaticSecret(value)
+        return secret if value is None else StaticSecret(value)
 
-    def stored(self, name: str) -> Secret | None:
+    def secret_by_arn(self, name: str) -> Secret | None:
+        """The secret of Secrets Manager whose ARN is in `name`, with `:field` for a field of its JSON."""
         arn = self.text(name)
         if arn is None:
             return None
@@ -58,13 +61,15 @@ class Environment:
                 f"{name} must be the ARN of a secret in Secrets Manager, with :field for a field of JSON."
             ) from None
 
-    def matching(self, name: str, pattern: str, meaning: str) -> str | None:
+    def text_matching(self, name: str, pattern: str, meaning: str) -> str | None:
+        """`meaning` completes the sentence "<name> must be …"."""
         value = self.text(name)
         if value is not None and not re.fullmatch(pattern, value, re.ASCII):
             raise ConfigError(f"{name} must be {meaning}.")
         return value
 
     def words(self, name: str) -> tuple[str, ...]:
+        """The values of a list with commas."""
         return tuple(word.strip() for word in (self.text(name) or "").split(",") if word.strip())
 
     def url(self, name: str) -> str | None:
@@ -76,7 +81,7 @@ class Environment:
     def origins(self, name: str) -> tuple[str, ...]:
         origins = self.words(name)
         for origin in origins:
-            # As browsers send it: lower case, no user, no path, not even a slash.
+            # The form in which browsers send it: lower case, without user, path and final slash.
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", origin):
                 raise ConfigError(
                     f"{name} must list origins such as https://chat.example.com, without a path."
@@ -129,6 +134,7 @@ class Environment:
         return RateLimit(int(match[1]), int(match[2]))
 
     def file(self, name: str) -> str | None:
+        """The text of the file whose path is in `name`."""
         path = self.text(name)
         if path is None:
             return None

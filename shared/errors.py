@@ -13,7 +13,6 @@ ChatError                     500  internal
 ├── RateLimited               429  rate_limited
 │   └── BudgetExceeded        429  budget_exceeded
 ├── Unavailable               503  unavailable
-├── Interrupted               503  interrupted            whoever wrote the answer is gone
 └── UpstreamError             502  upstream_error
     ├── UpstreamUnreachable   502  upstream_unreachable   no connection, no name
     ├── UpstreamTimeout       502  upstream_timeout       connected, and then silence
@@ -122,12 +121,6 @@ class Unavailable(ChatError):
     """Something of ours, the database above all, cannot be reached."""
 
     status, code, retryable = 503, "unavailable", True
-
-
-class Interrupted(ChatError):
-    """The process that wrote an answer ended before it did; what was saved of it is there."""
-
-    status, code, retryable = 503, "interrupted", True
 
 
 class UpstreamError(ChatError):

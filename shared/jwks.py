@@ -1,6 +1,6 @@
-"""The public keys of an identity provider, fetched from its JWKS address and kept.
+"""A cache of the public keys of an identity provider, which are fetched from its JWKS URL.
 
-Which token may use which key, and everything else about tokens, belongs to `shared.auth`.
+`shared.auth` decides which token may use which key.
 """
 
 import asyncio
@@ -15,21 +15,23 @@ from msgspec import Struct
 from shared.errors import Unavailable
 from shared.logs import logger
 
-# One algorithm for each type of key (RFC 7518, section 3.1; RFC 8037). `oct` is missing on purpose: a
-# published secret is none.
+# One algorithm for each type of key (RFC 7518, section 3.1; RFC 8037). `oct`, a shared secret, is left out
+# on purpose, because a published secret proves nothing.
 _ALGORITHM_OF = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 ALGORITHMS = tuple(_ALGORITHM_OF.values())
 
-_COOL_DOWN = 30.0  # seconds between two fetches: what a stream of invented key ids can cause at most
-_FETCH_TIMEOUT = 2.0  # seconds, for name, connection and body together: a caller is waiting
+# The least time in seconds between two fetches, whatever number of unknown key ids clients send.
+_FETCH_INTERVAL = 30.0
+# In seconds, for name, connection and body together. Short, because a caller waits.
+_FETCH_TIMEOUT = 2.0
 _MAX_BODY = 256 * 1024  # bytes
 
 
 class JwksCache:
-    """Keys by id, fetched when first asked for, after `ttl` seconds, and when a key id is unknown.
+    """Keys by id. They are fetched at the first use, after `ttl` seconds, and when a key id is unknown.
 
-    While the host is down the last keys stay in use, however old. `fetch` returns the body of the URL
-    or raises anything. `now` is in seconds, and is wall-clock time because a monotonic clock may stand
+    While the host is down the last keys stay in use, however old they are. `fetch` returns the body at the
+    URL or raises any exception. `now` is wall-clock time in seconds, because a monotonic clock may stand
     still while Lambda keeps the process frozen.
     """
 
@@ -51,12 +53,12 @@ class JwksCache:
         self._refreshing: asyncio.Task[None] | None = None
 
     async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """The one key of this algorithm with this id, or without an id the only one of this algorithm.
+        """The key of this algorithm with this id; without an id the only key of this algorithm.
 
-        None means that no such key is published, as far as the last 30 s can tell. Raises Unavailable
-        when there has never been an answer from the host.
+        None means that no such key was published up to 30 s ago. Raises Unavailable if the keys could never
+        be fetched.
         """
-        if self._keys is None or not self._within(self._fetched_at, self._ttl):
+        if self._keys is None or not self._is_within(self._fetched_at, self._ttl):
             await self._refresh()
         found = self._find(kid, algorithm)
         if found is None:
@@ -64,8 +66,8 @@ class JwksCache:
             found = self._find(kid, algorithm)
         return found
 
-    async def ready(self) -> None:
-        """Fetches the keys, unless there are any. What goes wrong is logged."""
+    async def prefetch(self) -> None:
+        """Fetches the keys if there are none yet. Errors are only logged."""
         if self._keys is None:
             await self._refresh()
 
@@ -78,26 +80,27 @@ class JwksCache:
         return matching[0] if len(matching) == 1 else None
 
     async def _refresh(self) -> None:
-        """Fetch once for all who wait; with keys at hand, not before the cool-down is over."""
+        """Fetches the keys, once for all callers that wait. If there are keys already, at most one fetch in
+        30 s is made."""
         if self._refreshing is None or self._refreshing.done():
-            if self._keys is not None and self._within(self._tried_at, _COOL_DOWN):
+            if self._keys is not None and self._is_within(self._tried_at, _FETCH_INTERVAL):
                 return
             self._tried_at = self._now()
             self._refreshing = asyncio.create_task(self._fetch_keys())
-        # Shielded, so that a caller who hangs up does not take the others' fetch along.
+        # Shielded: a cancelled caller must not cancel the fetch of the others.
         await asyncio.shield(self._refreshing)
 
     async def _fetch_keys(self) -> None:
         try:
             self._keys = _verification_keys(await self._fetch(self._url))
         except Exception:
-            # Whatever went wrong, the keys at hand are better than turning every caller away.
+            # Any error: the old keys are better than a refusal of all callers.
             logger.warning("the key set could not be fetched", exc_info=True)
         else:
             self._fetched_at = self._now()
 
-    def _within(self, since: float, seconds: float) -> bool:
-        # The lower bound: a wall clock that is set back must not make a key set young for hours.
+    def _is_within(self, since: float, seconds: float) -> bool:
+        # The lower bound is for a wall clock that is set back: it must not make the keys fresh for hours.
         return 0 <= self._now() - since < seconds
 
 
@@ -122,13 +125,13 @@ def _verification_keys(body: bytes) -> tuple[jwt.PyJWK, ...]:
 
 
 def _verification_key(member: Any) -> jwt.PyJWK | None:
-    """None for what we cannot or should not use: RFC 7517, section 5, wants such members ignored."""
+    """None for keys that cannot or must not be used. RFC 7517, section 5, asks to ignore such members."""
     try:
         jwk = msgspec.convert(member, _Jwk)
         algorithm = _ALGORITHM_OF.get((jwk.kty, jwk.crv))
         if algorithm is None or jwk.alg not in (None, algorithm):
             return None
-        # A key published with its private half (d) proves nothing any more.
+        # A key that is published with its private part (d) proves nothing.
         if jwk.use != "sig" or "verify" not in jwk.key_ops or jwk.d is not None:
             return None
         key = jwt.PyJWK(member, algorithm)
@@ -140,12 +143,12 @@ def _verification_key(member: Any) -> jwt.PyJWK | None:
 
 
 async def _fetch(url: str) -> bytes:
-    import httpx  # noqa: PLC0415 (57 ms that only this needs, and only if there is a key set)
+    import httpx  # noqa: PLC0415 (57 ms, and only key sets need it here)
 
     async with (
         asyncio.timeout(_FETCH_TIMEOUT),
         httpx.AsyncClient(timeout=_FETCH_TIMEOUT, follow_redirects=False) as client,
-        # Uncompressed and read raw, so that the limit counts what arrives and nothing can inflate.
+        # Without compression, so that the limit holds for the bytes that arrive.
         client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
     ):
         response.raise_for_status()

@@ -1,26 +1,36 @@
-"""How a client hears of its rate limit: the headers of an answer, and the refusal. Pure.
+"""Rate limits: the request to the database, the headers of a response, and the refusal. Pure.
 
 Source of the header syntax: draft-ietf-httpapi-ratelimit-headers (structured fields).
 """
 
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
+from shared.environment import RateLimit
 from shared.errors import RateLimited
 
 Scope = Literal["chat", "write", "sign_in"]
 
 
 class Rate(Struct, frozen=True):
-    """What `app.take_rate_limit` says: `remaining` of `limit` in any `window` seconds, and in how many
-    seconds (`reset`) there is more room."""
+    """The result of the stored function `consume_rate_limit`: `remaining` of `limit` requests in any `window`
+    seconds, and the seconds until the limit has more room (`reset`)."""
 
     allowed: bool
     limit: int
     remaining: int
     reset: int
     window: int
+
+
+def request(scope: Scope, limit: RateLimit, *, address: str | None = None) -> str:
+    """The request of `consume_rate_limit` as JSON. `address` is a hash of the client's address, for a client
+    without a user."""
+    return msgspec.json.encode(
+        {"scope": scope, "limit": limit.requests, "window": limit.seconds, "address": address}
+    ).decode()
 
 
 def headers(scope: Scope, rate: Rate) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""What must not be known: given in the environment, kept elsewhere and read when first needed, or made
-for a while.
+"""The sources of secrets: a setting, a store such as Secrets Manager, a field of another secret, or a
+generated token.
 
-Whoever uses a secret asks for it each time, which costs nothing while it is fresh, and never keeps it:
-it may be another one the next time. Where it is kept is `shared.aws`'s business.
+A secret may rotate, so code that uses one asks for it each time and keeps no copy. That costs nothing while
+the cached value is fresh. `shared.aws` knows the store.
 """
 
 import asyncio
@@ -18,58 +18,59 @@ from shared.logs import logger
 
 Stage = Literal["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"]
 
-# Older than this, a secret is read again, beside whoever uses it meanwhile.
-_MAX_AGE = 300.0
-# Seconds between two readings that were asked for: what a stream of invented tokens can cause at most.
-_COOL_DOWN = 5.0
-# Seconds that somebody waits for a reading, which goes on for those who come after.
-_PATIENCE = 2.0
-# A database token lives for 15 minutes, and a connection may take a while to come to it.
+# A secret that is older is read again in the background. Callers meanwhile get the old value.
+_MAX_AGE_SECONDS = 300.0
+# The least time between two calls of `refresh` that read the store, whatever number of invalid tokens
+# clients send.
+_REFRESH_INTERVAL_SECONDS = 5.0
+# The longest time that a caller waits for the store. The read goes on for later callers.
+_MAX_WAIT_SECONDS = 2.0
+# A database token is valid for 15 minutes. The rest is for the time that a connection may take.
 _TOKEN_SECONDS = 600.0
 
 
 class Secret(ABC):
-    """A secret in its versions. All methods raise Unavailable where it could never be read."""
+    """A secret and its versions. All methods raise Unavailable if the secret could never be read."""
 
     _refused: str | None = None
 
     @abstractmethod
-    async def versions(self) -> tuple[str, ...]:
-        """Those known to be in force, the current one first; never empty."""
+    async def current_versions(self) -> tuple[str, ...]:
+        """The versions that are known to be valid, the current one first; never empty."""
 
     @abstractmethod
-    async def renewed(self) -> tuple[str, ...]:
-        """All that may be in force, read anew unless that was done a moment ago: something that was
-        shown to us fits none of the known ones, or none of them was accepted."""
+    async def refresh(self) -> tuple[str, ...]:
+        """All versions that may be valid. Reads them again, unless that was done a few seconds ago. Called
+        when another party's token or server fits none of the known versions."""
 
     async def value(self) -> str:
-        """The one to present to somebody else."""
-        return self._best(await self.versions())
+        """The version to send to another party, such as a provider."""
+        return self._choose(await self.current_versions())
 
-    async def instead_of(self, refused: str) -> str | None:
-        """The one to present after `refused` was not accepted, or None where no other is known."""
+    async def replacement_for(self, refused: str) -> str | None:
+        """The version to send after `refused` was not accepted; None if no other version is known."""
         known = await self.value()
-        if known != refused:  # somebody else had it refused first
+        if known != refused:  # Another task has already replaced it.
             return known
         self._refused = refused
-        other = self._best(await self.renewed())
-        return None if other == refused else other
+        replacement = self._choose(await self.refresh())
+        return None if replacement == refused else replacement
 
-    def _best(self, versions: tuple[str, ...]) -> str:
-        # In the middle of a rotation it is not the current version that is accepted.
+    def _choose(self, versions: tuple[str, ...]) -> str:
+        # During a rotation the other party may accept another version than the current one.
         return next((version for version in versions if version != self._refused), versions[0])
 
 
 class StaticSecret(Secret):
-    """From the environment, and the same for the life of the process."""
+    """A secret from the environment. It has one version, which does not change."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
-    async def versions(self) -> tuple[str, ...]:
+    async def current_versions(self) -> tuple[str, ...]:
         return (self.text,)
 
-    async def renewed(self) -> tuple[str, ...]:
+    async def refresh(self) -> tuple[str, ...]:
         return (self.text,)
 
     async def value(self) -> str:
@@ -83,10 +84,10 @@ class StaticSecret(Secret):
 
 
 class SecretsManagerSecret(Secret):
-    """Kept where `read` finds it, which blocks, and returns None for a stage that no version has.
+    """A secret that `read` fetches. `read` blocks and returns None for a stage that no version has.
 
-    A value that was read once stays in use, however old, while it cannot be read again. `now` is
-    wall-clock time, as a monotonic clock may stand still while Lambda keeps the process frozen.
+    If the secret cannot be read again, the last value stays in use, however old it is. `now` is wall-clock
+    time, because a monotonic clock may stand still while Lambda keeps the process frozen.
     """
 
     def __init__(
@@ -97,79 +98,81 @@ class SecretsManagerSecret(Secret):
         self._now = now
         self._versions: tuple[str, ...] = ()
         self._stages: tuple[Stage, ...] = ("AWSCURRENT",)
-        self._read_at = self._tried_at = self._asked_at = float("-inf")
+        self._read_at = self._tried_at = self._refreshed_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
-    async def versions(self) -> tuple[str, ...]:
+    async def current_versions(self) -> tuple[str, ...]:
         if not self._versions:
-            await self._wait(self._begin())
-        elif not self._within(self._read_at, _MAX_AGE) and not self._within(self._tried_at, _COOL_DOWN):
-            self._begin()
-        return self._known()
+            await self._wait(self._start_reading())
+        elif not self._is_within(self._read_at, _MAX_AGE_SECONDS) and not self._is_within(
+            self._tried_at, _REFRESH_INTERVAL_SECONDS
+        ):
+            self._start_reading()
+        return self._known_versions()
 
-    async def renewed(self) -> tuple[str, ...]:
+    async def refresh(self) -> tuple[str, ...]:
         if self._reading is not None and not self._reading.done():
             await self._wait(self._reading)
-        if not self._within(self._asked_at, _COOL_DOWN):
-            self._asked_at = self._now()
-            # From here on all three: one was asked for that was not the current one.
+        if not self._is_within(self._refreshed_at, _REFRESH_INTERVAL_SECONDS):
+            self._refreshed_at = self._now()
+            # All three stages from now on: a version is in use that is not the current one.
             self._stages = ("AWSCURRENT", "AWSPENDING", "AWSPREVIOUS")
-            await self._wait(self._begin())
-        return self._known()
+            await self._wait(self._start_reading())
+        return self._known_versions()
 
-    def _known(self) -> tuple[str, ...]:
+    def _known_versions(self) -> tuple[str, ...]:
         if not self._versions:
             raise Unavailable("a secret that this needs cannot be read")
         return self._versions
 
-    def _begin(self) -> asyncio.Task[None]:
-        """One reading at a time, for all who wait."""
+    def _start_reading(self) -> asyncio.Task[None]:
+        """All callers share one read."""
         if self._reading is None or self._reading.done():
             self._tried_at = self._now()
             self._reading = asyncio.create_task(self._read_versions())
         return self._reading
 
     async def _wait(self, reading: asyncio.Task[None]) -> None:
-        # Not awaited itself: who gives up does not take the others' reading along.
-        await asyncio.wait({reading}, timeout=_PATIENCE)
+        # `wait` and not `await`: a cancelled caller must not cancel the read of the others.
+        await asyncio.wait({reading}, timeout=_MAX_WAIT_SECONDS)
 
     async def _read_versions(self) -> None:
         found = await asyncio.gather(
             *(asyncio.to_thread(self._read, stage) for stage in self._stages), return_exceptions=True
         )
         if isinstance(found[0], BaseException):
-            # Whatever went wrong, a value at hand is better than none.
+            # Any error: an old value is better than none.
             logger.warning("a secret could not be read", secret=self._name, exc_info=found[0])
         elif found[0] is not None:
             self._versions = tuple(dict.fromkeys(text for text in found if isinstance(text, str)))
             self._read_at = self._now()
 
-    def _within(self, since: float, seconds: float) -> bool:
-        # The lower bound: a wall clock that is set back must not make a secret young for hours.
+    def _is_within(self, since: float, seconds: float) -> bool:
+        # The lower bound is for a wall clock that is set back: it must not make a secret fresh for hours.
         return 0 <= self._now() - since < seconds
 
 
 class JsonFieldSecret(Secret):
-    """A field of a secret that is a JSON object; versions that lack it are none."""
+    """A field of a secret that is a JSON object. Versions without the field are ignored."""
 
     def __init__(self, whole: Secret, field: str) -> None:
         self._whole = whole
         self._field = field
 
-    async def versions(self) -> tuple[str, ...]:
-        return self._of(await self._whole.versions())
+    async def current_versions(self) -> tuple[str, ...]:
+        return self._fields(await self._whole.current_versions())
 
-    async def renewed(self) -> tuple[str, ...]:
-        return self._of(await self._whole.renewed())
+    async def refresh(self) -> tuple[str, ...]:
+        return self._fields(await self._whole.refresh())
 
-    def _of(self, wholes: tuple[str, ...]) -> tuple[str, ...]:
-        found = [text for whole in wholes if (text := self._in(whole))]
+    def _fields(self, wholes: tuple[str, ...]) -> tuple[str, ...]:
+        found = [text for whole in wholes if (text := self._field_of(whole))]
         if not found:
-            logger.error("a secret is no JSON object with the field that is wanted", field=self._field)
+            logger.error("a secret is not a JSON object with the configured field", field=self._field)
             raise Unavailable("a secret that this needs is malformed")
         return tuple(found)
 
-    def _in(self, whole: str) -> str | None:
+    def _field_of(self, whole: str) -> str | None:
         try:
             value = msgspec.json.decode(whole, type=dict[str, object]).get(self._field)
         except msgspec.MsgspecError:
@@ -178,25 +181,25 @@ class JsonFieldSecret(Secret):
 
 
 class GeneratedToken(Secret):
-    """Made here by `make`, which may block, and good for a while: a token."""
+    """A token that `make` generates again before it expires. `make` may block."""
 
     def __init__(self, make: Callable[[], str], *, now: Callable[[], float] = time.time) -> None:
         self._make = make
         self._now = now
-        self._made: tuple[str, ...] = ()
-        self._made_at = float("-inf")
+        self._tokens: tuple[str, ...] = ()
+        self._generated_at = float("-inf")
 
-    async def versions(self) -> tuple[str, ...]:
-        if self._made and 0 <= self._now() - self._made_at < _TOKEN_SECONDS:
-            return self._made
-        return await self.renewed()
+    async def current_versions(self) -> tuple[str, ...]:
+        if self._tokens and 0 <= self._now() - self._generated_at < _TOKEN_SECONDS:
+            return self._tokens
+        return await self.refresh()
 
-    async def renewed(self) -> tuple[str, ...]:
-        self._made_at = self._now()
+    async def refresh(self) -> tuple[str, ...]:
+        self._generated_at = self._now()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                self._made = (await asyncio.to_thread(self._make),)
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+                self._tokens = (await asyncio.to_thread(self._make),)
         except Exception as error:
             logger.exception("a token could not be made")
             raise Unavailable("a secret that this needs cannot be made") from error
-        return self._made
+        return self._tokens

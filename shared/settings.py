@@ -1,6 +1,6 @@
-"""The settings, read once from the environment, and the sentence for each that is wrong.
+"""The settings of a process, read once from its environment and checked.
 
-Nothing is opened or fetched here. A secret is read by whoever needs it, each time it is needed.
+Nothing is opened or fetched here. Code that needs a secret reads it each time it needs it.
 """
 
 import time
@@ -12,37 +12,28 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from msgspec import Struct
 
 from shared import aws
+from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
+from shared.llm.providers import PROVIDERS, ProviderSettings
 from shared.secret_sources import GeneratedToken, Secret, StaticSecret
 
 __all__ = [
     "LONGEST_MODEL",
-    "PROVIDERS",
     "ConfigError",
-    "ProviderSettings",
     "RateLimit",
     "Settings",
     "database_credentials",
+    "database_schemas",
     "load_settings",
 ]
 
 
-class ProviderSettings(Struct, frozen=True, kw_only=True):
-    """How one provider is reached; one that is not configured has none.
-
-    `stream_options` is off for OpenAI-compatible servers that cannot bear to be asked for usage.
-    """
-
-    base_url: str
-    api_key: Secret | None = None
-    stream_options: bool = True
-
-
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that can be set. Times are in seconds."""
+    """All settings. Times are in seconds. `providers` are the configured ones by name."""
 
     database: DatabaseCredentials
+    database_schemas: DatabaseSchemas
     jwt_secret: Secret | None
     jwt_jwks_url: str | None
     jwt_issuer: str | None
@@ -71,30 +62,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     xray_daemon: str | None
     openapi_file: str | None
 
-    async def own_secret(self) -> str:
-        """Something that lasts and others do not know. Raises Unavailable."""
+    async def server_secret(self) -> str:
+        """A value that clients do not know and that all processes of a deployment share. It keys the
+        hashes of client addresses. Raises Unavailable."""
         if self.jwt_secret is not None:
             return await self.jwt_secret.value()
-        return await self.database.own_secret()
+        return await self.database.server_secret()
 
 
-# Where each provider is, unless its setting says otherwise. A key or a base URL configures one:
-# servers of one's own often want no key.
-_BASE_URLS = {
-    "anthropic": "https://api.anthropic.com",
-    "openai": "https://api.openai.com/v1",
-    "nvidia": "https://integrate.api.nvidia.com/v1",
-    "ollama": "http://127.0.0.1:11434",
-}
-PROVIDERS = (*_BASE_URLS, "scripted")
-# The model that a lone key brings with it. Ollama has none: it serves what its owner has pulled.
-_DEFAULT_MODELS = {
-    "anthropic": "anthropic/claude-sonnet-5-5",
-    "openai": "openai/gpt-6.1-terra",
-    "nvidia": "nvidia/meta/llama-3.3-70b-instruct",
-}
-_SCRIPTED = "scripted/echo"
-# Of `provider/model`, in characters: what the database keeps.
+# The longest `provider/model` in characters: the limit of its database column.
 LONGEST_MODEL = 200
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -102,23 +78,24 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time.time) -> Settings:
     """The settings of this process. Raises ConfigError with one sentence about the first fault.
 
-    `now` is the clock by which secrets grow old.
+    `now` is the wall clock that the age of secrets is measured by.
     """
     env = Environment(environ, now=now)
-    providers = _providers(env)
-    model = env.text("LLM_MODEL") or next(
-        (_DEFAULT_MODELS[name] for name in _DEFAULT_MODELS if name in providers), _SCRIPTED
-    )
+    providers = _configured_providers(env)
+    model = env.text("LLM_MODEL") or _default_model(providers)
     models = (model, *env.words("LLM_FALLBACK_MODELS"))
     for name in models:
         _check_model(name, providers)
     secret, jwks_url = env.secret("JWT_SECRET", "JWT_SECRET_ARN"), env.url("JWT_JWKS_URL")
     if jwks_url and not jwks_url.startswith("https:") and urlsplit(jwks_url).hostname not in _LOOPBACK:
-        raise ConfigError("JWT_JWKS_URL must be an https URL, as whoever answers it can sign tokens.")
+        raise ConfigError(
+            "JWT_JWKS_URL must be an https URL, because its answer decides which tokens are valid."
+        )
     if not secret and not jwks_url:
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
     return Settings(
         database=database_credentials(env, "DATABASE", now=now),
+        database_schemas=database_schemas(env),
         jwt_secret=secret,
         jwt_jwks_url=jwks_url,
         jwt_issuer=env.text("JWT_ISSUER"),
@@ -143,11 +120,11 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
         system_prompt=env.file("SYSTEM_PROMPT_FILE"),
         database_connections=env.integer("DATABASE_CONNECTIONS", 10, at_least=1, at_most=1_000),
         log_level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
-        metrics_namespace=env.matching(
+        metrics_namespace=env.text_matching(
             "POWERTOOLS_METRICS_NAMESPACE", r"[\w./#:-]{1,255}", "a name of letters, digits and . - _ / # :"
         ),
         xray_daemon=(
-            env.matching(
+            env.text_matching(
                 "AWS_XRAY_DAEMON_ADDRESS", r"[\w.-]+:[0-9]{1,5}", "an address such as 127.0.0.1:2000"
             )
             or "127.0.0.1:2000"
@@ -161,29 +138,28 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
 def database_credentials(
     env: Environment, prefix: str, *, now: Callable[[], float] = time.time
 ) -> DatabaseCredentials:
-    """The login that `prefix` names: DATABASE or MIGRATION_DATABASE. Raises ConfigError."""
-    stored = env.stored(f"{prefix}_SECRET_ARN")
-    by_token = env.boolean(f"{prefix}_IAM_AUTH", default=False)
-    if stored is None:
+    """The credentials that the settings with this `prefix` describe: DATABASE or MIGRATION_DATABASE.
+    Raises ConfigError."""
+    secret = env.secret_by_arn(f"{prefix}_SECRET_ARN")
+    uses_token = env.boolean(f"{prefix}_IAM_AUTH", default=False)
+    if secret is None:
         url = env.required(f"{prefix}_URL", "the connection to Postgres")
     else:
         url = env.text(f"{prefix}_URL") or "postgresql://"
-    authorities = env.text("DATABASE_CA_FILE")
-    verified = {"sslmode": "verify-full", "sslrootcert": authorities} if authorities else {}
-    if stored is None and not by_token:
-        return (
-            DatabaseCredentials.at(url)
-            if "sslmode=" in url
-            else DatabaseCredentials(parameters={**verified, "conninfo": url})
-        )
-    if stored is not None and by_token:
+    ca_file = env.text("DATABASE_CA_FILE")
+    tls = {"sslmode": "verify-full", "sslrootcert": ca_file} if ca_file else {}
+    if secret is None and not uses_token:
+        if "sslmode=" in url:
+            return DatabaseCredentials.from_url(url)
+        return DatabaseCredentials(parameters={**tls, "conninfo": url})
+    if secret is not None and uses_token:
         raise ConfigError(f"{prefix}_SECRET_ARN and {prefix}_IAM_AUTH must not both be set.")
-    parameters = _parameters(url)
+    parameters = _parse_url(url)
     if parameters is None or "password" in parameters:
         raise ConfigError(f"{prefix}_URL must be postgresql://user@host:port/database, without a password.")
-    parameters = parameters if "sslmode" in parameters else {**verified, **parameters}
-    if stored is not None:
-        return DatabaseCredentials(parameters=parameters, secret=stored)
+    parameters = parameters if "sslmode" in parameters else {**tls, **parameters}
+    if secret is not None:
+        return DatabaseCredentials(parameters=parameters, secret=secret)
     region = env.required("AWS_REGION", f"{prefix}_IAM_AUTH signs for a region")
     if not {"host", "user"} <= parameters.keys():
         raise ConfigError(f"{prefix}_URL must name a user and a host for {prefix}_IAM_AUTH.")
@@ -192,8 +168,20 @@ def database_credentials(
     return DatabaseCredentials(parameters=parameters, secret=GeneratedToken(token, now=now), is_password=True)
 
 
-def _parameters(url: str) -> dict[str, str] | None:
-    """libpq's parameters in a URL; None for what is none."""
+def database_schemas(env: Environment) -> DatabaseSchemas:
+    """The schemas of DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA. Raises ConfigError."""
+    meaning = "a name of lower-case letters, digits and _, 63 characters at most"
+    schemas = DatabaseSchemas(
+        tables=env.text_matching("DATABASE_SCHEMA", NAME_PATTERN, meaning) or "public",
+        functions=env.text_matching("DATABASE_FUNCTION_SCHEMA", NAME_PATTERN, meaning) or "app",
+    )
+    if schemas.tables == schemas.functions:
+        raise ConfigError("DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA must be different names.")
+    return schemas
+
+
+def _parse_url(url: str) -> dict[str, str] | None:
+    """The parameters of libpq in a URL of Postgres; None for another kind of URL."""
     try:
         parts = urlsplit(url)
         named = {
@@ -211,32 +199,45 @@ def _parameters(url: str) -> dict[str, str] | None:
     return {name: value for name, value in named.items() if value}
 
 
-def _providers(env: Environment) -> dict[str, ProviderSettings]:
-    found = {}
-    for name, base_url in _BASE_URLS.items():
-        prefix = name.upper()
+def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
+    """The providers that have a key or a base URL: servers of one's own often need no key. Providers
+    without settings are always there."""
+    configured = {}
+    for provider in PROVIDERS.values():
+        prefix = provider.settings_prefix
+        if prefix is None:
+            configured[provider.name] = ProviderSettings(base_url=provider.base_url)
+            continue
         key = env.secret(f"{prefix}_API_KEY", f"{prefix}_API_KEY_SECRET_ARN")
         if isinstance(key, StaticSecret) and not (key.text.isascii() and key.text.isprintable()):
             raise ConfigError(f"{prefix}_API_KEY must be printable ASCII, as it goes into a header.")
         url = env.url(f"{prefix}_BASE_URL")
         if key or url:
-            found[name] = ProviderSettings(
-                base_url=(url or base_url).rstrip("/"),
+            configured[provider.name] = ProviderSettings(
+                base_url=(url or provider.base_url).rstrip("/"),
                 api_key=key,
                 stream_options=env.boolean(f"{prefix}_STREAM_OPTIONS", default=True),
             )
-    return found
+    return configured
 
 
-def _check_model(name: str, providers: Mapping[str, ProviderSettings]) -> None:
-    provider, _, model = name.partition("/")
+def _default_model(configured: Mapping[str, ProviderSettings]) -> str:
+    defaults = (PROVIDERS[name].default_model for name in configured)
+    return next(model for model in defaults if model is not None)
+
+
+def _check_model(name: str, configured: Mapping[str, ProviderSettings]) -> None:
+    provider_name, _, model = name.partition("/")
     if not model:
         raise ConfigError("LLM_MODEL and LLM_FALLBACK_MODELS name models as provider/model.")
     if len(name) > LONGEST_MODEL:
         raise ConfigError(f"LLM_MODEL and LLM_FALLBACK_MODELS name models in {LONGEST_MODEL} characters.")
-    if provider == "scripted" or provider in providers:
+    if provider_name in configured:
         return
-    if provider not in PROVIDERS:
+    if provider_name not in PROVIDERS:
         raise ConfigError(f"LLM_MODEL names a provider that is none of {', '.join(PROVIDERS)}.")
-    missing = "BASE_URL" if provider == "ollama" else "API_KEY"
-    raise ConfigError(f"{provider.upper()}_{missing} must be set, because LLM_MODEL asks for {provider}.")
+    provider = PROVIDERS[provider_name]
+    missing = "API_KEY" if provider.needs_key else "BASE_URL"
+    raise ConfigError(
+        f"{provider.settings_prefix}_{missing} must be set, because LLM_MODEL asks for {provider_name}."
+    )

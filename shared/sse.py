@@ -1,26 +1,21 @@
-"""Server-sent events, read and written: bytes in, events out, and the reverse.
+"""Decodes server-sent events, and makes the comments that keep a stream moving.
 
-Reading follows the WHATWG standard (HTML, 9.2.6 "Interpreting an event stream"), writing leaves no
-way to inject a field. What an event's data means belongs to providers and dialects.
+Decoding follows the WHATWG standard (HTML, 9.2.6 "Interpreting an event stream"). The module knows nothing
+of the data of an event: that belongs to providers and dialects.
 """
-
-import re
 
 from msgspec import Struct
 
 HEARTBEAT = b": ping\n\n"
 
 _BOM = b"\xef\xbb\xbf"
-# As numbers: `in` finds a byte seven times faster than a bytes object of one.
+# Numbers: `in` finds a number seven times faster than a bytes object of one byte.
 _CR, _LF = b"\r\n"
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-# More digits than that are no waiting time, and Python refuses to convert some thousands of them.
-_MAX_RETRY_DIGITS = 15
 
 
 class ServerSentEvent(Struct, frozen=True, gc=False):
-    """One event. `data` stays bytes, as JSON decoders want it: UTF-8, if the sender keeps to the
-    standard. `id` is the last one seen on the stream, not necessarily sent with this event."""
+    """One event. `data` is bytes for a JSON decoder: UTF-8, if the sender follows the standard. `id` is the
+    last id of the stream. It may have come with an earlier event."""
 
     event: str = "message"
     data: bytes = b""
@@ -28,7 +23,7 @@ class ServerSentEvent(Struct, frozen=True, gc=False):
 
 
 class SSEError(Exception):
-    """A line or an event is longer than the decoder allows; `events` came before it in the same read."""
+    """A line or an event is longer than the decoder allows. `events` are those before it in the same read."""
 
     def __init__(self, events: list[ServerSentEvent]) -> None:
         super().__init__("a server-sent event is longer than allowed")
@@ -36,26 +31,25 @@ class SSEError(Exception):
 
 
 class SSEDecoder:
-    """Turns the bytes of one stream into events; reads may split it anywhere.
+    """Decodes the bytes of one stream into events. Reads may split the stream at any byte.
 
-    Each byte is looked at a fixed number of times, and no more than `max_event_bytes` and one read
-    are kept, whatever arrives. `retry` is the reconnection time in milliseconds, once the stream has
-    named one. An event that the stream's end cuts off is dropped, as the standard wants it.
+    The time is linear in the number of bytes. The decoder keeps at most `max_event_bytes` and one read. An
+    event that is not complete at the end of the stream is dropped, as the standard says. So is `retry`:
+    the application decides when to reconnect.
     """
 
     def __init__(self, max_event_bytes: int = 1024 * 1024) -> None:
-        self.retry: int | None = None
         self._max = max_event_bytes
-        self._beginning: bytes | None = b""  # None once it is known whether there is a byte order mark
+        self._beginning: bytes | None = b""  # None after the check for a byte order mark
         self._after_cr = False
-        self._line = bytearray()  # without its end yet
+        self._line = bytearray()  # the last line, which is not complete
         self._event = ""
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._id = ""
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that this read completes. Raises SSEError, after which the decoder is spent."""
+        """Returns the events that this read completes. Raises SSEError, and cannot be used after that."""
         if self._beginning is not None:
             data = self._without_bom(data)
         if _CR in data or self._after_cr:
@@ -80,8 +74,8 @@ class SSEDecoder:
         return events
 
     def _uniform(self, data: bytes) -> list[ServerSentEvent]:
-        """The events of `data`, if all of them have one of the two shapes that nearly all events of
-        all providers have; else none. It takes a third of the time of going by lines."""
+        """The events of `data` when all of them have the form that nearly all events of providers have, else
+        none. There are two such forms. This takes a third of the time of decoding by lines."""
         if data.startswith(b"data: "):
             payloads = data[6:].split(b"\n\ndata: ")
             events = [
@@ -107,7 +101,8 @@ class SSEDecoder:
         return data.removeprefix(_BOM)
 
     def _with_lf_only(self, data: bytes) -> bytes:
-        """A CR ends its line at once, so that its event need not wait for a LF that may never come."""
+        """Replaces CR and CRLF by LF. A CR at the end of a read ends its line at once: the LF after it may
+        never come."""
         if not data:
             return data
         after_cr, self._after_cr = self._after_cr, data.endswith(b"\r")
@@ -138,8 +133,6 @@ class SSEDecoder:
             self._event = _text(value)
         elif field == b"id" and b"\0" not in value:
             self._id = _text(value)
-        elif field == b"retry" and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
-            self.retry = int(value)
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._data:
@@ -149,37 +142,10 @@ class SSEDecoder:
         self._event = ""
 
 
-def encode(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:  # noqa: A002
-    """One event. Data of several lines becomes several fields, which a client joins with LF.
-
-    Raises ValueError for an event or id that would break out of its line, or an id that clients ignore.
-    """
-    if event is None and id is None and b"\n" not in data and b"\r" not in data:
-        return b"data: %b\n\n" % data
-    head = b""
-    if event is not None:
-        head += b"event: %b\n" % _one_line(event)
-    if id is not None:
-        if "\0" in id:
-            raise ValueError("an event id holds no NUL")
-        head += b"id: %b\n" % _one_line(id)
-    return head + b"".join(b"data: %b\n" % line for line in _LINE_END.split(data)) + b"\n"
-
-
-def comment(text: str) -> bytes:
-    """A line that every client skips. Raises ValueError for a text of several lines."""
-    return b": %b\n\n" % _one_line(text)
-
-
 def padding(size: int) -> bytes:
-    """A comment of `size` bytes in all, to push what follows through a buffer on its way; 3 at least."""
+    """A comment of `size` bytes, at least 3, or nothing for 0. It fills the buffer of a proxy that holds back
+    small writes."""
     return b":%b\n\n" % (b" " * (size - 3)) if size > 0 else b""
-
-
-def _one_line(text: str) -> bytes:
-    if "\n" in text or "\r" in text:
-        raise ValueError("a field of a server-sent event is one line")
-    return text.encode()
 
 
 def _text(value: bytes) -> str:

@@ -1,4 +1,5 @@
-"""Opening what a cold process will want, beside whatever else it has to do first."""
+"""Opens connections and reads secrets in the background while a process starts, before the first request
+needs them."""
 
 import asyncio
 import os
@@ -7,44 +8,44 @@ from collections.abc import Awaitable, Callable
 
 from shared.logs import logger
 
-# What is not open by then is not waited for: the process may have been frozen in the middle of it.
-_PATIENCE = 2.0
+# A warm-up that takes longer is cancelled: the process may have been frozen during it.
+_MAX_WAIT_SECONDS = 2.0
 
 
-async def begun(*all_of_it: "WarmUp") -> None:
-    """Returns at once, unless nobody is waiting: a process made for provisioned concurrency is frozen
-    as soon as it has started, for hours maybe, and gets done what it has begun."""
+async def wait_if_provisioned(*warm_ups: "WarmUp") -> None:
+    """Waits for the warm-ups in a process of provisioned concurrency: Lambda freezes it after its start,
+    maybe for hours. In other processes a request waits already, so this returns at once."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency":
-        await asyncio.gather(*(ahead.wait() for ahead in all_of_it))
+        await asyncio.gather(*(warm_up.wait() for warm_up in warm_ups))
 
 
 class WarmUp:
-    """Runs `opening`, whose failure is nobody's: who wants what it opens tries it again.
+    """Runs `work` in a task. Errors are only logged; the first real use tries again.
 
-    `now` is wall-clock time, as a monotonic clock may stand still while a function is frozen.
+    `now` is wall-clock time, because a monotonic clock may stand still while a function is frozen.
     """
 
     def __init__(
-        self, what: str, opening: Callable[[], Awaitable[None]], *, now: Callable[[], float] = time.time
+        self, name: str, work: Callable[[], Awaitable[None]], *, now: Callable[[], float] = time.time
     ) -> None:
-        self._what = what
+        self._name = name
         self._now = now
-        self._since = now()
-        self.task = asyncio.create_task(self._run(opening))
+        self._started_at = now()
+        self.task = asyncio.create_task(self._run(work))
 
     async def wait(self) -> None:
-        """Returns when it is open, or is not going to be; then it is ended."""
-        left = _PATIENCE - (self._now() - self._since)
-        if not self.task.done() and left > 0:
-            await asyncio.wait({self.task}, timeout=left)
+        """Returns when the work is done, has failed or has taken too long. Then it is cancelled."""
+        time_left = _MAX_WAIT_SECONDS - (self._now() - self._started_at)
+        if not self.task.done() and time_left > 0:
+            await asyncio.wait({self.task}, timeout=time_left)
         self.task.cancel()
 
     async def close(self) -> None:
         self.task.cancel()
         await asyncio.wait({self.task})
 
-    async def _run(self, opening: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await opening()
+            await work()
         except Exception:
-            logger.warning("what was opened ahead did not open", what=self._what, exc_info=True)
+            logger.warning("warm-up failed", warm_up=self._name, exc_info=True)

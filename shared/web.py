@@ -1,9 +1,7 @@
 """What both functions do with every request: middleware, JSON responses, errors, and request bodies."""
 
-import json
-import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -11,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shared import ids, metrics
+from shared import metrics
 from shared.asgi import ASGIApp, Message, Receive, Scope, Send
 from shared.cors import Cors, Header
 from shared.errors import (
@@ -23,8 +21,6 @@ from shared.errors import (
     UnsupportedMediaType,
 )
 from shared.logs import logger
-
-T = TypeVar("T")
 
 MAX_BODY_BYTES = 65_536
 
@@ -121,74 +117,6 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
         # Nobody hears this; it keeps who left from looking like a fault of ours.
         raise InvalidRequest("the body broke off") from None
     return bytes(body)
-
-
-def decode(body: bytes, shape: type[T]) -> T:
-    """A body as `shape`, a msgspec Struct. Strict: no duplicate names, NaN, numbers as text or text
-    with NUL. Unknown names are left unread, as existing clients send some. Raises InvalidRequest."""
-    try:
-        # Two parsers may see two different values under one name, and so two different requests.
-        json.loads(body, object_pairs_hook=_without_duplicates)
-        return msgspec.json.decode(body, type=shape, dec_hook=ids.decode_hook)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error)) from None
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not valid JSON") from None
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest("the body has a name twice in one object", field=_safe(twice))
-    for name, value in pairs:
-        texts = value if isinstance(value, list) else [value]
-        if any("\0" in text for text in (name, *texts) if isinstance(text, str)):
-            raise InvalidRequest("the body has a NUL character in a text", field=_safe(name))
-    return found
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.\[\]-]", "?", name)[:100]
-
-
-def _explain(problem: str) -> InvalidRequest:
-    """msgspec's finding in the contract's words, without anything of the body in it."""
-    where = re.search(r" - at `(?:key in )?\$\.?([^`]*)`$", problem)
-    field = where[1] if where else ""
-    missing = re.match(r"Object missing required field `([^`]*)`", problem)
-    if missing:
-        field = f"{field}.{missing[1]}" if field else missing[1]
-        return InvalidRequest(f"{field} is missing", field=field)
-    if not field:
-        return InvalidRequest("the body must be a JSON object")
-    return InvalidRequest(f"{field} {_wanted(problem)}", field=field)
-
-
-# JSON's words for what msgspec names as Python does.
-_KINDS = {
-    "str": "a string",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "an array",
-    "object": "an object",
-}
-
-
-def _wanted(problem: str) -> str:
-    """What would have been right, with its bounds. Only a type's own words are taken from the finding."""
-    expected = re.match(
-        r"Expected `([^`]*)`( of length)?(?: ([<>]=?) (\S+)| matching regex (.+?) - at)?", problem
-    )
-    if not expected:
-        return "must be a UUID" if problem.startswith("Invalid UUID") else "has none of its possible values"
-    types, length, sign, bound, pattern = expected.groups()
-    kinds = " or ".join(_KINDS.get(kind, kind) for kind in types.split(" | "))
-    if pattern:
-        return f"must be {kinds} that matches {pattern}"
-    return f"must be {kinds}" + (f"{length or ''} {sign} {bound.removesuffix('.0')}" if bound else "")
 
 
 def _as_chat_error(error: Exception) -> ChatError:

@@ -1,4 +1,4 @@
-"""The database that tests share: one embedded Postgres a worker, and a fresh database for whoever asks."""
+"""Fixtures that tests share: one embedded Postgres for each worker, and a new database for each test."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from migrations import migrate
 from tests.aws import SecretsManager
 from tests.database import TestDatabase
 
-# How long an example takes says more about the machine's other work than about ours.
+# The time of an example depends on the other work of the machine.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
@@ -29,8 +29,8 @@ def server() -> Iterator[LocalPostgres]:
         running = postgres.start(Path(folder) / "data")
         migrate.apply(running.url(postgres.OWNER))
         with psycopg.connect(running.superuser_url, autocommit=True) as connection:
-            # Making and dropping a database waits for the disk a dozen times, which no test is about: what
-            # was committed outlives a crash of Postgres all the same, if not one of the machine.
+            # Creating and dropping a database waits for the disk a dozen times. Without fsync, committed data
+            # still survives a crash of Postgres, but not one of the machine, which no test needs.
             connection.execute("alter system set fsync = off")
             connection.execute("alter system set full_page_writes = off")
             connection.execute("select pg_reload_conf()")
@@ -39,8 +39,8 @@ def server() -> Iterator[LocalPostgres]:
 
 
 class _Databases:
-    """Copies of the migrated database, the next one made while a test has the last: to make and to drop one
-    takes as long as many a test."""
+    """Copies of the migrated database. The next copy is made while a test runs, because that takes as long as
+    a short test."""
 
     def __init__(self, server: LocalPostgres) -> None:
         self._server = server
@@ -78,23 +78,36 @@ def databases(server: LocalPostgres) -> Iterator[_Databases]:
 
 @pytest.fixture
 def database(server: LocalPostgres, databases: _Databases) -> Iterator[TestDatabase]:
-    """A migrated database of the test's own."""
+    """A migrated database for one test."""
     name = databases.take()
     yield TestDatabase(server, name)
     databases.drop(name)
 
 
+@pytest.fixture(params=["plain", "bypassrls", "superuser"])
+def owner_rights(server: LocalPostgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The rights of the role that owns the tables and the functions: none, as on RDS; BYPASSRLS, as on
+    Supabase and Neon; or those of a superuser."""
+    if request.param == "plain":
+        yield request.param
+        return
+    with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+        connection.execute(f"alter role {postgres.OWNER} {request.param}".encode())
+        yield request.param
+        connection.execute(f"alter role {postgres.OWNER} no{request.param}".encode())
+
+
 @pytest.fixture(scope="session")
 def mock() -> Iterator[MockProcess]:
-    """The mock providers; a test that counts resets them first."""
+    """The mock providers. A test that counts requests resets them first."""
     with mock_llm_process() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The URL of AWS's APIs as moto's server plays them."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 (most tests need none of it)
+    """The URL of a moto server, which stands for the APIs of AWS."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 (slow to import, and few tests need it)
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

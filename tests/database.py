@@ -1,10 +1,11 @@
-"""A test's view of its database: as the app's role, as its owner, or past row-level security."""
+"""A test's access to its database: as the app's role, as its owner, or as a superuser."""
 
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
@@ -22,16 +23,18 @@ class TestDatabase:
         self._superuser_url = server.url("postgres", name)
 
     def begin_turn(self, user_id: UUID, **given: Any) -> dict[str, Any]:
-        """A turn begun as the chat function begins one, unless a test wants it otherwise."""
-        asked = {
+        """The result of begin_turn. `given` replaces fields of a request like that of the chat function."""
+        started: dict[str, Any] = self.call("begin_turn", **self.begin_request(user_id, **given))
+        return started
+
+    def begin_request(self, user_id: UUID, **given: Any) -> dict[str, Any]:
+        return {
             "user_id": user_id,
             "conversation_id": None,
-            "new_id": uuid4(),
+            "new_conversation_id": uuid4(),
             "question_id": uuid4(),
             "answer_id": uuid4(),
             "question": "How are you?",
-            "key": None,
-            "hash": None,
             "model": "openai/some-model",
             "system_tokens": 100,
             "max_tokens": 100,
@@ -44,10 +47,11 @@ class TestDatabase:
             "rate_window": 60,
             "budget": Decimal(100),
         } | given
-        named = ", ".join(f"p_{name} => %s" for name in asked)
-        [row] = self.as_user(None, f"select app.begin_turn({named}) as begun", list(asked.values()))
-        begun: dict[str, Any] = row["begun"]
-        return begun
+
+    def call(self, function: str, **request: Any) -> Any:
+        """Calls a stored function as the app. Bytes are sent as hex."""
+        [row] = self.as_user(None, f"select app.{function}(%s) as result", (json_argument(request),))
+        return row["result"]
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """What is really there, whoever owns it."""
@@ -62,3 +66,9 @@ class TestDatabase:
                 connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
             cursor = connection.execute(query.encode(), params)
             return cursor.fetchall() if cursor.description else []
+
+
+def json_argument(request: dict[str, Any]) -> str:
+    """The argument of a stored function. Bytes are sent as hex."""
+    encoded = {name: value.hex() if isinstance(value, bytes) else value for name, value in request.items()}
+    return msgspec.json.encode(encoded).decode()

@@ -24,7 +24,7 @@ from dev.lambda_emulator import Emulator, in_thread, to_stderr
 from dev.lambda_process import Log
 from dev.local import ROOT
 from dev.mock_llm import MockProcess
-from dev.routing import BothFunctions
+from dev.routing import CombinedApp
 from dev.server import ReadyServer
 from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
@@ -43,19 +43,9 @@ def environment(database_url: str, **environ: str) -> dict[str, str]:
 
 
 def mocked(database_url: str, mock: MockProcess, model: str, **environ: str) -> dict[str, str]:
-    """An environment whose providers are all the mock, with room for many turns."""
-    return environment(
-        database_url,
-        LLM_MODEL=model,
-        ANTHROPIC_API_KEY="key",
-        ANTHROPIC_BASE_URL=mock.anthropic_url,
-        OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        NVIDIA_API_KEY="key",
-        NVIDIA_BASE_URL=mock.nvidia_url,
-        OLLAMA_BASE_URL=mock.ollama_url,
-        **{"RATE_LIMIT_CHAT": "1000/60", **environ},
-    )
+    """An environment that sends the requests for all providers to the mock, with a high rate limit."""
+    settings = {**mock.settings(), "LLM_MODEL": model, "RATE_LIMIT_CHAT": "1000/60"}
+    return environment(database_url, **settings | environ)
 
 
 def settings(database_url: str, **environ: str) -> Settings:
@@ -103,7 +93,7 @@ class _PromptServer(ReadyServer):
 @contextmanager
 def serve(configured: Settings) -> Iterator[str]:
     """Both functions at the URL it gives, until the block ends."""
-    app = BothFunctions(chat_stream.create_app(configured), conversations.create_app(configured))
+    app = CombinedApp(chat_stream.create_app(configured), conversations.create_app(configured))
     served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False)
     urls: queue.SimpleQueue[str] = queue.SimpleQueue()
     server = _PromptServer(served, urls.put)

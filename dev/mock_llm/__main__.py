@@ -26,16 +26,7 @@ async def _serve_until_stopped(host: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with MockLLM(host=host, port=port) as mock:
-        settings = {
-            "ANTHROPIC_BASE_URL": mock.anthropic_url,
-            "ANTHROPIC_API_KEY": "mock",
-            "OPENAI_BASE_URL": mock.openai_url,
-            "OPENAI_API_KEY": "mock",
-            "NVIDIA_BASE_URL": mock.nvidia_url,
-            "NVIDIA_API_KEY": "mock",
-            "OLLAMA_BASE_URL": mock.ollama_url,
-            "LLM_MODEL": "openai/mock:tokens=200,gap=20ms",
-        }
+        settings = mock.settings() | {"LLM_MODEL": "openai/mock:tokens=200,gap=20ms"}
         lines = [f"ready {mock.url}", *(f"{name}={value}" for name, value in settings.items())]
         print("\n".join(lines), flush=True)
         await stop.wait()

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, with event and field names as its SDK 2.11 has them."""
+"""Anthropic's Messages API, with the event and field names of its SDK 2.11."""
 
 import re
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
-"""One client's connection: requests parsed by h11, answers written by hand, since h11 rightly refuses
-to send half of anything."""
+"""A connection of a client. h11 parses the requests. Answers are written as raw bytes, because h11 refuses to
+send incomplete messages."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ LINGER_OFF = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Request:
-    """`headers` have lower-case names; `path` is without the query."""
+    """`headers` have lower-case names. `path` has no query."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ Serve = Callable[[Request, "Connection"], Awaitable[None]]
 
 @dataclass(eq=False)
 class Connection(asyncio.Protocol):
-    """Awaits `serve` for one request after the other, and cancels it when the client goes away."""
+    """Calls `serve` for each request in turn, and cancels it when the client disconnects."""
 
     serve: Serve
     made: Callable[["Connection"], None]
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     async def flush(self) -> None:
-        """Returns when the kernel has taken all that was written."""
+        """Returns when the kernel has accepted all written data."""
         await self._writable.wait()
 
     def close(self) -> None:
@@ -51,14 +51,14 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def reset(self) -> None:
-        """Closes with a TCP reset in place of the proper end."""
+        """Closes with a TCP reset."""
         sock = self._transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_OFF)
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)  # so that a flush is a whole one
+        self._transport.set_write_buffer_limits(high=0)  # So that `flush` waits for all data.
         self._writable.set()
         self._expect_request(b"")
         self.made(self)
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
             self._read_request()
 
     def eof_received(self) -> None:
-        # What is still unsent has no reader any more: waiting to flush it would hide that he has gone.
+        # The client reads no more data. Waiting to flush would hide that it has disconnected.
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002

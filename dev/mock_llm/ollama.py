@@ -1,4 +1,4 @@
-"""Ollama's chat API: newline-delimited JSON, streamed unless the request says otherwise."""
+"""Ollama's chat API: one JSON object a line. Answers are streamed by default."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
 class Ollama:
-    # A line without text is the nearest to a keep-alive that NDJSON has.
+    # The format has no keep-alive. A line without text comes closest.
     ping = b'{"model":"mock","message":{"role":"assistant","content":""},"done":false}\n'
     bad_event = b'{"model":"mock","message":\n'
     endless = b'{"model":"mock","message":{"role":"assistant","content":"'
@@ -30,7 +30,7 @@ class Ollama:
         return self.error(500, VENDOR_WORDS)[1] + b"\n"
 
     def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:  # noqa: ARG002
-        """Stricter than Ollama, which ignores what it does not know: a limit beside `options`, say."""
+        """Stricter than Ollama, which ignores unknown fields such as a token limit outside `options`."""
         check_fields(body, FIELDS, "unknown field {}")
         check_messages(body, ROLES)
         if not isinstance(body.get("options") or {}, dict):
@@ -66,7 +66,7 @@ def _last(question: NewTurn, message: dict[str, str]) -> dict[str, Any]:
     script = question.script
     last = _head(question) | {"message": message, "done": True}
     if script.finish != "none":
-        # Ollama filters nothing, so it has no word for it.
+        # Ollama has no content filter and no reason for it.
         last["done_reason"] = "stop" if script.finish == "content_filter" else script.finish
     last |= {"total_duration": 2_000_000_000, "load_duration": 1_000_000}
     if script.usage != "none":

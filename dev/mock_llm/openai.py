@@ -1,5 +1,4 @@
-"""OpenAI's Chat Completions API (field names as its SDK 3.52 has them), and NVIDIA's, which stands for
-the habits of compatible servers."""
+"""OpenAI's Chat Completions API, with the field names of its SDK 3.52, and the API of compatible servers."""
 
 import re
 from collections.abc import Mapping
@@ -55,7 +54,7 @@ class OpenAI:
         self.check_limit(body)
 
     def check_limit(self, body: dict[str, Any]) -> None:
-        """Which of the two names of the limit is taken, and by which models."""
+        """Refuses the name of the token limit that the model does not accept."""
         if "max_tokens" not in body:
             return
         if "max_completion_tokens" in body:
@@ -104,7 +103,7 @@ class OpenAI:
         return {"role": "assistant", "content": "", "refusal": None}
 
     def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:  # noqa: ARG002
-        """OpenAI counts reasoning and does not show it."""
+        """OpenAI counts reasoning and does not send it."""
         return []
 
     def _chunk(
@@ -133,9 +132,9 @@ class OpenAI:
         return completion
 
 
-class Nvidia(OpenAI):
-    """As OpenAI's, but: usage grows on every chunk, the role is empty, reasoning is shown, the limit
-    has its old name, and an error's code is its status."""
+class CompatibleServer(OpenAI):
+    """OpenAI's API with the differences of NVIDIA's servers: usage on every chunk, an empty role, reasoning
+    in the stream, the limit's older name, and the status as an error's code."""
 
     default_usage = "every"
 

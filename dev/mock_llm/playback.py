@@ -1,4 +1,4 @@
-"""Plays a script's answer on a connection: when which bytes go out, and where they break off."""
+"""Sends the answer of a script on a connection: its pace, and its faults."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 async def play(form: Format, question: NewTurn, connection: Connection) -> None:
-    """Answers with status 200, as the script wants it."""
+    """Sends an answer with status 200."""
     script = question.script
     writes = _prepare(form, question)
     whole_answer = 0 if question.stream else script.first + script.gap * script.output
@@ -62,7 +62,7 @@ async def _end(writes: "Writes", script: Script, connection: Connection) -> None
 
 
 async def _send(pieces: Iterable[bytes], script: Script, connection: Connection, *, gap: float = 0) -> None:
-    # Each write has its time from the start on, so that the pace does not drift with the load.
+    # Each write has a fixed time from the start, so that the pace does not depend on the load.
     clock = asyncio.get_running_loop().time
     due = clock()
     for i, piece in enumerate(pieces):
@@ -71,7 +71,7 @@ async def _send(pieces: Iterable[bytes], script: Script, connection: Connection,
             await asyncio.sleep(due - clock())
         connection.write(piece)
         if script.chunk:
-            await asyncio.sleep(0)  # or a reader in this loop would find all the chunks in one read
+            await asyncio.sleep(0)  # Else a reader in this loop gets all chunks in one read.
         await connection.flush()
 
 
@@ -109,7 +109,7 @@ async def _break_connection(script: Script, connection: Connection, writes: "Wri
 
 
 class Writes(Struct, frozen=True):
-    """An answer cut into writes: the opening, the tokens before and after the fault, the end."""
+    """The writes of an answer: the opening, the tokens before and after the fault, and the end."""
 
     head: bytes
     opening: tuple[bytes, ...]
@@ -120,7 +120,7 @@ class Writes(Struct, frozen=True):
 
 @lru_cache(maxsize=32)
 def _prepare(form: Format, question: NewTurn) -> Writes:
-    """Made once and kept, so that a benchmark measures its subject and not this server."""
+    """Cached, so that benchmarks do not measure this server."""
     script = question.script
     answer = form.answer(question)
     kept = script.after if script.fault else len(answer.text)

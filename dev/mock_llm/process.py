@@ -1,4 +1,4 @@
-"""The mock's addresses, and the mock as a process of its own for tests without an event loop."""
+"""The mock's URLs, and the mock as a separate process for tests without an event loop."""
 
 import json
 import subprocess
@@ -7,32 +7,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
+
+from shared.llm.providers import PROVIDERS, Provider
 
 ROOT = Path(__file__).parents[2]
 
 
 class Endpoints:
-    """The base URL that each provider's setting takes; `url` has no slash at its end."""
+    """The mock's base URL for each provider of the registry. `url` has no slash at its end."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
-    @property
-    def anthropic_url(self) -> str:
-        return self.url
+    def base_url(self, provider_name: str) -> str:
+        return self.url + base_path(PROVIDERS[provider_name])
 
-    @property
-    def openai_url(self) -> str:
-        return f"{self.url}/v1"
+    def settings(self) -> dict[str, str]:
+        """The settings that send the requests for all providers to the mock."""
+        settings = {}
+        for provider in PROVIDERS.values():
+            if provider.settings_prefix is not None:
+                settings[f"{provider.settings_prefix}_BASE_URL"] = self.base_url(provider.name)
+                if provider.needs_key:
+                    settings[f"{provider.settings_prefix}_API_KEY"] = "key"
+        return settings
 
-    @property
-    def nvidia_url(self) -> str:
-        return f"{self.url}/nvidia/v1"
 
-    @property
-    def ollama_url(self) -> str:
-        return f"{self.url}/ollama"
+def base_path(provider: Provider) -> str:
+    """The path of a provider's base URL at the mock: its name, and the path that it has at the vendor."""
+    return f"/{provider.name}{urlsplit(provider.base_url).path}"
 
 
 class MockProcess(Endpoints):
@@ -56,7 +61,7 @@ class MockProcess(Endpoints):
 
 @contextmanager
 def mock_llm_process() -> Iterator[MockProcess]:
-    """The mock on a free port, in another process, which ends with the block."""
+    """The mock on a free port, in a process that ends with the block."""
     command = [sys.executable, "-m", "dev.mock_llm", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

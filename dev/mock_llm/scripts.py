@@ -1,5 +1,4 @@
-"""What a scripted model says and how it fails. The grammar is told in the package's docstring; how an
-answer looks on the wire is left to the formats."""
+"""The scripts of the mock: the text of an answer and its faults. The package's docstring has the grammar."""
 
 import re
 from functools import lru_cache
@@ -25,7 +24,7 @@ SWITCHES = ("odd", "obey", "crlf")
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
-# Some words are longer in bytes than in letters, so that a chunk may end inside a character.
+# Some characters have several bytes, so that a chunk may end inside one.
 LOREM = """
 Lorem ipsum dolor sit amet, consectetur adipiscing élit, sed do 日本語 eiusmod tempor incididunt ut
 labore 🦉 et dolore magna aliqua. Ut enim ad minim veniam, quis naïve nostrud exercitation ullamco.
@@ -46,11 +45,11 @@ ODD_WORDS = (
 
 
 class ScriptError(ValueError):
-    """The script has an unknown knob or a value out of range; the text names it."""
+    """The script has an unknown knob or a value out of range. The message names it."""
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model's behaviour; times are in seconds. `input` is the whole prompt, cached tokens included."""
+    """The behaviour of a model. Times are in seconds. `input` is the whole prompt with cached tokens."""
 
     tokens: Count = 20
     text: str | None = None
@@ -120,10 +119,10 @@ def parse(text: str) -> Script:
 
 
 def choose(model: str, header: str | None = None) -> Script:
-    """The script that the header or the model's name asks for, or the default one.
+    """The script in the header or in the model's name, or the default script.
 
-    `llama3.2:1b` is a plain name: what follows the colon is a script where it looks like one, or where
-    the name is `mock`, so that a mistyped word is not taken for a name. Raises ScriptError.
+    The part after the colon is a script if it looks like one (`llama3.2:1b` does not), or if the name is
+    `mock`, so that a mistyped script is refused. Raises ScriptError.
     """
     if header is not None:
         return parse(header)
@@ -134,7 +133,7 @@ def choose(model: str, header: str | None = None) -> Script:
 
 
 def obey(script: Script, question: str) -> Script:
-    """What a script that obeys comes to when it is asked this. Raises ScriptError."""
+    """The script for a question to a model that obeys. Raises ScriptError."""
     if question.startswith("mock:"):
         return parse(question.removeprefix("mock:"))
     return msgspec.structs.replace(script, text=question)

@@ -1,4 +1,4 @@
-"""The server itself: which route has which format, what came in, and the start and end of it all."""
+"""The mock server: its routes, its record of requests, and its start and end."""
 
 import asyncio
 from collections import Counter, deque
@@ -12,26 +12,36 @@ import msgspec
 from dev.mock_llm.anthropic import Anthropic
 from dev.mock_llm.connection import Connection, Request
 from dev.mock_llm.ollama import Ollama
-from dev.mock_llm.openai import Nvidia, OpenAI
+from dev.mock_llm.openai import CompatibleServer, OpenAI
 from dev.mock_llm.playback import play
-from dev.mock_llm.process import Endpoints
+from dev.mock_llm.process import Endpoints, base_path
 from dev.mock_llm.scripts import Script, ScriptError, choose, obey
 from dev.mock_llm.wire import VENDOR_WORDS, Format, Refusal, json_bytes
+from shared.llm.providers import PROVIDERS, Provider
 
-ROUTES: dict[str, Format] = {
-    "/v1/messages": Anthropic(),
-    "/v1/chat/completions": OpenAI(),
-    "/nvidia/v1/chat/completions": Nvidia(),
-    "/ollama/api/chat": Ollama(),
-    "/api/chat": Ollama(),
+# By wire format: the path of its one route below the base URL, and the mock of its API.
+FORMATS: dict[str, tuple[str, Format]] = {
+    "anthropic": ("/v1/messages", Anthropic()),
+    "ollama": ("/api/chat", Ollama()),
+    "openai": ("/chat/completions", CompatibleServer()),
 }
+
+
+def _route(provider: Provider) -> tuple[str, Format]:
+    path, form = FORMATS[provider.wire_format]
+    if provider.max_tokens_field == "max_completion_tokens":
+        form = OpenAI()
+    return base_path(provider) + path, form
+
+
+ROUTES: dict[str, Format] = dict(_route(provider) for provider in PROVIDERS.values())
 REQUESTS_KEPT = 200
 SECRET_HEADERS = {"authorization", "x-api-key"}
 
 
 @dataclass
 class Recorded:
-    """A request and what became of it; `refusal` is the reason where it was not a valid one."""
+    """A request and its outcome. `refusal` is the reason for an invalid request."""
 
     method: str
     path: str
@@ -47,12 +57,12 @@ class Recorded:
 
 
 class MockLLM(Endpoints):
-    """`async with MockLLM() as mock:` serves in the running loop, on a free port unless told one.
+    """`async with MockLLM() as mock:` serves in the running loop, on a free port by default.
 
-    `hits` (and `hits_by_model`) counts requests, valid or not, those to /_mock aside; `aborted` those
-    whose client left before the end; `refused` those that the vendor would not have taken; `open` those
-    being answered; `connections` all TCP connections. `requests` are the last 200, oldest first. `key`
-    is the only one that is accepted, or None for any.
+    `hits` and `hits_by_model` count valid and invalid requests, without those to /_mock. `aborted` counts
+    requests whose client disconnected before the end, `refused` those that the vendor would refuse, `open`
+    those that are being answered, `connections` all TCP connections. `requests` are the last 200, the oldest
+    first. `key` is the only accepted API key, or None if any key is accepted.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -85,7 +95,7 @@ class MockLLM(Endpoints):
         await self._server.wait_closed()
 
     def reset(self) -> None:
-        """Forgets all but the requests that are being answered."""
+        """Sets all counters to 0, except `open`, and forgets the requests."""
         self.hits = 0
         self.hits_by_model: Counter[str] = Counter()
         self.aborted = 0
@@ -96,14 +106,14 @@ class MockLLM(Endpoints):
         self.key: str | None = None
 
     def stats(self) -> dict[str, Any]:
-        """What /_mock/stats answers: the numbers, and the requests with their keys blotted out."""
+        """The answer of /_mock/stats: the counters, and the requests without their keys."""
         names = ("hits", "hits_by_model", "aborted", "refused", "open", "connections")
         return {name: getattr(self, name) for name in names} | {
             "requests": [_without_secrets(recorded) for recorded in self.requests]
         }
 
     async def idle(self) -> None:
-        """Returns when no request is being answered: an abort, for one, has been noticed by then."""
+        """Returns when no request is being answered. Then aborts have been noticed too."""
         await self._idle.wait()
 
     async def busy(self) -> None:

@@ -1,4 +1,4 @@
-"""What a provider's format has to offer the server, and what the four of them share."""
+"""The interface of a mocked API, and helpers that all of them use."""
 
 import re
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from msgspec import Struct
 from dev.mock_llm.scripts import Script
 
 VENDOR_WORDS = "The vendor's own words, for org-mock-7f3a"
-"""Stands in the message of every scripted error: wherever else it turns up, an error has leaked."""
+"""The message of every scripted error. It must appear nowhere else: then an error has leaked."""
 
 SSE = "text/event-stream; charset=utf-8"
 JSON = "application/json"
 
 
 class Refusal(Exception):
-    """The vendor would not have taken this request; `param` is the field at fault, where one is."""
+    """The vendor would refuse this request. `param` is the wrong field, if there is one."""
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class Refusal(Exception):
 
 
 class NewTurn(Struct, frozen=True):
-    """All of a checked request that an answer depends on."""
+    """The parts of a checked request that the answer depends on."""
 
     model: str
     script: Script
@@ -36,9 +36,9 @@ class NewTurn(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """The bytes of a body, one item an event: what precedes the first token, the tokens, the end.
+    """The bytes of a body, one item for each event: the opening, the tokens, and the end.
 
-    `end` is never empty. A body in one piece is all `end`.
+    `end` is never empty. A body in one piece has `end` only.
     """
 
     content_type: str
@@ -49,7 +49,7 @@ class Answer(Struct, frozen=True):
 
 
 class Format(Protocol):
-    """One vendor's HTTP API. `ping`, `error_event` and `bad_event` are events, `endless` starts one."""
+    """The HTTP API of a vendor. `ping`, `error_event` and `bad_event` are events; `endless` starts one."""
 
     ping: bytes
     bad_event: bytes
@@ -61,30 +61,30 @@ class Format(Protocol):
     def __hash__(self) -> int: ...
 
     def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:
-        """Raises Refusal where the vendor would refuse the request."""
+        """Raises Refusal if the vendor would refuse the request."""
 
     def question(self, body: dict[str, Any], script: Script) -> NewTurn: ...
 
     def answer(self, question: NewTurn) -> Answer: ...
 
     def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
-        """The status, as far as the vendor knows it, and the JSON body of an error."""
+        """The status, or the nearest one that the vendor has, and the JSON body of an error."""
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON as the vendors write it: UTF-8 and not escapes, but for lone surrogates, which UTF-8 has not."""
+    """JSON in UTF-8, as vendors write it. Lone surrogates, which UTF-8 cannot encode, are escaped."""
     text = dumps(value, ensure_ascii=False, separators=(",", ":"))
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
 def check_fields(body: dict[str, Any], known: str, sentence: str) -> None:
-    """Refuses what is not among the known names; `sentence` has a place for the name."""
+    """Refuses unknown names. `sentence` has a place for the name."""
     for name in body.keys() - known.split():
         raise Refusal(400, sentence.format(name), name)
 
 
 def check_messages(body: dict[str, Any], roles: frozenset[str]) -> list[dict[str, Any]]:
-    """The messages, which must be there, with a role each that the vendor knows and some content."""
+    """The messages of a request. Refuses missing messages, unknown roles and missing content."""
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise Refusal(400, "model: Field required", "model")
     messages = body.get("messages")

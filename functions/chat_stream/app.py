@@ -33,7 +33,11 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def create_router(settings: Settings) -> Router:
     """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
-    database = Database(settings.database, max_connections=settings.database_connections)
+    database = Database(
+        settings.database,
+        schemas=settings.database_schemas,
+        max_connections=settings.database_connections,
+    )
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
@@ -55,7 +59,7 @@ def create_router(settings: Settings) -> Router:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         # A cold process connects while the first request arrives.
-        await warmup.begun(verifier.warm_up(), database.warm_up(), services.models.warm_up())
+        await warmup.wait_if_provisioned(verifier.warm_up(), database.warm_up(), services.models.warm_up())
         yield
         await services.background.shut_down()
         await services.models.aclose()

@@ -37,4 +37,4 @@ class Authentication:
         address = client_address(request.scope, self._settings.proxies)
         if not address:
             return None
-        return uuid5(_ADDRESSES, pseudonym(address, await self._settings.own_secret()))
+        return uuid5(_ADDRESSES, pseudonym(address, await self._settings.server_secret()))

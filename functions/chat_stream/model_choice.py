@@ -3,7 +3,8 @@
 from fnmatch import fnmatchcase
 
 from shared.errors import InvalidRequest
-from shared.settings import LONGEST_MODEL, PROVIDERS, Settings
+from shared.llm.providers import PROVIDERS
+from shared.settings import LONGEST_MODEL, Settings
 
 
 class ModelChoice:
@@ -13,7 +14,7 @@ class ModelChoice:
     def __init__(self, settings: Settings) -> None:
         self._configured = tuple(dict.fromkeys((settings.model, *settings.fallback_models)))
         self._patterns = settings.allowed_models
-        self._providers = (*settings.providers, "scripted")
+        self._providers = tuple(settings.providers)
 
     @property
     def names(self) -> tuple[str, ...]:

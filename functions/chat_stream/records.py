@@ -78,10 +78,10 @@ class UsageRow(Struct, frozen=True, kw_only=True):
         cls, target: ModelTarget, usage: Usage, *, status: str, duration: float, ttft: float | None = None
     ) -> "UsageRow":
         """`duration`, and `ttft` (the time to the first token), are in seconds."""
-        cost = costs.cost(target.provider_name, target.model, usage)
+        cost = costs.cost(target.provider.name, target.model, usage)
         return cls(
             id=uuid4(),
-            provider=target.provider_name,
+            provider=target.provider.name,
             model=target.model,
             tokens_in=usage.input,
             tokens_out=usage.output,

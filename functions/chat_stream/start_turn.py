@@ -26,8 +26,7 @@ from functions.chat_stream.turn_log import TurnLog
 from shared import rate_limits
 from shared.costs import estimate_tokens
 from shared.errors import ChatError, Unavailable
-from shared.llm.client import FailedAttempt, NoAnswer
-from shared.llm.model_answer import ModelAnswer
+from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.web import read_body
@@ -68,15 +67,15 @@ class _TurnStart:
         services, dialect = self._services, self._dialect
         user_id = await services.authentication.user_id(self._request, token_optional=dialect.stateless)
         body = await read_body(self._request, limit=dialect.max_body_bytes)
-        request = dialect.parse(body)
-        models = services.model_choice.resolve(request.model)
-        system = system_prompt(request, services.system_prompt)
-        started = await self._begin(self._new_turn(request, body, user_id, models[0], system))
+        turn_request = dialect.parse(body)
+        models = services.model_choice.resolve(turn_request.model)
+        system = system_prompt(turn_request, services.system_prompt)
+        started = await self._begin(self._new_turn(turn_request, body, user_id, models[0], system))
         if started.repeated:
-            return await self._replay(request, started)
-        prompt = build_prompt(request, started, system, history_limit=services.settings.history_messages)
+            return await self._replay(turn_request, started)
+        prompt = build_prompt(turn_request, started, system, history_limit=services.settings.history_messages)
         answer = await self._ask_model(prompt, models, started)
-        return self._run(request, started, prompt, answer)
+        return self._run(turn_request, started, prompt, answer)
 
     def refuse(self, error: ChatError) -> Response:
         """The one way out for every refusal."""
@@ -86,18 +85,20 @@ class _TurnStart:
             response.background = BackgroundTask(asyncio.wait, self._saves)
         return response
 
-    def _new_turn(self, request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str) -> NewTurn:
+    def _new_turn(
+        self, turn_request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str
+    ) -> NewTurn:
         # With an `Idempotency-Key` header the whole body must match on a retry. When the key comes from the
         # body (the AI SDK's message id) only the question must match, because clients resend other fields
         # changed.
-        question = request.question
+        question = turn_request.question
         key, covered = idempotency_key(self._request), body
-        if key is None and request.idempotency_key is not None:
-            key = sha256(request.idempotency_key.encode()).hexdigest()
+        if key is None and turn_request.idempotency_key is not None:
+            key = sha256(turn_request.idempotency_key.encode()).hexdigest()
             covered = question.encode()
         system_tokens = prompt_tokens = estimate_tokens(system)
-        if request.conversation is None:
-            prompt_tokens += estimate_tokens(*(message.content for message in request.messages))
+        if turn_request.conversation is None:
+            prompt_tokens += estimate_tokens(*(message.content for message in turn_request.messages))
         return NewTurn(
             user_id=user_id,
             answer_id=uuid4(),
@@ -107,8 +108,8 @@ class _TurnStart:
             model=model,
             system_tokens=system_tokens,
             prompt_tokens=prompt_tokens,
-            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
-            conversation=request.conversation,
+            max_tokens=turn_request.max_tokens or DEFAULT_MAX_TOKENS,
+            conversation=turn_request.conversation,
         )
 
     async def _begin(self, turn: NewTurn) -> StartedTurn:
@@ -132,12 +133,12 @@ class _TurnStart:
         has_budget = bool(self._services.settings.budget_usd_per_day)
         return not self._dialect.requires_storage and turn.conversation is not None and not has_budget
 
-    async def _replay(self, request: TurnRequest, started: StartedTurn) -> ChatResponse:
+    async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
         """The answer that this idempotency key has already; no model is called."""
         return await replay_response(
             self._services,
             self._dialect,
-            request,
+            turn_request,
             user_id=started.user_id,
             answer_id=started.answer_id,
             timeouts=self._timeouts,
@@ -151,15 +152,11 @@ class _TurnStart:
             with self._log.waiting("model"):
                 answer = await self._services.models.start(prompt, models, self._timeouts.start_until)
         except NoAnswer as failure:
-            error, failed_attempts = failure.error, failure.failed_attempts
-        except Exception:
-            logger.exception("model could not be asked")
-            error, failed_attempts = ChatError("the model could not be asked"), ()
-        else:
-            self._log.answered_by(answer.target.name, models)
-            return answer
-        await self._settle_without_answer(started, error, self._usage_rows(failed_attempts))
-        raise error
+            failed_attempts = self._usage_rows(failure.failed_attempts)
+            await self._settle_without_answer(started, failure.error, failed_attempts)
+            raise failure.error from None
+        self._log.answered_by(answer.target.name, models)
+        return answer
 
     async def _settle_without_answer(
         self, started: StartedTurn, error: ChatError, rows: list[UsageRow]
@@ -176,7 +173,7 @@ class _TurnStart:
         error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
 
     def _run(
-        self, request: TurnRequest, started: StartedTurn, prompt: ChatRequest, answer: ModelAnswer
+        self, turn_request: TurnRequest, started: StartedTurn, prompt: ChatRequest, answer: ModelAnswer
     ) -> ChatResponse:
         """Runs the turn in a task of its own, and returns the response that writes its events."""
         turn = Turn(
@@ -191,7 +188,7 @@ class _TurnStart:
         return answer_response(
             self._services,
             self._dialect,
-            request,
+            turn_request,
             turn.events,
             self._services.background.run_turn(turn),
             answer_id=started.answer_id,

@@ -1,8 +1,10 @@
-"""The turn's SQL: every step of its life is one stored function, and so one round trip."""
+"""The SQL of turns. Each step of a turn is one call of a stored function, so one round trip.
+
+A stored function takes one JSON document, whose fields are described in its file.
+"""
 
 import asyncio
 import itertools
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid4, uuid5
@@ -13,7 +15,7 @@ from msgspec import Struct
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, StoredAnswer
 from functions.chat_stream.request import ConversationRef
 from shared import costs, rate_limits
-from shared.db import Database
+from shared.db import Database, json_argument
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
 from shared.ids import parse_uuid
@@ -22,19 +24,19 @@ from shared.logs import logger
 from shared.rate_limits import Rate
 from shared.settings import Settings
 
-# Renewed by every checkpoint, some fifteen times before it is over: a short absence of the database
-# costs no answer, and a conversation is free again soon after its writer was killed.
+# Each checkpoint renews the lease, some fifteen times before it would expire: a short outage of the database
+# loses no answer, and a conversation is free again soon after its writer was killed.
 _LEASE = "15 seconds"
-# When the database is away for a moment.
+# For a short outage of the database.
 _SAVE_AGAIN_AFTER_SECONDS = (0.5, 1.0, 2.0)
-# A text that is to be kept stays in memory as long as Aurora's failover may take; the client hears
-# heartbeats meanwhile. Tried often: past its lease, whoever reads the answer first settles it.
+# A text that must be stored stays in memory as long as a failover of Aurora may take; the client gets
+# heartbeats meanwhile. The attempts are frequent, because after the lease the first reader settles the turn.
 _PATIENCE_SECONDS = 30.0
 
 
 class _Outcome(Struct):
     outcome: Literal[
-        "begun", "repeated", "mismatch", "rate_limited", "not_found", "conflict", "budget_exceeded"
+        "started", "repeated", "mismatch", "rate_limited", "not_found", "conflict", "budget_exceeded"
     ]
     conversation_id: UUID | None = None
     answer_id: UUID | None = None
@@ -53,20 +55,22 @@ class TurnStore:
         self._settings = settings
 
     async def begin(self, turn: NewTurn, *, within: float) -> StartedTurn:
-        """Begins a turn within so many seconds, and where it is stored, reads the newest messages, the
-        question last.
+        """Begins a turn. Waits `within` seconds at most. A stored turn comes with its history, in which the
+        question is last.
 
         Raises RateLimited, NotFound for a conversation that is not the user's, Conflict while another
-        answer of it is being written, IdempotencyMismatch, BudgetExceeded, and Unavailable, where the
-        turn may have begun all the same: see `give_up`. Of what is refused, nothing is stored.
+        answer of the conversation is being written, IdempotencyMismatch, BudgetExceeded, and Unavailable.
+        After Unavailable the turn may have begun: see `cancel_unconfirmed_begin`. A refused turn stores
+        nothing.
         """
         if turn.conversation is None:
-            outcome = await self._call("begin_stateless_turn", self._common(turn), within)
+            query, request = "select $functions.begin_stateless_turn(%s)::text", self._common(turn)
+            request["prompt_tokens"] = turn.prompt_tokens
         else:
-            outcome = await self._call(
-                "begin_turn", self._common(turn) | self._stored(turn, turn.conversation), within
-            )
-        if outcome.outcome not in {"begun", "repeated"} or outcome.answer_id is None:
+            query, request = "select $functions.begin_turn(%s)::text", self._common(turn)
+            request |= self._stored(turn, turn.conversation)
+        outcome = _outcomes.decode(await self._database.call(query, (json_argument(request),), within=within))
+        if outcome.outcome not in {"started", "repeated"} or outcome.answer_id is None:
             raise _refusal(outcome)
         return StartedTurn(
             user_id=turn.user_id,
@@ -83,8 +87,8 @@ class TurnStore:
         return {
             "user_id": turn.user_id,
             "answer_id": turn.answer_id,
-            "key": turn.idempotency_key,
-            "hash": turn.request_hash if turn.idempotency_key is not None else None,
+            "idempotency_key": turn.idempotency_key,
+            "request_hash": turn.request_hash.hex() if turn.idempotency_key is not None else None,
             "model": turn.model,
             "max_tokens": turn.max_tokens,
             "usd_per_input": of_input,
@@ -94,15 +98,14 @@ class TurnStore:
             "rate_limit": limit.requests,
             "rate_window": limit.seconds,
             "budget": self._settings.budget_usd_per_day,
-            **({"prompt_tokens": turn.prompt_tokens} if turn.conversation is None else {}),
         }
 
     def _stored(self, turn: NewTurn, conversation: ConversationRef) -> dict[str, Any]:
         named = None if conversation.name is None else conversation_named(turn.user_id, conversation.name)
         return {
             "conversation_id": conversation.conversation_id or named,
-            "new_id": named or uuid4(),
-            "create": named is not None,
+            "new_conversation_id": named or uuid4(),
+            "create_missing": named is not None,
             "replaces": conversation.replaces,
             "question_id": uuid4(),
             "question": turn.question,
@@ -110,31 +113,34 @@ class TurnStore:
             "history_limit": self._settings.history_messages,
         }
 
-    async def _call(self, function: str, given: Mapping[str, Any], within: float) -> _Outcome:
-        query = _query(function, tuple(given))
-        return _outcomes.decode(await self._database.call(query, tuple(given.values()), within=within))
-
     async def cancel_unconfirmed_begin(self, turn: NewTurn) -> None:
-        """Ends a turn of which nobody knows whether it began: no model will be asked."""
+        """Ends a turn whose begin may or may not have been stored. No model is called for it."""
         error = Unavailable("the database did not say whether the turn began")
         begun = StartedTurn(user_id=turn.user_id, answer_id=turn.answer_id)
         await self.finish(Settlement.without_answer(begun, error, []))
 
     async def checkpoint(self, begun: StartedTurn, content: str | None) -> str | None:
-        """Saves the text so far (None: as before) and renews the lease. Returns "running", "cancel"
-        when the user wants it to stop, or how the turn ended, if somebody else settled it."""
+        """Saves the text so far (None: unchanged) and renews the lease. Returns "running", "cancel" if the
+        user asked the turn to stop, or the final status if another process settled the turn."""
+        request = {
+            "user_id": begun.user_id,
+            "answer_id": begun.answer_id,
+            "content": content,
+            "lease": _LEASE,
+        }
         state: str | None = await self._database.call(
-            "select app.checkpoint_turn(%s, %s, %s, %s)", (begun.user_id, begun.answer_id, content, _LEASE)
+            "select $functions.checkpoint_turn(%s)", (json_argument(request),)
         )
         return state
 
     async def finish(
         self, settlement: Settlement, deadline: float | None = None, *, patient: bool = False
     ) -> str | None:
-        """Commits a turn's end, unless it has one already, and returns the status that stands: this
-        one, or that of whoever was first. Safe to repeat. Raises Unavailable when all attempts failed,
-        which takes longer if `patient`, or at `deadline`, in the loop's time, less the second that it
-        takes to tell the client."""
+        """Settles a turn once, and returns its final status: this one, or another one if another process
+        settled the turn before. Safe to repeat.
+
+        Raises Unavailable when all attempts failed, and one second before `deadline` (in the loop's time),
+        so that the client can still be told. `patient` makes more attempts."""
         last = float("inf") if deadline is None else deadline - 1
         if patient:
             last = min(last, asyncio.get_running_loop().time() + _PATIENCE_SECONDS)
@@ -149,16 +155,7 @@ class TurnStore:
         for pause in itertools.chain(_SAVE_AGAIN_AFTER_SECONDS, more):
             try:
                 status: str | None = await self._database.call(
-                    "select app.finish_turn(%s, %s, %s, %s, %s, %s, %s)",
-                    (
-                        settlement.user_id,
-                        settlement.answer_id,
-                        settlement.status,
-                        settlement.content,
-                        settlement.token_count,
-                        msgspec.json.encode(settlement.metadata).decode(),
-                        msgspec.json.encode(settlement.usage).decode(),
-                    ),
+                    "select $functions.finish_turn(%s)", (json_argument(settlement),)
                 )
             except Unavailable:
                 if pause is None:
@@ -170,19 +167,21 @@ class TurnStore:
 
     async def read(self, user_id: UUID, answer_id: UUID, offset: int) -> StoredAnswer:
         """The answer from its character `offset` on. Raises NotFound, Unavailable."""
+        request = {"user_id": user_id, "answer_id": answer_id, "offset": offset}
         answer: str | None = await self._database.call(
-            "select app.read_answer(%s, %s, %s)::text", (user_id, answer_id, offset)
+            "select $functions.read_answer(%s)::text", (json_argument(request),)
         )
         if answer is None:
             raise NotFound("no such message")
         return _answers.decode(answer)
 
     async def running_answer(self, user_id: UUID, name: str) -> UUID | None:
-        """The answer that is being written in the conversation that a client calls so, if one is."""
+        """The answer that is being written in the conversation of this name or id. None if there is none."""
         for conversation_id in (parse_uuid(name), conversation_named(user_id, name)):
             if conversation_id is not None:
+                request = {"user_id": user_id, "conversation_id": conversation_id}
                 answer_id: UUID | None = await self._database.call(
-                    "select app.running_answer(%s, %s)", (user_id, conversation_id)
+                    "select $functions.running_answer(%s)", (json_argument(request),)
                 )
                 if answer_id is not None:
                     return answer_id
@@ -190,7 +189,7 @@ class TurnStore:
 
 
 class BestEffortStore(TurnStore):
-    """For a format whose answers go on when they cannot be stored: a fault is logged, and forgotten."""
+    """For a format whose answers continue without storage: errors of the database are only logged."""
 
     async def checkpoint(self, begun: StartedTurn, content: str | None) -> str | None:
         try:
@@ -203,18 +202,18 @@ class BestEffortStore(TurnStore):
         settlement: Settlement,
         deadline: float | None = None,
         *,
-        patient: bool = False,  # noqa: ARG002 (nobody waits for what need not be stored)
+        patient: bool = False,  # noqa: ARG002 (an answer that may stay unstored needs no more attempts)
     ) -> str | None:
         try:
             if await super().finish(settlement, deadline) is None:
-                # It could not begin, but it was answered: that cost something.
+                # The turn did not begin in the database, but a model answered, which has a cost.
+                request = {
+                    "user_id": settlement.user_id,
+                    "answer_id": settlement.answer_id,
+                    "usage": settlement.usage,
+                }
                 await self._database.call(
-                    "select app.log_unstored_usage(%s, %s, %s)",
-                    (
-                        settlement.user_id,
-                        settlement.answer_id,
-                        msgspec.json.encode(settlement.usage).decode(),
-                    ),
+                    "select $functions.log_unstored_usage(%s)", (json_argument(request),)
                 )
         except Unavailable:
             logger.exception("an answer was given and could not be stored")
@@ -222,7 +221,8 @@ class BestEffortStore(TurnStore):
 
 
 def conversation_named(user_id: UUID, name: str) -> UUID:
-    """The id of a conversation that a client named itself: any name, and never another user's id."""
+    """The id of a conversation that a client named itself. The user's id is part of it, so that the same name
+    of another user has another id."""
     return uuid5(user_id, f"conversation {name}")
 
 
@@ -246,13 +246,8 @@ def _refusal(outcome: _Outcome) -> ChatError:
 
 
 @lru_cache(maxsize=64)
-def _query(function: str, names: tuple[str, ...]) -> str:
-    return f"select app.{function}({', '.join(f'p_{name} => %s' for name in names)})::text"
-
-
-@lru_cache(maxsize=64)
 def _prices(model: str) -> tuple[Any, Any, bool]:
-    """What a token of input and of output costs in USD, and whether that is known."""
+    """The cost of one token of input and of one token of output in USD, and whether the price is known."""
     provider, _, name = model.partition("/")
     of_input = costs.cost(provider, name, Usage(input=1, output=0))
     return of_input.usd, costs.cost(provider, name, Usage(input=0, output=1)).usd, of_input.priced

@@ -1,4 +1,4 @@
-"""The SQL of anonymous users: how often they are made, and whose their conversations become."""
+"""The SQL of anonymous users: the rate limit of sign-ins, and the transfer of their conversations."""
 
 from typing import Literal
 from uuid import UUID
@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from shared import rate_limits
-from shared.db import Database
+from shared.db import Database, json_argument
 from shared.errors import Conflict
 from shared.rate_limits import Rate
 from shared.settings import RateLimit
@@ -28,8 +28,8 @@ class AnonymousStore:
         """`address` is a hash of the client's. Raises RateLimited."""
         rate = msgspec.convert(
             await self._database.call(
-                "select app.take_rate_limit_of_address(%s, 'sign_in', %s, %s)",
-                (address, self._write_limit.requests, self._write_limit.seconds),
+                "select $functions.consume_rate_limit(%s)",
+                (rate_limits.request("sign_in", self._write_limit, address=address),),
             ),
             Rate,
         )
@@ -40,11 +40,14 @@ class AnonymousStore:
     async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, Rate]:
         """Moves all that the anonymous user has, at once; again, there is nothing left to move.
         Returns the number of conversations. Raises RateLimited, or Conflict while one is answered."""
+        request = {
+            "user_id": user_id,
+            "anonymous_id": anonymous_id,
+            "rate_limit": self._write_limit.requests,
+            "rate_window": self._write_limit.seconds,
+        }
         answer = msgspec.convert(
-            await self._database.call(
-                "select app.claim_conversations(%s, %s, %s, %s)",
-                (user_id, anonymous_id, self._write_limit.requests, self._write_limit.seconds),
-            ),
+            await self._database.call("select $functions.claim_conversations(%s)", (json_argument(request),)),
             _Outcome,
         )
         if answer.outcome == "rate_limited":

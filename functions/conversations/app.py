@@ -38,7 +38,11 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def create_router(settings: Settings) -> Router:
     """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
-    database = Database(settings.database, max_connections=settings.database_connections)
+    database = Database(
+        settings.database,
+        schemas=settings.database_schemas,
+        max_connections=settings.database_connections,
+    )
     verifier = TokenVerifier(
         secret=settings.jwt_secret,
         jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,

@@ -2,6 +2,7 @@
 that breaks off leaves a part, and the same import again adds the rest."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import Struct
 from functions.conversations.archive import Archive, ArchivedMessage
 from functions.conversations.schemas import Imported
 from shared import rate_limits
-from shared.db import Database
+from shared.db import Database, json_argument
 from shared.errors import Conflict
 from shared.rate_limits import Rate
 from shared.settings import RateLimit
@@ -22,7 +23,7 @@ _BATCH_CHARACTERS = 250_000
 
 class _Begun(Struct, frozen=True):
     rate: Rate
-    made: bool
+    created: bool
     imported: int | None
 
 
@@ -36,17 +37,15 @@ class ArchiveStore:
         own, as `archive.read` makes them. Raises RateLimited, with nothing stored, or Conflict when the
         conversation is deleted meanwhile."""
         first, *others = _batches(archive.messages)
+        request: dict[str, Any] = {
+            "user_id": user_id,
+            "conversation": archive.conversation,
+            "messages": first,
+            "rate_limit": self._write_limit.requests,
+            "rate_window": self._write_limit.seconds,
+        }
         begun = msgspec.convert(
-            await self._database.call(
-                "select app.begin_import(%s, %s, %s, %s, %s)",
-                (
-                    user_id,
-                    msgspec.json.encode(archive.conversation).decode(),
-                    msgspec.json.encode(first).decode(),
-                    self._write_limit.requests,
-                    self._write_limit.seconds,
-                ),
-            ),
+            await self._database.call("select $functions.begin_import(%s)", (json_argument(request),)),
             _Begun,
         )
         if not begun.rate.allowed:
@@ -54,14 +53,12 @@ class ArchiveStore:
         conversation_id = archive.conversation.id
         imported = _count(begun.imported)
         for batch in others:
+            request = {"user_id": user_id, "conversation_id": conversation_id, "messages": batch}
             imported += _count(
-                await self._database.call(
-                    "select app.import_messages(%s, %s, %s)",
-                    (user_id, conversation_id, msgspec.json.encode(batch).decode()),
-                )
+                await self._database.call("select $functions.import_messages(%s)", (json_argument(request),))
             )
         result = Imported(id=conversation_id, imported=imported, skipped=len(archive.messages) - imported)
-        return result, begun.made or imported > 0, begun.rate
+        return result, begun.created or imported > 0, begun.rate
 
 
 def _batches(messages: list[ArchivedMessage]) -> Iterator[list[ArchivedMessage]]:

@@ -9,7 +9,7 @@ import msgspec
 from functions.conversations.paging import TOP, Cursor, PageRequest
 from functions.conversations.schemas import Conversation, ConversationPage, NewConversation
 from shared import rate_limits
-from shared.db import Database
+from shared.db import Database, json_argument
 from shared.errors import NotFound
 from shared.rate_limits import Rate
 from shared.settings import RateLimit
@@ -30,19 +30,18 @@ class ConversationStore:
         [row] = await self._database.fetch(
             user_id,
             f"""
-            with counted as materialized (select app.take_rate_limit('write', %s, %s) as rate),
+            with counted as materialized (select $functions.consume_rate_limit(%s) as rate),
             made as (
-                insert into conversations (id, user_id, title, model, context_window)
+                insert into $tables.conversations (id, user_id, title, model, context_window)
                 select %s, %s, %s, %s, %s from counted where (rate -> 'allowed')::boolean
-                -- The id is ours: only a repeat of this very statement meets it again.
+                -- The id is new: only a repeat of this statement finds it.
                 on conflict (id) do update set id = excluded.id
                 returning {_COLUMNS}
             )
             select counted.rate, made.* from counted left join made on true
             """,  # noqa: S608 (a constant)
             (
-                self._write_limit.requests,
-                self._write_limit.seconds,
+                rate_limits.request("write", self._write_limit),
                 uuid4(),
                 user_id,
                 said.title,
@@ -61,10 +60,10 @@ class ConversationStore:
             user_id,
             f"""
             select counted.total, page.*
-            from (select count(*) as total from conversations) as counted
+            from (select count(*) as total from $tables.conversations) as counted
             left join (
                 select {_COLUMNS}, active_at
-                from conversations
+                from $tables.conversations
                 where (active_at, id) < (%s::timestamptz, %s)
                 order by active_at desc, id desc
                 limit %s offset %s
@@ -86,7 +85,7 @@ class ConversationStore:
         """Raises NotFound."""
         return await self._one(
             user_id,
-            f"select {_COLUMNS} from conversations where id = %s",  # noqa: S608 (a constant)
+            f"select {_COLUMNS} from $tables.conversations where id = %s",  # noqa: S608 (a constant)
             (conversation_id,),
         )
 
@@ -95,14 +94,19 @@ class ConversationStore:
         assignments = ", ".join(f"{name} = %s" for name in changes)
         return await self._one(
             user_id,
-            f"update conversations set {assignments}, updated_at = now() where id = %s returning {_COLUMNS}",  # noqa: S608
+            f"""
+            update $tables.conversations set {assignments}, updated_at = now()
+            where id = %s
+            returning {_COLUMNS}
+            """,  # noqa: S608 (constants)
             (*changes.values(), conversation_id),
         )
 
     async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
         """With its messages; a turn that is writing one is asked to stop. Raises NotFound."""
+        request = {"user_id": user_id, "conversation_id": conversation_id}
         if not await self._database.call(
-            "select app.delete_conversation(%s, %s)", (user_id, conversation_id)
+            "select $functions.delete_conversation(%s)", (json_argument(request),)
         ):
             raise NotFound("no such conversation")
 

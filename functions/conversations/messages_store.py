@@ -8,7 +8,7 @@ import msgspec
 from functions.conversations.paging import BOTTOM, TOP, Cursor, PageRequest
 from functions.conversations.schemas import Ending, Message, MessagePage, NewMessage
 from shared import costs, rate_limits
-from shared.db import Database, Row
+from shared.db import Database, Row, json_argument
 from shared.errors import NotFound
 from shared.rate_limits import Rate
 from shared.settings import RateLimit
@@ -34,26 +34,27 @@ class MessageStore:
         [row] = await self._database.fetch(
             user_id,
             f"""
-            with counted as materialized (select app.take_rate_limit('write', %s, %s) as rate),
+            with counted as materialized (select $functions.consume_rate_limit(%s) as rate),
             conversation as materialized (
-                -- Locked before the message gets its time: in a conversation they become visible in
-                -- order, and whoever has read up to a place misses none behind it.
-                select id, user_id from conversations
+                -- Locked before the message gets its time, so that the messages of a conversation become
+                -- visible in order: a client that has read up to a cursor misses none after it.
+                select id, user_id from $tables.conversations
                 where id = %s and (select (rate -> 'allowed')::boolean from counted)
                 for no key update
             ),
             made as (
-                insert into messages (id, conversation_id, user_id, role, content, token_count, metadata)
+                insert into $tables.messages (
+                    id, conversation_id, user_id, role, content, token_count, metadata
+                )
                 select %s, id, user_id, %s, %s, %s, %s::jsonb from conversation
-                -- The id is ours: only a repeat of this very statement meets it again.
+                -- The id is new: only a repeat of this statement finds it.
                 on conflict (id) do update set id = excluded.id
                 returning {_COLUMNS}
             )
             select counted.rate, made.* from counted left join made on true
             """,  # noqa: S608 (a constant)
             (
-                self._write_limit.requests,
-                self._write_limit.seconds,
+                rate_limits.request("write", self._write_limit),
                 conversation_id,
                 uuid4(),
                 said.role,
@@ -78,12 +79,12 @@ class MessageStore:
             user_id,
             f"""
             select c.message_count as total, page.*
-            from conversations as c
+            from $tables.conversations as c
             left join (
                 select {_COLUMNS}
-                from messages
+                from $tables.messages as m
                 where conversation_id = %s and (created_at, id) {comparison} (%s::timestamptz, %s)
-                order by messages.created_at {order}, messages.id {order}
+                order by m.created_at {order}, m.id {order}
                 limit %s offset %s
             ) as page on true
             where c.id = %s
@@ -105,8 +106,9 @@ class MessageStore:
     async def cancel(self, user_id: UUID, message_id: UUID) -> Literal["running"] | Ending:
         """Asks the turn that writes the message to stop. Returns `running` if it will, or how it ended.
         Raises NotFound."""
+        request = {"user_id": user_id, "answer_id": message_id}
         status: Literal["running"] | Ending | None = await self._database.call(
-            "select app.cancel_turn(%s, %s)", (user_id, message_id)
+            "select $functions.cancel_turn(%s)", (json_argument(request),)
         )
         if status is None:
             raise NotFound("no such message")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared import logs, web
+from shared import json_bodies, logs, web
 from shared.auth import Identity, TokenVerifier
 from shared.endpoint_route import EndpointRoute, RequestHandler
 from shared.endpoints import (
@@ -156,7 +156,7 @@ async def _parse(request: Request, endpoint: Endpoint, verifier: TokenVerifier) 
             present.add(parameter.name)
     if endpoint.body is not None:
         content = await web.read_body(request, limit=endpoint.body.max_bytes)
-        values[endpoint.body] = web.decode(content, endpoint.body.type)
+        values[endpoint.body] = json_bodies.decode(content, endpoint.body.type)
     return Call(request, identity, values, frozenset(present))
 
 

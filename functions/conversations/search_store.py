@@ -6,9 +6,9 @@ from uuid import UUID
 import msgspec
 
 from functions.conversations.schemas import SearchResult
-from shared.db import Database
+from shared.db import Database, json_argument
 
-# What stands before and after a match: characters that app.search_messages takes out of the text.
+# The marks before and after a match: characters that search_messages removes from the text.
 _MARKS = re.compile("[\x01\x02]")
 
 
@@ -18,9 +18,8 @@ class SearchStore:
 
     async def search(self, user_id: UUID, typed: str, limit: int) -> list[SearchResult]:
         """Best first. `typed` may be anything without a NUL."""
-        rows = await self._database.fetch(
-            user_id, "select * from app.search_messages(%s, %s)", (typed, limit)
-        )
+        request = json_argument({"text": typed, "limit": limit})
+        rows = await self._database.fetch(user_id, "select * from $functions.search_messages(%s)", (request,))
         for row in rows:
             row["snippet"], row["matches"] = _without_marks(row["snippet"])
         return msgspec.convert(rows, list[SearchResult])

@@ -41,7 +41,7 @@ class UsageStore:
             f"""
             with used as (
                 select *, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD') as day
-                from usage_logs
+                from $tables.usage_logs
                 where created_at >= %s and created_at < %s
             ),
             -- One row for each group, and one for all of them: () below.
@@ -62,11 +62,11 @@ class UsageStore:
                 select %s::numeric as budget, coalesce(b.reserved_usd, 0) as reserved,
                     -- The day's row is made by the first turn that needs it.
                     coalesce(b.spent_usd, (
-                        select sum(cost_usd) from usage_logs
-                        where created_at >= app.today()::timestamp at time zone 'UTC'
+                        select sum(cost_usd) from $tables.usage_logs
+                        where created_at >= $functions.today()::timestamp at time zone 'UTC'
                     ), 0) as spent
-                from (select app.today() as day) as day
-                left join budgets as b using (day)
+                from (select $functions.today() as day) as day
+                left join $tables.budgets as b using (day)
             )
             select figures.*,
                 trim_scale(cost)::text as cost_usd,
@@ -75,7 +75,7 @@ class UsageStore:
                 trim_scale(spent)::text as spent_usd,
                 trim_scale(reserved)::text as reserved_usd,
                 trim_scale(greatest(0, budget - spent - reserved))::text as left_usd,
-                (app.today() + 1)::timestamp at time zone 'UTC' as renews_at
+                ($functions.today() + 1)::timestamp at time zone 'UTC' as renews_at
             from figures cross join today
             order by is_total desc, {order}
             limit %s

@@ -1,8 +1,8 @@
-"""The HTTP request inside a Lambda event, as an ASGI scope and a body.
+"""Turns a Lambda event into an ASGI request: a scope and a body.
 
 Function URLs send payload format 2.0, REST APIs format 1.0 (AWS: "Invoking Lambda function URLs" and
-"Input format of a Lambda function for proxy integration"). Both leave the path percent-encoded; REST
-APIs decode the query string, which is encoded anew here.
+"Input format of a Lambda function for proxy integration"). Both leave the path percent-encoded. REST
+APIs decode the query string, and this module encodes it again.
 """
 
 import base64
@@ -13,13 +13,13 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class UnsupportedEvent(Exception):
-    """The event is no HTTP request: a schedule, a queue, a test from the console, or malformed."""
+    """The event is not an HTTP request (a schedule, a queue, a test event), or it is malformed."""
 
 
 def http_request(event: Any) -> tuple[dict[str, Any], bytes]:
-    """The ASGI scope and the body of an event, which is any JSON value. Raises UnsupportedEvent.
+    """Returns the ASGI scope and the body of `event`, which is any JSON value. Raises UnsupportedEvent.
 
-    `client` is the caller as the front door saw it, never what a header claims.
+    The scope's `client` is the address that the front door saw. Headers cannot change it.
     """
     try:
         context = event["requestContext"]
@@ -32,7 +32,8 @@ def http_request(event: Any) -> tuple[dict[str, Any], bytes]:
 def _from_function_url(event: dict[str, Any]) -> dict[str, Any]:
     http = event["requestContext"]["http"]
     headers = {name.lower(): value for name, value in event["headers"].items()}
-    # Sent twice, whole in the headers and split in `cookies`; some front doors leave the former out.
+    # AWS sends cookies twice: joined in the headers and split in `cookies`. Some front doors send only
+    # the latter.
     if cookies := event.get("cookies"):
         headers["cookie"] = "; ".join(cookies)
     return _scope(
@@ -64,7 +65,7 @@ def _scope(*, method: str, path: str, query: str, headers: Headers, client: str)
     scheme = first.get(b"x-forwarded-proto", b"https").decode()
     return {
         "type": "http",
-        # 2.4 lets a framework leave it to `send` to find a client gone: here none ever is.
+        # With 2.4 a framework does not listen for a disconnect while it sends: Lambda reports none.
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,

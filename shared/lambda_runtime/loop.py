@@ -1,8 +1,7 @@
-"""Serves an ASGI app on AWS Lambda, with responses that stream: `python -m shared.lambda_runtime.loop
-package.module:app`.
+"""The runtime loop: serves an ASGI app on AWS Lambda, with responses that stream.
 
-Owns the order of things from init to shutdown, and what the app sees of an invocation. The wire
-belongs to `shared.lambda_runtime.runtime_api`, the events to `shared.lambda_runtime.events`.
+The file follows the life of a process: load the app, start it, take the next invocation, turn its event
+into an ASGI request, call the app, stream the response, report errors.
 """
 
 import asyncio
@@ -12,41 +11,34 @@ import json
 import os
 import random
 import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from shared.asgi import ASGIApp, Lifespan, LifespanFailed, Message
+from shared.asgi import ASGIApp, Message
 from shared.lambda_runtime.events import UnsupportedEvent, http_request
+from shared.lambda_runtime.lifespan import Lifespan, LifespanFailed
 from shared.lambda_runtime.runtime_api import (
-    Fault,
+    ErrorReport,
     Invocation,
     RuntimeApi,
     RuntimeApiLost,
     StreamedResponse,
-    prelude,
+    encode_prelude,
 )
 from shared.logs import logger
 from shared.settings import ConfigError
 
-Hook = TypeVar("Hook", bound=Callable[[], Awaitable[None]])
-
-# Lambda gives 0.5 s between SIGTERM and SIGKILL, and none at all without an extension.
+# Lambda gives 0.5 s between SIGTERM and SIGKILL, and sends no SIGTERM without an extension.
 _SHUTDOWN_SECONDS = 0.3
-
-_before_checkpoint: list[Callable[[], Awaitable[None]]] = []
-_after_restore: list[Callable[[], Awaitable[None]]] = []
 
 
 class HandlerNotFound(Exception):
-    """The target is not `module:attribute`, or there is no ASGI app of that name."""
+    """The target does not have the form `module:attribute`, or it names no ASGI app."""
 
 
 @dataclass(frozen=True)
 class LambdaContext:
-    """`scope["aws.context"]`. `deadline` is in seconds since the epoch: the process is killed at it."""
+    """`scope["aws.context"]`. `deadline` is in seconds since the epoch: Lambda kills the process then."""
 
     aws_request_id: str
     invoked_function_arn: str
@@ -56,58 +48,37 @@ class LambdaContext:
         return max(0, int((self.deadline - time.time()) * 1000))
 
 
-def on_checkpoint(hook: Hook) -> Hook:
-    """Calls `hook` before a snapshot is taken (SnapStart), the last registered first. To be closed
-    there: what does not survive being copied, connections above all."""
-    _before_checkpoint.append(hook)
-    return hook
-
-
-def on_restore(hook: Hook) -> Hook:
-    """Calls `hook` in each process made from the snapshot, in the order of registration."""
-    _after_restore.append(hook)
-    return hook
-
-
 async def run(target: str, api: RuntimeApi) -> int:
-    """Serves `target` until SIGTERM or the end of the Runtime API; the process's exit status."""
+    """Serves the app `target` until SIGTERM or until the Runtime API is lost.
+
+    Returns the exit status of the process. Errors at start go to Lambda and to the log.
+    """
     snap_start = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
     try:
-        app = load(target)
+        app = load_app(target)
         lifespan = Lifespan(app)
         await lifespan.startup()
         if snap_start:
-            # What it has opened would not survive being copied: each copy starts it anew.
+            # Open connections do not survive a snapshot. Each restored process starts the app again.
             await lifespan.shutdown()
-            for hook in reversed(_before_checkpoint):
-                await hook()
     except Exception as error:
-        logger.exception("the function failed to initialise", reason=_quotable(error))
-        await api.fail_init(_init_fault(error))
+        logger.exception("the function failed to initialise", reason=_safe_text(error))
+        await api.report_init_error(_init_error(error))
         return 1
     if snap_start:
-        lifespan = Lifespan(app)
-        if not await _restore(api, lifespan):
+        try:
+            lifespan = await _restore(app, api)
+        except Exception as error:
+            logger.exception("the function failed to restore", reason=_safe_text(error))
+            await api.report_restore_error(_restore_error(error))
             return 1
-    terminated = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
-    serving = asyncio.create_task(serve(app, api, lifespan.state))
-    terminating = asyncio.create_task(terminated.wait())
-    await asyncio.wait({serving, terminating}, return_when=asyncio.FIRST_COMPLETED)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SHUTDOWN_SECONDS):
-            serving.cancel()
-            # A request that does not let go may be waiting for what only the app's shutdown ends.
-            await asyncio.wait({serving}, timeout=_SHUTDOWN_SECONDS / 6)
-            await lifespan.shutdown()
-            await asyncio.wait({serving})
-    return 0 if terminated.is_set() else 1
+    return await _serve_until_sigterm(app, api, lifespan)
 
 
-def load(target: str) -> ASGIApp:
-    """The app at `package.module:app`, or `package/module.app` as Lambda writes handlers.
+def load_app(target: str) -> ASGIApp:
+    """The app at `package.module:app`, or at `package/module.app`, the form of a Lambda handler.
 
-    Raises HandlerNotFound, and whatever importing the module raises.
+    Raises HandlerNotFound, and all errors of the module's import.
     """
     module, _, attribute = target.replace("/", ".").rpartition(":" if ":" in target else ".")
     if not module or not attribute:
@@ -118,25 +89,86 @@ def load(target: str) -> ASGIApp:
     return app
 
 
+async def _restore(app: ASGIApp, api: RuntimeApi) -> Lifespan:
+    """Waits while Lambda takes the snapshot, and starts the app in the restored process."""
+    await api.wait_for_restore()
+    # Without a new seed, all processes of one snapshot would draw the same numbers.
+    random.seed()
+    lifespan = Lifespan(app)
+    await lifespan.startup()
+    return lifespan
+
+
+async def _serve_until_sigterm(app: ASGIApp, api: RuntimeApi, lifespan: Lifespan) -> int:
+    terminated = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    serving = asyncio.create_task(serve(app, api, lifespan.state))
+    terminating = asyncio.create_task(terminated.wait())
+    await asyncio.wait({serving, terminating}, return_when=asyncio.FIRST_COMPLETED)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            serving.cancel()
+            # A request may ignore the cancellation until the app's shutdown ends what it waits for.
+            await asyncio.wait({serving}, timeout=_SHUTDOWN_SECONDS / 6)
+            await lifespan.shutdown()
+            await asyncio.wait({serving})
+    return 0 if terminated.is_set() else 1
+
+
 async def serve(app: ASGIApp, api: RuntimeApi, state: dict[str, object]) -> None:
-    """Answers one invocation after the other. Returns when the Runtime API is lost."""
+    """Handles one invocation after the other. Returns when the Runtime API is lost.
+
+    `state` is the lifespan state of the app.
+    """
     while True:
         try:
-            invocation = await api.next()
+            invocation = await api.next_invocation()
         except RuntimeApiLost as error:
             logger.warning("the runtime ends", reason=str(error))
             return
-        _set_trace(invocation.trace_id)
-        await _answer(app, api, invocation, state)
+        _set_trace_id(invocation.trace_id)
+        await _handle_invocation(app, api, invocation, state)
 
 
-def main() -> None:
-    target = sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"]
-    sys.exit(asyncio.run(run(target, RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"]))))
+def _set_trace_id(trace_id: str | None) -> None:
+    # X-Ray's SDK and Powertools read this variable.
+    if trace_id:
+        os.environ["_X_AMZN_TRACE_ID"] = trace_id
+    else:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
 
 
-class _Cycle:
-    """One invocation as the app sees it: a request, then a response."""
+async def _handle_invocation(
+    app: ASGIApp, api: RuntimeApi, invocation: Invocation, state: dict[str, object]
+) -> None:
+    try:
+        event = json.loads(invocation.event)
+        scope, body = http_request(event)
+    except (UnsupportedEvent, ValueError, RecursionError):
+        logger.warning("an event that is no HTTP request was refused", request_id=invocation.request_id)
+        await api.report_error(invocation, _UNSUPPORTED_EVENT)
+        return
+    scope["state"] = state.copy()
+    scope["aws.event"] = event
+    scope["aws.context"] = LambdaContext(invocation.request_id, invocation.function_arn, invocation.deadline)
+    cycle = _RequestResponseCycle(api, invocation, body)
+
+    async def call_app() -> None:
+        await app(scope, cycle.receive, cycle.send)
+
+    # A task has its own context variables, so that none of them reaches the next invocation.
+    task = asyncio.create_task(call_app())
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+    await cycle.finish(_app_error(task, invocation))
+
+
+class _RequestResponseCycle:
+    """One invocation as the app sees it: a request and its response."""
 
     def __init__(self, api: RuntimeApi, invocation: Invocation, body: bytes) -> None:
         self._api = api
@@ -149,86 +181,44 @@ class _Cycle:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        # Lambda never tells that a client has left, so there is nothing to say before the end.
+        # Lambda does not report that a client has disconnected. The app is told at the end of its response.
         await self._complete.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         match message["type"]:
             case "http.response.start" if self._response is None:
-                head = prelude(message["status"], message.get("headers", ()))
-                self._response = await self._api.respond(self._invocation, head)
+                prelude = encode_prelude(message["status"], message.get("headers", ()))
+                self._response = await self._api.start_response(self._invocation, prelude)
             case "http.response.body" if self._response and not self._complete.is_set():
                 if body := message.get("body", b""):
                     await self._response.write(body)
                 if not message.get("more_body", False):
                     self._response.end()
                     self._complete.set()
-            case kind:
-                raise RuntimeError(f"{kind} is not expected at this point of the response")
+            case message_type:
+                raise RuntimeError(f"{message_type} is not expected at this point of the response")
 
-    async def settle(self, fault: Fault | None) -> None:
-        """Tells Lambda how the invocation ended. A fault after the whole response stays in the log."""
+    async def finish(self, error: ErrorReport | None) -> None:
+        """Tells Lambda how the invocation ended. An error after the whole response is only logged."""
         if self._response is None:
-            await self._api.fail(self._invocation, fault or _INCOMPLETE)
+            await self._api.report_error(self._invocation, error or _INCOMPLETE_RESPONSE)
             return
         if not self._complete.is_set():
-            self._response.fail(fault or _INCOMPLETE)
-        await self._response.settle()
+            self._response.abort(error or _INCOMPLETE_RESPONSE)
+        await self._response.wait_until_accepted()
 
 
-async def _answer(app: ASGIApp, api: RuntimeApi, invocation: Invocation, state: dict[str, object]) -> None:
-    try:
-        event = json.loads(invocation.event)
-        scope, body = http_request(event)
-    except (UnsupportedEvent, ValueError, RecursionError):
-        logger.warning("an event that is no HTTP request was refused", request_id=invocation.request_id)
-        await api.fail(invocation, _UNSUPPORTED)
-        return
-    scope["state"] = state.copy()
-    scope["aws.event"] = event
-    scope["aws.context"] = LambdaContext(invocation.request_id, invocation.function_arn, invocation.deadline)
-    cycle = _Cycle(api, invocation, body)
-
-    async def call() -> None:
-        await app(scope, cycle.receive, cycle.send)
-
-    # A task of its own has context variables of its own: none of them reaches the next invocation.
-    task = asyncio.create_task(call())
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait({task})
-        raise
-    await cycle.settle(_fault(task, invocation))
-
-
-def _fault(task: asyncio.Task[None], invocation: Invocation) -> Fault | None:
+def _app_error(task: asyncio.Task[None], invocation: Invocation) -> ErrorReport | None:
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
         return None
     logger.error("the app failed", exc_info=error, request_id=invocation.request_id)
-    return Fault("Function.Unhandled", type(error).__name__, "The function failed; its log says where.")
+    message = "The function failed; its log says where."
+    return ErrorReport("Function.Unhandled", type(error).__name__, message)
 
 
-async def _restore(api: RuntimeApi, lifespan: Lifespan) -> bool:
-    try:
-        await api.restored()
-        random.seed()  # Or all processes made from one snapshot draw the same numbers.
-        for hook in _after_restore:
-            await hook()
-        await lifespan.startup()
-    except Exception as error:
-        logger.exception("the function failed to restore", reason=_quotable(error))
-        await api.fail_restore(
-            Fault("Runtime.AfterRestoreError", type(error).__name__, "A hook failed; the log says where.")
-        )
-        return False
-    return True
-
-
-def _init_fault(error: Exception) -> Fault:
+def _init_error(error: Exception) -> ErrorReport:
     match error:
         case HandlerNotFound():
             reason = "Runtime.HandlerNotFound"
@@ -236,35 +226,28 @@ def _init_fault(error: Exception) -> Fault:
             reason = "Runtime.ImportModuleError"
         case _:
             reason = "Runtime.InitError"
-    return Fault(reason, type(error).__name__, "The function failed to initialise; its log says why.")
+    message = "The function failed to initialise; its log says why."
+    return ErrorReport(reason, type(error).__name__, message)
 
 
-def _quotable(error: Exception) -> str | None:
-    """The text of an error whose text is known to hold no secret."""
-    quotable = (ConfigError, HandlerNotFound, ImportError, LifespanFailed, RuntimeApiLost)
-    return str(error) if isinstance(error, quotable) else None
+def _restore_error(error: Exception) -> ErrorReport:
+    message = "The function failed to start after the snapshot; its log says why."
+    return ErrorReport("Runtime.AfterRestoreError", type(error).__name__, message)
 
 
-def _set_trace(trace_id: str | None) -> None:
-    # Where X-Ray's SDK and Powertools look for it.
-    if trace_id:
-        os.environ["_X_AMZN_TRACE_ID"] = trace_id
-    else:
-        os.environ.pop("_X_AMZN_TRACE_ID", None)
+def _safe_text(error: Exception) -> str | None:
+    """The text of an error whose class never has a secret in its text."""
+    safe = (ConfigError, HandlerNotFound, ImportError, LifespanFailed, RuntimeApiLost)
+    return str(error) if isinstance(error, safe) else None
 
 
-_UNSUPPORTED = Fault(
+_UNSUPPORTED_EVENT = ErrorReport(
     "Function.UnsupportedEvent",
     "UnsupportedEvent",
     "This function answers HTTP requests of a function URL or a REST API only.",
 )
-_INCOMPLETE = Fault(
+_INCOMPLETE_RESPONSE = ErrorReport(
     "Function.IncompleteResponse",
     "IncompleteResponse",
     "The app returned before its response was complete.",
 )
-
-
-if __name__ == "__main__":
-    # Apps register their hooks with the module of this name, and this one is called `__main__`.
-    importlib.import_module("shared.lambda_runtime.loop").main()

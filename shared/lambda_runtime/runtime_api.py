@@ -1,7 +1,7 @@
-"""The Lambda Runtime API, from a runtime's side: invocations come, responses and faults go.
+"""A client of the Lambda Runtime API: takes invocations, sends responses and error reports.
 
-Knows HTTP and Lambda's headers, and nothing of ASGI. Sources: AWS, "Using the Lambda runtime API" and
-"Response streaming", and AWS's own Node.js runtime client for the prelude and the trailers.
+This module knows HTTP and Lambda's headers, and nothing of ASGI. Sources: AWS, "Using the Lambda runtime
+API" and "Response streaming". The prelude and the trailers follow AWS's Node.js runtime client.
 """
 
 import asyncio
@@ -10,29 +10,33 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.lambda_runtime.exchange import Answer, Exchange
+from shared.lambda_runtime.http_connection import HttpConnection, HttpResponse
 from shared.logs import logger
 
-# Lambda looks for the delimiter in the first 16 KB of a streamed response, and fails it without.
+# Lambda looks for the delimiter in the first 16 KB of a streamed response. Without it the response fails.
 MAX_PRELUDE_BYTES = 16 * 1024
 _DELIMITER = bytes(8)
-# Lambda's front doors frame the response themselves; these would contradict them.
+# Lambda's front doors frame the response themselves. These headers would contradict them.
 _HOP_BY_HOP = frozenset(("connection", "keep-alive", "transfer-encoding"))
-_FAULT_TYPE = "Lambda-Runtime-Function-Error-Type"
-_FAULT_BODY = "Lambda-Runtime-Function-Error-Body"
+_ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+_ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 _INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
-# Seconds between attempts: the first is for a connection that died while the process was frozen.
-_RETRIES = (0, 0, 0.05, 0.1, 0.2, 0.4)
+# Seconds before each attempt. The second follows at once, because a connection may have died while the
+# process was frozen.
+_PAUSES = (0, 0, 0.05, 0.1, 0.2, 0.4)
 
 
 class RuntimeApiLost(Exception):
-    """The Runtime API is out of reach or refuses its service: the environment is at its end."""
+    """The Runtime API cannot be reached, or it refuses the request. The process has no more work."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What Lambda asks for. `event` is JSON; `deadline` is in seconds since the epoch, and at it the
-    process is killed without notice."""
+    """One call of the function.
+
+    `event` is JSON. `deadline` is in seconds since the epoch: Lambda kills the process then, without
+    notice. `invocation_id` is sent back with the response where Lambda has sent one.
+    """
 
     request_id: str
     event: bytes
@@ -43,144 +47,150 @@ class Invocation:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What Lambda is told of a failure, and shows to whoever may invoke the function.
+class ErrorReport:
+    """What Lambda is told of an error. Lambda shows it to all callers that may invoke the function.
 
-    `reason` is `Function.` or `Runtime.` and letters, else Lambda replaces it; `error` is the name of
-    the class. The message is ours: the exception's own text stays in the process.
+    `reason` is `Function.` or `Runtime.` and letters: Lambda replaces other values. `error_type` is the
+    name of the exception's class. `message` is a fixed text: the text of an exception may hold a secret
+    and stays in the log.
     """
 
     reason: str
-    error: str
+    error_type: str
     message: str
 
     def body(self) -> bytes:
-        described = {"errorMessage": self.message, "errorType": self.error, "stackTrace": []}
+        described = {"errorMessage": self.message, "errorType": self.error_type, "stackTrace": []}
         return json.dumps(described).encode()
 
 
 class RuntimeApi:
-    """`address` is host:port, as in AWS_LAMBDA_RUNTIME_API."""
+    """A client of the API at `address`, which is host:port, as in AWS_LAMBDA_RUNTIME_API."""
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._last: Exchange | None = None
+        self._connection: HttpConnection | None = None
 
-    async def next(self) -> Invocation:
-        """The next invocation, waited for without limit: the process may be frozen meanwhile.
+    async def next_invocation(self) -> Invocation:
+        """Waits for the next invocation, without a time limit: Lambda freezes the process meanwhile.
         Raises RuntimeApiLost."""
-        answer = await self._get("/runtime/invocation/next")
-        headers = answer.headers
+        response = await self._get("/runtime/invocation/next")
+        headers = response.headers
         return Invocation(
             request_id=headers["lambda-runtime-aws-request-id"],
-            event=answer.body,
+            event=response.body,
             deadline=int(headers["lambda-runtime-deadline-ms"]) / 1000,
             function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
             trace_id=headers.get("lambda-runtime-trace-id"),
             invocation_id=headers.get("lambda-runtime-invocation-id"),
         )
 
-    async def respond(self, invocation: Invocation, prelude: bytes) -> "StreamedResponse":
-        """Starts the response with its head, from `prelude()`."""
-        exchange = await self._begin(
+    async def start_response(self, invocation: Invocation, prelude: bytes) -> "StreamedResponse":
+        """Starts the response to an invocation and sends its prelude, which `encode_prelude` makes."""
+        connection = await self._start_request(
             "POST",
             f"/runtime/invocation/{invocation.request_id}/response",
             ("Lambda-Runtime-Function-Response-Mode", "streaming"),
             ("Content-Type", "application/vnd.awslambda.http-integration-response"),
             ("Transfer-Encoding", "chunked"),
-            ("Trailer", f"{_FAULT_TYPE}, {_FAULT_BODY}"),
+            ("Trailer", f"{_ERROR_TYPE}, {_ERROR_BODY}"),
             *_invocation_id(invocation),
         )
-        response = StreamedResponse(exchange, invocation.request_id)
-        # By itself: clients were reported to stall where it shares a chunk with the body.
+        response = StreamedResponse(connection, invocation.request_id)
+        # In a chunk of its own: users of other runtimes report stalls when it shares one with the body.
         await response.write(prelude)
         return response
 
-    async def fail(self, invocation: Invocation, fault: Fault) -> None:
-        """Ends an invocation of which no response has begun."""
+    async def report_error(self, invocation: Invocation, error: ErrorReport) -> None:
+        """Ends an invocation whose response has not started."""
         path = f"/runtime/invocation/{invocation.request_id}/error"
-        await self._report(path, fault, *_invocation_id(invocation))
+        await self._report(path, error, *_invocation_id(invocation))
 
-    async def fail_init(self, fault: Fault) -> None:
-        """Lambda expects the process to exit after this."""
-        await self._report("/runtime/init/error", fault)
+    async def report_init_error(self, error: ErrorReport) -> None:
+        """Lambda expects that the process exits after this."""
+        await self._report("/runtime/init/error", error)
 
-    async def restored(self) -> None:
-        """Offers the process for a snapshot (SnapStart); returns in each process restored from it.
-        Raises RuntimeApiLost."""
+    async def wait_for_restore(self) -> None:
+        """Tells Lambda that the process is ready for a snapshot (SnapStart). Returns in each process that
+        Lambda restores from the snapshot. Raises RuntimeApiLost."""
         await self._get("/runtime/restore/next")
 
-    async def fail_restore(self, fault: Fault) -> None:
-        """Lambda expects the process to exit after this."""
-        await self._report("/runtime/restore/error", fault)
+    async def report_restore_error(self, error: ErrorReport) -> None:
+        """Lambda expects that the process exits after this."""
+        await self._report("/runtime/restore/error", error)
 
-    async def _get(self, path: str) -> Answer:
-        for pause in _RETRIES:
+    async def _get(self, path: str) -> HttpResponse:
+        for pause in _PAUSES:
             await asyncio.sleep(pause)
-            exchange = await self._begin("GET", path)
-            answer = await exchange.answer
-            if answer is None:
+            connection = await self._start_request("GET", path)
+            response = await connection.response
+            if response is None:
                 continue
-            if answer.status != 200:
-                raise RuntimeApiLost(f"the runtime API answered {answer.status}")
-            return answer
+            if response.status != 200:
+                raise RuntimeApiLost(f"the runtime API answered {response.status}")
+            return response
         raise RuntimeApiLost("the runtime API is out of reach")
 
-    async def _begin(self, method: str, path: str, *headers: tuple[str, str]) -> Exchange:
-        """Over the connection of the request before, as long as it lasts: an invocation is answered where
-        it came from."""
-        exchange = self._last
-        if exchange is None or not exchange.again():
-            if exchange is not None:
-                exchange.close()
-            exchange = self._last = await Exchange.connect(self._address)
+    async def _start_request(self, method: str, path: str, *headers: tuple[str, str]) -> HttpConnection:
+        """Sends the head of a request over the connection of the last request, or over a new one where
+        that cannot be used again."""
+        connection = self._connection
+        if connection is None or not connection.start_next_cycle():
+            if connection is not None:
+                connection.close()
+            connection = self._connection = await HttpConnection.connect(self._address)
         common = (("Host", self._address), ("User-Agent", "serverless-chat"))
-        exchange.begin(method, f"/2018-06-01{path}", *common, *headers)
-        return exchange
+        connection.send_head(method, f"/2018-06-01{path}", *common, *headers)
+        return connection
 
-    async def _report(self, path: str, fault: Fault, *headers: tuple[str, str]) -> None:
-        body = fault.body()
-        exchange = await self._begin(
+    async def _report(self, path: str, error: ErrorReport, *headers: tuple[str, str]) -> None:
+        body = error.body()
+        connection = await self._start_request(
             "POST",
             path,
-            (_FAULT_TYPE, fault.reason),
+            (_ERROR_TYPE, error.reason),
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
             *headers,
         )
-        exchange.write_all(body)
-        await _settle(exchange, f"{fault.reason} at {path}")
+        connection.send_body(body)
+        await _wait_until_accepted(connection, f"{error.reason} at {path}")
 
 
 class StreamedResponse:
-    """A response under way. Nothing here raises: what Lambda makes of the response is no reason to
-    break off the work that produces it. Once Lambda has answered, writing does nothing."""
+    """A response that is being written.
 
-    def __init__(self, exchange: Exchange, request_id: str) -> None:
-        self._exchange = exchange
+    No method raises: an error on Lambda's side must not stop the app, which still has to store the answer.
+    When Lambda has answered, writing does nothing.
+    """
+
+    def __init__(self, connection: HttpConnection, request_id: str) -> None:
+        self._connection = connection
         self._request_id = request_id
 
     async def write(self, data: bytes) -> None:
-        """One chunk in one write; waits while Lambda is slower than we are. `data` is not empty."""
-        await self._exchange.write_chunk(data)
+        """Sends one chunk, which is not empty, in one write. Waits while Lambda reads too slowly."""
+        await self._connection.send_chunk(data)
 
     def end(self) -> None:
-        self._exchange.end_chunks()
+        """Completes the response."""
+        self._connection.send_last_chunk()
 
-    def fail(self, fault: Fault) -> None:
-        """Breaks the response off. The fault travels in trailers, outside the client's body."""
-        body = base64.b64encode(fault.body()).decode()
-        self._exchange.end_chunks((_FAULT_TYPE, fault.reason), (_FAULT_BODY, body))
+    def abort(self, error: ErrorReport) -> None:
+        """Ends the response before it is complete. The error is in trailers, outside the client's body."""
+        body = base64.b64encode(error.body()).decode()
+        self._connection.send_last_chunk((_ERROR_TYPE, error.reason), (_ERROR_BODY, body))
 
-    async def settle(self) -> None:
-        """Waits for Lambda's answer, which follows the end or comes instead of it."""
-        await _settle(self._exchange, f"the response to {self._request_id}")
+    async def wait_until_accepted(self) -> None:
+        """Waits for Lambda's answer, which comes after the end of the response, or before it when Lambda
+        refuses the response."""
+        await _wait_until_accepted(self._connection, f"the response to {self._request_id}")
 
 
-def prelude(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def encode_prelude(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The head of a streamed response: status, headers and cookies as JSON, and eight NULs.
 
-    Raises ValueError when it is larger than Lambda reads.
+    Raises ValueError when it is longer than MAX_PRELUDE_BYTES.
     """
     joined: dict[str, str] = {}
     cookies: list[str] = []
@@ -191,19 +201,20 @@ def prelude(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         elif name not in _HOP_BY_HOP:
             joined[name] = f"{joined[name]}, {value}" if name in joined else value
     described = {"statusCode": status, "headers": joined} | ({"cookies": cookies} if cookies else {})
-    head = json.dumps(described, separators=(",", ":")).encode() + _DELIMITER
-    if len(head) > MAX_PRELUDE_BYTES:
+    prelude = json.dumps(described, separators=(",", ":")).encode() + _DELIMITER
+    if len(prelude) > MAX_PRELUDE_BYTES:
         raise ValueError(f"the response's headers take more than {MAX_PRELUDE_BYTES} bytes")
-    return head
+    return prelude
 
 
 def _invocation_id(invocation: Invocation) -> list[tuple[str, str]]:
     return [(_INVOCATION_ID, invocation.invocation_id)] if invocation.invocation_id else []
 
 
-async def _settle(exchange: Exchange, what: str) -> None:
-    answer = await exchange.answer
-    # 400 when the copy to the client failed, 410 when the invocation is gone, nothing at all when the
-    # connection broke: the client has lost something, the function has not.
-    if answer is None or answer.status != 202:
-        logger.warning("lambda did not take a report", report=what, status=answer.status if answer else None)
+async def _wait_until_accepted(connection: HttpConnection, subject: str) -> None:
+    response = await connection.response
+    # 400: the copy to the client failed. 410: the invocation is gone. None: the connection broke. In all
+    # three cases the client has lost something, and the function has not.
+    if response is None or response.status != 202:
+        status = response.status if response else None
+        logger.warning("lambda did not take a report", report=subject, status=status)

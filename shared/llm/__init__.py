@@ -1,1 +1,1 @@
-"""The model client: one file per provider, one transport for all of them."""
+"""Asks language models: the registry of providers, the client, and one file for each wire format."""

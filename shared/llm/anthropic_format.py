@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: https://docs.anthropic.com/en/api/messages-streaming."""
+"""The format of Anthropic's Messages API: https://docs.anthropic.com/en/api/messages-streaming."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,18 +9,17 @@ from shared import errors
 from shared.errors import UpstreamError
 from shared.events import FinishReason, Usage
 from shared.llm.decoding import SSEAnswerDecoder, count, parse
-from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, Endpoint, HttpRequest, error_for_status
+from shared.llm.providers import ModelTarget
+from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, HttpRequest, error_for_status
 
 
-class Anthropic:
-    """The provider. Works with any server that speaks the same format."""
-
-    def request(self, chat: ChatRequest, endpoint: Endpoint) -> HttpRequest:
+class AnthropicFormat:
+    def request(self, chat: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
-        if endpoint.api_key:
-            headers["x-api-key"] = endpoint.api_key
+        if api_key:
+            headers["x-api-key"] = api_key
         body: dict[str, object] = {
-            "model": chat.model,
+            "model": target.model,
             "max_tokens": chat.max_tokens,
             "messages": _alternating(chat.messages),
             "stream": True,
@@ -28,19 +27,19 @@ class Anthropic:
         if chat.system:
             body["system"] = chat.system
         if chat.temperature is not None:
-            # Other providers go up to 2, and so do clients; here 1 is the warmest.
-            body["temperature"] = min(chat.temperature, 1.0)
-        return HttpRequest(f"{endpoint.base_url}/v1/messages", headers, msgspec.json.encode(body))
+            body["temperature"] = chat.temperature
+        return HttpRequest(f"{target.base_url}/v1/messages", headers, msgspec.json.encode(body))
 
     def decoder(self) -> Decoder:
-        return _AnthropicDecoder()
+        return AnthropicDecoder()
 
     def error(self, status: int, body: bytes) -> UpstreamError:  # noqa: ARG002
         return error_for_status(status)
 
 
 def _alternating(messages: Iterable[ChatMessage]) -> list[dict[str, str]]:
-    """The messages as this API takes them: none empty, a user's first, the roles in turn."""
+    """Drops empty messages, drops the assistant's messages before the first user's, and merges messages
+    of the same role that follow each other: the API refuses anything else."""
     merged: list[dict[str, str]] = []
     for message in messages:
         if not message.content.strip():
@@ -56,7 +55,7 @@ class _OutputDetails(Struct):
     thinking_tokens: int | None = None
 
 
-class _Usage(Struct):
+class _UsageFields(Struct):
     input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -65,7 +64,7 @@ class _Usage(Struct):
 
 
 class _Message(Struct):
-    usage: _Usage | None = None
+    usage: _UsageFields | None = None
 
 
 class _Content(Struct, gc=False):
@@ -86,61 +85,63 @@ class _Event(Struct, gc=False):
     message: _Message | None = None
     content_block: _Content | None = None
     delta: _Content | None = None
-    usage: _Usage | None = None
+    usage: _UsageFields | None = None
     error: _Error | str | None = None
 
 
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-class _AnthropicDecoder(SSEAnswerDecoder):
+class AnthropicDecoder(SSEAnswerDecoder):
+    _reason: FinishReason | None = None
+
     def __init__(self) -> None:
         super().__init__()
-        self._usage = _Usage()
-        self._reason: FinishReason | None = None
+        self._usage = _UsageFields()
 
-    def _take(self, data: bytes) -> None:
+    def _decode_event(self, data: bytes) -> None:
         event = parse(_EVENT, data)
         if event is None:
             self._fail_invalid()
             return
         match event.type:
             case "content_block_delta" | "content_block_start":
-                self._take_content(event.delta or event.content_block)
+                self._decode_content(event.delta or event.content_block)
             case "message_start":
-                self._take_start(event.message)
+                self._decode_start(event.message)
             case "message_delta":
-                self._take_message_delta(event)
+                self._decode_message_delta(event)
             case "message_stop":
-                self._take_stop()
+                self._decode_stop()
             case "error":
                 self._fail(_error_of(event.error))
 
-    def _take_content(self, content: _Content | None) -> None:
+    def _decode_content(self, content: _Content | None) -> None:
         if content is None:
             return
         if content.text and content.type in {"text_delta", "text"}:
-            self._text(content.text)
+            self._add_text(content.text)
         elif content.thinking and content.type in {"thinking_delta", "thinking"}:
-            self._thinking(content.thinking)
+            self._add_reasoning(content.thinking)
 
-    def _take_start(self, message: _Message | None) -> None:
+    def _decode_start(self, message: _Message | None) -> None:
         if message and message.usage:
-            # The output is a placeholder here.
+            # `message_start` has a placeholder for the output.
             message.usage.output_tokens = None
-            self._take_usage(message.usage)
+            self._decode_usage(message.usage)
 
-    def _take_message_delta(self, event: _Event) -> None:
+    def _decode_message_delta(self, event: _Event) -> None:
         if event.delta and event.delta.stop_reason:
             self._reason = _REASONS.get(event.delta.stop_reason, "stop")
         if event.usage:
-            self._take_usage(event.usage)
+            self._decode_usage(event.usage)
 
-    def _take_usage(self, news: _Usage) -> None:
-        """Counts are cumulative, so the newest stand; `message_delta` may leave out those of the start."""
+    def _decode_usage(self, update: _UsageFields) -> None:
+        """Counts are cumulative: the latest value of each replaces earlier ones. `message_delta` may leave
+        out the counts of `message_start`."""
         usage = self._usage
-        for field in _Usage.__struct_fields__:
-            if (value := getattr(news, field)) is not None:
+        for field in _UsageFields.__struct_fields__:
+            if (value := getattr(update, field)) is not None:
                 setattr(usage, field, value)
         if usage.input_tokens is None and usage.output_tokens is None:
             return
@@ -161,8 +162,8 @@ class _AnthropicDecoder(SSEAnswerDecoder):
             )
         )
 
-    def _take_stop(self) -> None:
-        # Without a reason somebody between us and the model has tidied up after a failure.
+    def _decode_stop(self) -> None:
+        # Without a stop reason a gateway has closed the stream properly after a failure.
         if self._reason:
             self._finish(self._reason)
         else:

@@ -1,56 +1,79 @@
-"""The model client: the start of an answer, with its retries and fallbacks.
+"""The model client: starts an answer, with retries and fallbacks, and reads it as events.
 
-It gives what arrives, as events, one list for each read. How long to wait between them, and what to
-do with them, is the turn's business.
+How long to wait between the events of an answer, and what to do with them, is decided by the turn.
 """
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import cast
 
 import httpx
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from shared import costs, errors
 from shared.errors import ChatError, Unavailable, UpstreamError
-from shared.events import Failed, Usage
-from shared.llm import providers
+from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.llm.anthropic_format import AnthropicFormat
 from shared.llm.circuit_breaker import CircuitBreaker
 from shared.llm.http_client import HttpClient
-from shared.llm.model_answer import CONTENT_OR_END, ModelAnswer
-from shared.llm.providers import ModelTarget
-from shared.llm.wire_format import ChatRequest
+from shared.llm.ollama_format import OllamaFormat
+from shared.llm.openai_format import OpenAIFormat
+from shared.llm.providers import ModelTarget, WireFormatName, find_target
+from shared.llm.wire_format import ChatRequest, Decoder, WireFormat
 from shared.logs import logger
 from shared.metrics import measured
 from shared.settings import Settings
 from shared.warmup import WarmUp
 
+_WIRE_FORMATS: Mapping[WireFormatName, WireFormat] = {
+    "anthropic": AnthropicFormat(),
+    "ollama": OllamaFormat(),
+    "openai": OpenAIFormat(),
+}
+
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
-_ERROR_BODY_BYTES = 65_536
+_MAX_ERROR_BODY_BYTES = 65_536
+# The end of the chunked encoding may come after the last event. Nothing else does.
+_DRAIN_SECONDS = 0.1
 
-_SILENT = "the model provider did not answer in time"
-
-# httpx's errors in ours, before an answer began; the first that fits.
-_NO_ANSWER: tuple[tuple[type[httpx.HTTPError], type[UpstreamError], str], ...] = (
-    (httpx.TimeoutException, errors.UpstreamTimeout, _SILENT),
-    (httpx.NetworkError, errors.UpstreamUnreachable, "the model provider cannot be reached"),
+_TIMED_OUT = "the model provider did not answer in time"
+_UNREACHABLE = "the model provider cannot be reached"
+# httpx's errors before an answer has begun, and ours for them. The first that fits counts.
+_HTTP_ERRORS: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
+    (httpx.TimeoutException, errors.UpstreamTimeout, _TIMED_OUT),
+    (httpx.NetworkError, errors.UpstreamUnreachable, _UNREACHABLE),
     (httpx.RemoteProtocolError, errors.UpstreamUnreachable, "the model provider hung up without an answer"),
     (httpx.HTTPError, UpstreamError, "the request to the model provider failed"),
+    # httpx does not convert faults inside TLS.
+    (OSError, errors.UpstreamUnreachable, _UNREACHABLE),
 )
+_CONTENT_OR_END = (TextDelta, ReasoningDelta, Finished, Failed)
 
 
 class FailedAttempt(Struct, frozen=True):
-    """What an attempt cost that gave no answer, as far as the provider said."""
+    """An attempt that gave no answer and cost something, as far as the provider reported it."""
 
     target: ModelTarget
     usage: Usage
 
 
+class NoAnswer(Exception):
+    """No model has answered. `error` is the last model's: an UpstreamError, Unavailable if an API key
+    cannot be read, or a ChatError for a fault of our own. It carries what the attempts cost."""
+
+    def __init__(self, error: ChatError, failed_attempts: tuple[FailedAttempt, ...]) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.failed_attempts = failed_attempts
+
+
 class ModelClient:
-    """Asks models. One for the life of a process; `aclose` ends its connections."""
+    """Asks models. One instance serves a whole process; `aclose` closes its connections. `now` is
+    wall-clock time; `scripted` is the transport of the scripted provider."""
 
     def __init__(
         self,
@@ -63,199 +86,254 @@ class ModelClient:
         self._settings = settings
         self._sleep = sleep
         self._circuits = CircuitBreaker(now)
-        self._connections = HttpClient(settings, now=now, scripted=scripted)
+        self._http = HttpClient(settings, now=now, scripted=scripted)
 
-    async def _start_old(
-        self,
-        chat: ChatRequest,
-        models: Sequence[str],
-        deadline: float,
-        spent: list[FailedAttempt] | None = None,
-    ) -> ModelAnswer:
-        """Begins an answer by the first of `models` (`provider/model`) that takes the request.
+    async def start(self, chat: ChatRequest, models: Sequence[str], deadline: float) -> "ModelAnswer":
+        """Starts an answer by the first of `models` (`provider/model`) that takes the request.
 
-        `deadline`, in the loop's time, is for all of them together; each gets an equal share of what
-        is left when its turn comes. `chat.model` and what a model cannot take are set for each. What
-        attempts cost that came to nothing is added to `spent`. Raises the UpstreamError of the last, or
-        Unavailable if its key cannot be read.
+        `deadline`, in the loop's time, holds for all models together. Each gets an equal share of the time
+        that is left when its turn comes. Raises NoAnswer.
         """
-        spent = [] if spent is None else spent
-        error: ChatError = UpstreamError("no model is configured")
-        names = self._circuits.choose(models)
+        failed_attempts: list[FailedAttempt] = []
+        error: ChatError | None = None
+        names = self._circuits.available(models)
         for position, name in enumerate(names):
-            left = len(names) - position
-            now = asyncio.get_running_loop().time()
-            target = providers.find(name, self._settings)
-            if not self._circuits.admits(name) and left > 1:
+            models_left = len(names) - position
+            if not self._circuits.allow_request(name) and models_left > 1:
                 continue
-            attempt = _Attempt(target, _fit(chat, target), now + (deadline - now) / left, last=left == 1)
-            try:
-                answer = await self._ask(attempt, spent)
-            except (UpstreamError, Unavailable) as refusal:
-                logger.warning(
-                    "model gave no answer",
-                    **measured(
-                        provider=target.provider_name,
-                        model=target.model,
-                        code=refusal.code,
-                        upstream_errors=1 if isinstance(refusal, UpstreamError) else None,
-                    ),
-                )
-                error = refusal
-                if refusal.retryable or isinstance(refusal, errors.UpstreamAuth):
-                    self._circuits.failed(name)
-            else:
-                self._circuits.succeeded(name)
-                return answer
-        raise error
-
-    async def start(self, chat: ChatRequest, models: Sequence[str], deadline: float) -> ModelAnswer:
-        attempts: list[FailedAttempt] = []
-        try:
-            answer = await self._start_old(chat, models, deadline, attempts)
-        except ChatError as error:
-            raise NoAnswer(error, tuple(attempts)) from error
-        answer.failed_attempts = tuple(attempts)
-        return answer
+            now = asyncio.get_running_loop().time()
+            time_limit = now + (deadline - now) / models_left
+            result, failed = await self._ask(name, chat, time_limit, is_last=models_left == 1)
+            failed_attempts += failed
+            if isinstance(result, ModelAnswer):
+                self._circuits.record_success(name)
+                result.failed_attempts = tuple(failed_attempts)
+                return result
+            self._record_failure(name, result)
+            error = result
+        raise NoAnswer(error or UpstreamError("no model is configured"), tuple(failed_attempts))
 
     def warm_up(self) -> WarmUp:
-        """Begins what the first turn will need to ask the first model."""
-        return self._connections.warm_up(providers.find(self._settings.model, self._settings))
+        """Starts to connect to the provider of the default model, for the first turn."""
+        return self._http.warm_up(find_target(self._settings.model, self._settings.providers))
 
     async def aclose(self) -> None:
-        await self._connections.aclose()
+        await self._http.aclose()
 
-    async def _ask(self, attempt: "_Attempt", spent: list[FailedAttempt]) -> ModelAnswer:
-        loop = asyncio.get_running_loop()
-        tries = 0
-        while True:
-            try:
-                return await self._begin(attempt, spent)
-            except _Refused as refused:
-                pause = max(refused.wait, _BACKOFF_SECONDS * 2**tries * random.uniform(0.75, 1.25))  # noqa: S311
-                if loop.time() + pause >= attempt.deadline:
-                    raise refused.error from None
-            tries += 1
-            await self._sleep(pause)
+    async def _ask(
+        self, name: str, chat: ChatRequest, deadline: float, *, is_last: bool
+    ) -> tuple["ModelAnswer | ChatError", list[FailedAttempt]]:
+        """Asks one model, again and again while that may help and there is time. Returns its answer or
+        its last error, and what the failed attempts cost."""
+        failed: list[FailedAttempt] = []
+        try:
+            target = find_target(name, self._settings.providers)
+            attempt = _Attempt(target, _adapt(chat, target), deadline, is_last)
+            backoff = _BACKOFF_SECONDS
+            while True:
+                try:
+                    return await self._try_once(attempt), failed
+                except _AttemptFailed as failure:
+                    if failure.usage is not None:
+                        failed.append(FailedAttempt(target, failure.usage))
+                    pause = max(failure.wait, backoff * random.uniform(0.75, 1.25))  # noqa: S311
+                    if asyncio.get_running_loop().time() + pause >= deadline:
+                        return failure.error, failed
+                backoff *= 2
+                await self._sleep(pause)
+        except (UpstreamError, Unavailable) as error:
+            return error, failed
+        except Exception:
+            logger.exception("model could not be asked")
+            return ChatError("the model could not be asked"), failed
 
-    async def _begin(self, attempt: "_Attempt", spent: list[FailedAttempt]) -> ModelAnswer:
+    async def _try_once(self, attempt: "_Attempt") -> "ModelAnswer":
+        """Sends one request and waits for the first content. Raises _AttemptFailed."""
         try:
             async with asyncio.timeout_at(attempt.deadline):
                 answer = await self._send(attempt.target, attempt.chat)
         except TimeoutError:
-            raise errors.UpstreamTimeout(_SILENT) from None
-        events = await answer.begins(attempt.deadline)
-        if events is None and not attempt.last:
+            raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT)) from None
+        events = await answer.first_events(attempt.deadline)
+        if events is None and not attempt.is_last:
             await answer.aclose()
-            # It took the prompt, and will charge for it.
-            spent.append(
-                FailedAttempt(attempt.target, Usage(attempt.chat.estimated_tokens(), 0, estimated=True))
-            )
-            raise errors.UpstreamTimeout(_SILENT)
-        failed = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
-        if not isinstance(failed, Failed):
+            # The provider has read the prompt, and charges for it.
+            usage = Usage(attempt.chat.estimated_tokens(), 0, estimated=True)
+            raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT), usage=usage)
+        first = next((event for event in events or () if isinstance(event, _CONTENT_OR_END)), None)
+        if not isinstance(first, Failed):
             return answer
         await answer.aclose()
-        spent += [FailedAttempt(attempt.target, event) for event in events or () if isinstance(event, Usage)][
-            -1:
-        ]
-        raise _Refused(_error_of(failed), 0 if failed.retryable else _NEVER)
+        reported = [event for event in events or () if isinstance(event, Usage)]
+        raise _AttemptFailed(
+            _error_of(first),
+            wait=0 if first.retryable else _NEVER,
+            usage=reported[-1] if reported else None,
+        )
 
-    async def _send(self, target: ModelTarget, chat: ChatRequest) -> ModelAnswer:
+    async def _send(self, target: ModelTarget, chat: ChatRequest) -> "ModelAnswer":
+        """Sends a request. If the provider refuses the API key and another version of the key is known,
+        the request is sent once more with that version."""
         if target.secret is None:
             return await self._post(target, chat, None)
         key = await target.secret.value()
         try:
             return await self._post(target, chat, key)
-        except _Refused as refused:
-            if not isinstance(refused.error, errors.UpstreamAuth):
+        except _AttemptFailed as failure:
+            if not isinstance(failure.error, errors.UpstreamAuth):
                 raise
-            other = await target.secret.instead_of(key)
-            if other is None:
+            replacement = await target.secret.replacement_for(key)
+            if replacement is None:
                 raise
-        logger.warning("model provider refused a key, another is tried", provider=target.provider_name)
-        return await self._post(target, chat, other)
+        logger.warning("model provider refused a key, another is tried", provider=target.provider.name)
+        return await self._post(target, chat, replacement)
 
-    async def _post(self, target: ModelTarget, chat: ChatRequest, key: str | None) -> ModelAnswer:
-        request = target.provider.request(chat, msgspec.structs.replace(target.endpoint, api_key=key))
+    async def _post(self, target: ModelTarget, chat: ChatRequest, key: str | None) -> "ModelAnswer":
+        wire_format = _WIRE_FORMATS[target.provider.wire_format]
         try:
-            response = await self._connections.post(request)
+            response = await self._http.post(wire_format.request(chat, target, key))
             if response.status_code == 200:
-                return ModelAnswer(target, response, target.provider.decoder())
-            try:
-                body = await _beginning(response)
-            finally:
-                await response.aclose()
-        except OSError as error:
-            raise _Refused(errors.UpstreamUnreachable("the model provider cannot be reached"), 0) from error
-        except httpx.HTTPError as error:
-            kind, sentence = next((k, s) for lower, k, s in _NO_ANSWER if isinstance(error, lower))
-            raise _Refused(kind(sentence), 0) from error
-        refusal = target.provider.error(response.status_code, body)
-        raise _Refused(refusal, _wait_before_retry(refusal, response, target))
+                return ModelAnswer(target, response, wire_format.decoder())
+            body = await _error_body(response)
+        except (httpx.HTTPError, OSError) as error:
+            kind, sentence = next((kind, s) for lower, kind, s in _HTTP_ERRORS if isinstance(error, lower))
+            raise _AttemptFailed(kind(sentence), wait=0) from error
+        refusal = wire_format.error(response.status_code, body)
+        raise _AttemptFailed(refusal, wait=_wait_before_retry(refusal, response, target))
+
+    def _record_failure(self, name: str, error: ChatError) -> None:
+        provider, _, model = name.partition("/")
+        upstream_errors = 1 if isinstance(error, UpstreamError) else None
+        logger.warning(
+            "model gave no answer",
+            **measured(provider=provider, model=model, code=error.code, upstream_errors=upstream_errors),
+        )
+        if error.retryable or isinstance(error, errors.UpstreamAuth):
+            self._circuits.record_failure(name)
+
+
+class ModelAnswer:
+    """An answer that has begun: iterate over it, then close it. Each item is the list of events of one
+    read.
+
+    The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer
+    earlier closes the connection, which tells the provider to stop. `failed_attempts` are those before this
+    answer.
+    """
+
+    failed_attempts: tuple[FailedAttempt, ...] = ()
+
+    def __init__(self, target: ModelTarget, response: httpx.Response, decoder: Decoder) -> None:
+        self.target = target
+        self._response = response
+        self._decoder = decoder
+        self._reads = aiter(cast("httpx.AsyncByteStream", response.stream))
+        self._has_data = False
+        self._is_complete = False
+        self._first = asyncio.ensure_future(self._read_first_events())
+
+    async def first_events(self, deadline: float) -> list[Event] | None:
+        """The events up to the first content, if that comes before `deadline` (the loop's time). [] if
+        only data without content has come, None if no data has come."""
+        await asyncio.wait({self._first}, timeout=max(0, deadline - asyncio.get_running_loop().time()))
+        if self._first.done():
+            return self._first.result()
+        return [] if self._has_data else None
+
+    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+        events = await self._first
+        while True:
+            if events:
+                self._is_complete = isinstance(events[-1], Finished | Failed)
+                yield events
+                if self._is_complete:
+                    return
+            events = await self._read()
+
+    async def aclose(self) -> None:
+        self._first.cancel()
+        await asyncio.wait({self._first})
+        if self._is_complete:
+            # A connection that was read to its end can serve the next turn.
+            with contextlib.suppress(httpx.HTTPError, OSError, StopAsyncIteration, TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await anext(self._reads)
+        await self._response.aclose()
+
+    async def _read_first_events(self) -> list[Event]:
+        events: list[Event] = []
+        while not any(isinstance(event, _CONTENT_OR_END) for event in events):
+            events += await self._read()
+        return events
+
+    async def _read(self) -> list[Event]:
+        try:
+            data = await anext(self._reads)
+        except (StopAsyncIteration, httpx.HTTPError, OSError):
+            # A connection may break before or after the answer's end. The decoder knows which.
+            return self._decoder.close()
+        self._has_data = True
+        return self._decoder.feed(data)
 
 
 class _Attempt(Struct, frozen=True):
-    """One model's chance: until when, and whether it is the last one that could answer at all."""
+    """A question to one model. `is_last` means that no other model is asked after this one: then a model
+    that has sent nothing by the deadline is still waited for by the turn."""
 
     target: ModelTarget
     chat: ChatRequest
     deadline: float
-    last: bool
+    is_last: bool
 
 
-class _Refused(Exception):
-    """An attempt that failed: its error, and the least seconds to wait before another."""
+class _AttemptFailed(Exception):
+    """One request without an answer. `wait` is the least time in seconds before another request, `usage`
+    what this one cost."""
 
-    def __init__(self, error: UpstreamError, wait: float) -> None:
-        super().__init__()
+    def __init__(self, error: UpstreamError, *, wait: float = _NEVER, usage: Usage | None = None) -> None:
+        super().__init__(error.message)
         self.error = error
         self.wait = wait
+        self.usage = usage
 
 
-def _fit(chat: ChatRequest, target: ModelTarget) -> ChatRequest:
-    """The request as this model can take it."""
-    known = costs.lookup(target.provider_name, target.model)
-    return msgspec.structs.replace(
-        chat,
-        model=target.model,
-        max_tokens=min(chat.max_tokens, known.max_output) if known else chat.max_tokens,
-        temperature=None if known and not known.sampling else chat.temperature,
-    )
+def _adapt(chat: ChatRequest, target: ModelTarget) -> ChatRequest:
+    """The request within the limits of this model and provider."""
+    known = costs.lookup(target.provider.name, target.model)
+    max_tokens, temperature = chat.max_tokens, chat.temperature
+    if temperature is not None:
+        temperature = min(temperature, target.provider.max_temperature)
+    if known is not None:
+        max_tokens = min(max_tokens, known.max_output)
+        temperature = temperature if known.sampling else None
+    return structs.replace(chat, max_tokens=max_tokens, temperature=temperature)
 
 
 def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target: ModelTarget) -> float:
-    told = response.headers.get("x-should-retry")
-    if told == "false" or (told != "true" and not refusal.retryable):
+    should_retry = response.headers.get("x-should-retry")
+    if should_retry == "false" or (should_retry != "true" and not refusal.retryable):
         return _NEVER
     retry_after = response.headers.get("retry-after", "")
     if retry_after and not retry_after.replace(".", "", 1).isdecimal():
-        return _NEVER  # a date: seconds away at the least, and so too late
+        return _NEVER  # A date is at least a second away, and that is too late.
     if not retry_after:
-        # Anthropic's 429 without it is a spending cap, and no wait of ours will lift that.
-        capped = target.provider_name == "anthropic" and response.status_code == 429
-        return _NEVER if capped else 0
+        final = response.status_code == 429 and not target.provider.retries_429_without_retry_after
+        return _NEVER if final else 0
     return float(retry_after)
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+async def _error_body(response: httpx.Response) -> bytes:
     body = b""
-    async for data in response.aiter_raw():
-        body += data
-        if len(body) >= _ERROR_BODY_BYTES:
-            break
-    return body[:_ERROR_BODY_BYTES]
+    try:
+        async for data in response.aiter_raw():
+            body += data
+            if len(body) >= _MAX_ERROR_BODY_BYTES:
+                break
+    finally:
+        await response.aclose()
+    return body[:_MAX_ERROR_BODY_BYTES]
 
 
 def _error_of(failed: Failed) -> UpstreamError:
     kind = errors.by_code(failed.code)
     return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)
-
-
-class NoAnswer(Exception):
-    """No model answered."""
-
-    def __init__(self, error: ChatError, failed_attempts: tuple[FailedAttempt, ...]) -> None:
-        super().__init__()
-        self.error = error
-        self.failed_attempts = failed_attempts

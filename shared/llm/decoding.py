@@ -1,7 +1,4 @@
-"""What the decoders of all providers do alike: end once, bear odd JSON, make text fit to be stored.
-
-What a provider's events mean is the business of its own file.
-"""
+"""The common part of all decoders: one end, tolerant JSON, and text that the database can store."""
 
 import json
 from abc import ABC, abstractmethod
@@ -11,60 +8,60 @@ import msgspec
 
 from shared.errors import UpstreamError, UpstreamInvalid, UpstreamTruncated
 from shared.events import Event, Failed, Finished, FinishReason, ReasoningDelta, TextDelta
-from shared.sse import ServerSentEvent, SSEDecoder, SSEError
+from shared.sse import SSEDecoder, SSEError
 
 T = TypeVar("T")
 
 _NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# What an integer column of the database holds.
+# The largest value of an integer column in Postgres.
 _MAX_COUNT = 2**31 - 1
 
 
 class AnswerDecoder(ABC):
-    """A `Decoder`: subclasses read, and say what they found by the methods that begin with an underscore.
+    """A `Decoder`. Subclasses decode a wire format and report what they find with `_add_text` and the other
+    methods.
 
-    Text comes out without NUL, which Postgres refuses, and without lone surrogates, which UTF-8 cannot
-    hold; U+FFFD stands for them. Two halves of a character that came in two deltas are joined.
+    Text has no NUL, which Postgres refuses, and no lone surrogates, which UTF-8 cannot encode: both become
+    U+FFFD. Two halves of a surrogate pair that came in two deltas are joined.
     """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._ended = False
-        self._half = ""  # the first half of a surrogate pair, at the end of the last delta
+        # The first half of a surrogate pair at the end of the last delta, and the kind of that delta.
+        self._half = ""
         self._half_kind: type[TextDelta | ReasoningDelta] = TextDelta
 
     def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        self._events = events
+        events = self._events = []
         if not self._ended:
-            self._read(data)
+            self._decode(data)
         return events
 
     def close(self) -> list[Event]:
-        events: list[Event] = []
-        self._events = events
+        events = self._events = []
         if not self._ended:
-            self._stream_over()
+            self._decode_end()
         return events
 
     @abstractmethod
-    def _read(self, data: bytes) -> None: ...
+    def _decode(self, data: bytes) -> None: ...
 
-    def _stream_over(self) -> None:
-        """Nothing more comes, and no end has been seen."""
+    def _decode_end(self) -> None:
+        """Called when the stream ends before the answer has."""
         self._fail_truncated()
 
-    # What is printable holds neither NUL nor surrogates, and is the rule.
-    def _text(self, text: str) -> None:
+    # Printable text has neither NUL nor surrogates. Nearly all text is printable.
+    def _add_text(self, text: str) -> None:
         if self._half or not text.isprintable():
-            text = self._mend(TextDelta, text)
+            text = self._clean(TextDelta, text)
         if text:
             self._events.append(TextDelta(text))
 
-    def _thinking(self, text: str) -> None:
+    def _add_reasoning(self, text: str) -> None:
         if self._half or not text.isprintable():
-            text = self._mend(ReasoningDelta, text)
+            text = self._clean(ReasoningDelta, text)
         if text:
             self._events.append(ReasoningDelta(text))
 
@@ -80,72 +77,72 @@ class AnswerDecoder(ABC):
     def _fail_invalid(self) -> None:
         self._fail(UpstreamInvalid("the model provider sent what is not its wire format"))
 
-    def _mend(self, kind: type[TextDelta | ReasoningDelta], text: str) -> str:
+    def _clean(self, kind: type[TextDelta | ReasoningDelta], text: str) -> str:
         if kind is not self._half_kind:
-            self._give_up_half()
+            self._replace_half()
             self._half_kind = kind
         text = self._half + text.replace("\0", _REPLACEMENT)
         self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
         text = text.removesuffix(self._half)
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
-    def _give_up_half(self) -> None:
+    def _replace_half(self) -> None:
+        """The second half does not come: U+FFFD stands for the character."""
         if self._half:
             self._events.append(self._half_kind(_REPLACEMENT))
             self._half = ""
 
     def _end(self, event: Finished | Failed) -> None:
-        self._give_up_half()
+        self._replace_half()
         self._events.append(event)
         self._ended = True
 
 
 class SSEAnswerDecoder(AnswerDecoder):
-    """An answer as server-sent events; empty ones, which some servers keep connections alive with,
-    are passed over."""
+    """An answer as server-sent events. Events without data, which some servers send as keep-alives, are
+    ignored."""
 
     def __init__(self) -> None:
         super().__init__()
         self._sse = SSEDecoder()
 
     @abstractmethod
-    def _take(self, data: bytes) -> None:
-        """One event's data."""
+    def _decode_event(self, data: bytes) -> None:
+        """Decodes the data of one server-sent event."""
 
-    def _read(self, data: bytes) -> None:
+    def _decode(self, data: bytes) -> None:
+        is_too_long = False
         try:
-            self._take_all(self._sse.feed(data))
-        except SSEError as fault:
-            self._take_all(fault.events)
-            if not self._ended:
-                self._fail_invalid()
-
-    def _take_all(self, events: list[ServerSentEvent]) -> None:
+            events = self._sse.feed(data)
+        except SSEError as error:
+            events, is_too_long = error.events, True
         for event in events:
             if event.data:
-                self._take(event.data)
+                self._decode_event(event.data)
                 if self._ended:
                     return
+        if is_too_long:
+            self._fail_invalid()
 
 
 def parse(decoder: msgspec.json.Decoder[T], data: bytes) -> T | None:
-    """One JSON value as the decoder's type; None if it is not one.
+    """One JSON value of the decoder's type; None if the data is not one.
 
-    What msgspec refuses gets a second, slower look: a model's text may hold lone surrogates or a
-    broken character, and servers are careless with control characters and the types of numbers.
+    If msgspec refuses the data, a slower and more tolerant parser tries again: a model's text may have lone
+    surrogates or invalid UTF-8, and some servers send raw control characters or numbers as text.
     """
     try:
         return decoder.decode(data)
     except _NOT_JSON:
-        return _second_look(decoder.type, data)
+        return _parse_tolerantly(decoder.type, data)
 
 
 def count(tokens: int | None) -> int:
-    """A number of tokens as it can be stored and paid for, whatever a server says."""
+    """A number of tokens within the range of its database column. A missing number is 0."""
     return min(max(tokens or 0, 0), _MAX_COUNT)
 
 
-def _second_look(kind: type[T], data: bytes) -> T | None:
+def _parse_tolerantly(kind: type[T], data: bytes) -> T | None:
     try:
         value = json.loads(data.decode("utf-8", "replace"), strict=False)
         return msgspec.convert(value, kind, strict=False)

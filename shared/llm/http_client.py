@@ -1,5 +1,4 @@
-"""HTTP to the providers: one transport for the life of a process, made when it is first needed or ahead
-of that."""
+"""HTTP to the providers: one transport for the life of a process."""
 
 import asyncio
 import base64
@@ -10,24 +9,26 @@ from functools import lru_cache, partial
 
 import httpx
 
-from shared.llm.providers import ModelTarget
-from shared.llm.scripted import SCRIPTED_URL, ScriptedTransport
+from shared.llm.providers import PROVIDERS, ModelTarget
+from shared.llm.scripted import ScriptedTransport
 from shared.llm.streaming_transport import StreamingTransport
 from shared.llm.wire_format import HttpRequest
 from shared.settings import Settings
 from shared.warmup import WarmUp
 
-# Idle for longer than this, a connection is given up: the process may have been frozen, and what lies
-# between forgets silent connections without telling.
-_TRUSTED_IDLE_SECONDS = 55.0
+# A connection that was idle for longer is not used again: the process may have been frozen, and network
+# devices drop silent connections without telling either end.
+_KEEP_ALIVE_SECONDS = 55.0
 _HEADERS = {"user-agent": "serverless-chat", "accept": "*/*", "accept-encoding": "identity"}
+_SCRIPTED_URL = PROVIDERS["scripted"].base_url
 
 
 class HttpClient:
-    """All timeouts are the caller's. `scripted` is asked for whatever has no provider.
+    """Sends requests and sets no timeouts: those are the caller's. `scripted` answers for the scripted
+    provider. The transport is made for the first request, or by `warm_up`.
 
-    Requests go to httpx's transports directly: what its client does above them, for redirects, cookies
-    and logins, no provider's interface has, and it takes longer than sending the request.
+    Requests go to httpx's transports directly. httpx's own client adds redirects, cookies and logins,
+    which no provider's API has, and takes longer than sending the request.
     """
 
     def __init__(
@@ -40,65 +41,66 @@ class HttpClient:
         self._settings = settings
         self._now = now
         self._scripted = scripted or ScriptedTransport()
-        self._http: StreamingTransport | None = None
-        self._ahead: WarmUp | None = None
+        self._transport: StreamingTransport | None = None
+        self._warm_up: WarmUp | None = None
 
     def warm_up(self, target: ModelTarget) -> WarmUp:
-        """Begins a connection to a model's provider, and the reading of its key, for the first request,
-        which will wait for both."""
-        self._ahead = WarmUp("model provider", partial(self._open, target), now=self._now)
-        return self._ahead
+        """Starts to connect to a model's provider and to read its API key. The first request waits for
+        both."""
+        self._warm_up = WarmUp("model provider", partial(self._prepare, target), now=self._now)
+        return self._warm_up
 
     async def post(self, request: HttpRequest) -> httpx.Response:
-        """Sends it, and returns when the head of the answer is there. Raises httpx's errors, and OSError
-        for what breaks inside TLS, which httpx lets through as it is."""
-        if self._ahead is not None:
-            await self._ahead.wait()
-            self._ahead = None
-        if self._http is None:
-            self._http = self._transport(_tls(self._settings))
+        """Sends a request and returns when the response's headers have come. Raises httpx's errors, and
+        OSError for faults inside TLS, which httpx does not convert."""
+        if self._warm_up is not None:
+            await self._warm_up.wait()
+            self._warm_up = None
         headers = {**_HEADERS, **request.headers}
-        url = _url(request.url)
+        url = _parse_url(request.url)
         if url.userinfo:
             login = f"{url.username}:{url.password}".encode()
             headers["authorization"] = f"Basic {base64.b64encode(login).decode()}"
-        ours = httpx.Request("POST", url, headers=headers, content=request.body)
-        transport = self._scripted if request.url.startswith(SCRIPTED_URL) else self._http
-        return await transport.handle_async_request(ours)
+        outgoing = httpx.Request("POST", url, headers=headers, content=request.body)
+        if request.url.startswith(_SCRIPTED_URL):
+            return await self._scripted.handle_async_request(outgoing)
+        if self._transport is None:
+            self._transport = self._new_transport(_tls_context(self._settings))
+        return await self._transport.handle_async_request(outgoing)
 
     async def aclose(self) -> None:
-        if self._ahead is not None:
-            await self._ahead.close()
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        if self._warm_up is not None:
+            await self._warm_up.close()
+        if self._transport is not None:
+            await self._transport.aclose()
+            self._transport = None
 
-    async def _open(self, target: ModelTarget) -> None:
-        if target.provider_name == "scripted":
+    async def _prepare(self, target: ModelTarget) -> None:
+        if target.base_url == _SCRIPTED_URL:
             return
         key = target.secret.value() if target.secret else asyncio.sleep(0)
-        await asyncio.gather(key, self._connect(target))
+        await asyncio.gather(key, self._connect(target.base_url))
 
-    async def _connect(self, target: ModelTarget) -> None:
-        # Certificates are read without the interpreter's lock: the loop has other things to open.
-        transport = self._transport(await asyncio.to_thread(_tls, self._settings))
-        if self._http is None:
-            self._http = transport
-            await transport.warm_up(_url(target.endpoint.base_url))
+    async def _connect(self, url: str) -> None:
+        # In a thread: loading certificates releases the interpreter's lock, so other warm-ups go on.
+        transport = self._new_transport(await asyncio.to_thread(_tls_context, self._settings))
+        if self._transport is None:
+            self._transport = transport
+            await transport.warm_up(_parse_url(url))
 
-    def _transport(self, tls: ssl.SSLContext) -> StreamingTransport:
-        return StreamingTransport(tls, keep_alive=_TRUSTED_IDLE_SECONDS, now=self._now)
+    def _new_transport(self, tls: ssl.SSLContext) -> StreamingTransport:
+        return StreamingTransport(tls, keep_alive=_KEEP_ALIVE_SECONDS, now=self._now)
 
 
 @lru_cache(maxsize=64)
-def _url(url: str) -> httpx.URL:
-    """Taking a URL apart takes longer than sending the request."""
+def _parse_url(url: str) -> httpx.URL:
+    """Cached, because parsing a URL takes longer than sending the request."""
     return httpx.URL(url)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls_context(settings: Settings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Loading the certificates takes longer than all the rest of a client, so only where one is met.
+    # Certificates are loaded only for https URLs: it takes longer than the rest of the client's setup.
     if any(provider.base_url.startswith("https:") for provider in settings.providers.values()):
         import certifi  # noqa: PLC0415
 

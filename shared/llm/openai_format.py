@@ -1,8 +1,7 @@
-"""OpenAI's Chat Completions API, and the many servers that speak it more or less:
+"""The format of OpenAI's Chat Completions API, and of the servers that are compatible with it:
 https://platform.openai.com/docs/api-reference/chat-streaming."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -11,50 +10,36 @@ from shared import errors
 from shared.errors import UpstreamError
 from shared.events import FinishReason, Usage
 from shared.llm.decoding import SSEAnswerDecoder, count, parse
-from shared.llm.wire_format import ChatRequest, Decoder, Endpoint, HttpRequest, error_for_status
+from shared.llm.providers import ModelTarget
+from shared.llm.wire_format import ChatRequest, Decoder, HttpRequest, error_for_status
 
 
-class OpenAI:
-    """The provider, in the variant that a server wants.
-
-    OpenAI's own models take `max_completion_tokens` and refuse `max_tokens`; most other servers know
-    only the latter. `stream_options` asks for the usage; some servers cannot bear to be asked.
-    """
-
-    def __init__(
-        self,
-        *,
-        max_tokens_field: Literal["max_completion_tokens", "max_tokens"],
-        stream_options: bool = True,
-    ) -> None:
-        self._max_tokens_field = max_tokens_field
-        self._stream_options = stream_options
-
-    def request(self, chat: ChatRequest, endpoint: Endpoint) -> HttpRequest:
+class OpenAIFormat:
+    def request(self, chat: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json"}
-        if endpoint.api_key:
-            headers["authorization"] = f"Bearer {endpoint.api_key}"
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
         messages = [{"role": message.role, "content": message.content} for message in chat.messages]
         if chat.system:
             messages.insert(0, {"role": "system", "content": chat.system})
         body: dict[str, object] = {
-            "model": chat.model,
+            "model": target.model,
             "messages": messages,
-            self._max_tokens_field: chat.max_tokens,
+            target.variant.max_tokens_field: chat.max_tokens,
             "stream": True,
         }
-        if self._stream_options:
+        if target.variant.stream_options:
             body["stream_options"] = {"include_usage": True}
         if chat.temperature is not None:
             body["temperature"] = chat.temperature
-        return HttpRequest(f"{endpoint.base_url}/chat/completions", headers, msgspec.json.encode(body))
+        return HttpRequest(f"{target.base_url}/chat/completions", headers, msgspec.json.encode(body))
 
     def decoder(self) -> Decoder:
-        return _OpenAIDecoder()
+        return OpenAIDecoder()
 
     def error(self, status: int, body: bytes) -> UpstreamError:
         if status == 429 and b'"insufficient_quota"' in body:
-            # Not too fast, but not paid for: waiting helps nobody.
+            # The quota is used up. Waiting does not help.
             return errors.UpstreamAuth("the model provider's account has no quota left")
         return error_for_status(status)
 
@@ -68,7 +53,7 @@ class _CompletionDetails(Struct):
     reasoning_tokens: int | None = None
 
 
-class _Usage(Struct):
+class _UsageFields(Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
@@ -78,7 +63,7 @@ class _Usage(Struct):
 class _Delta(Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
-    # The two names that compatible servers give to thinking; some send both, with the same text.
+    # Compatible servers use one of these two names for reasoning. Some send both, with the same text.
     reasoning_content: str | None = None
     reasoning: str | None = None
 
@@ -95,25 +80,23 @@ class _Error(Struct):
 
 class _Chunk(Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: _UsageFields | None = None
     error: _Error | str | None = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
-class _OpenAIDecoder(SSEAnswerDecoder):
-    """The usage comes after `finish_reason`, so the answer is finished by `[DONE]`, or, as some servers
-    leave that out, by the end of the stream. A `[DONE]` without a `finish_reason` finishes nothing:
-    gateways write it after a failure, too."""
+class OpenAIDecoder(SSEAnswerDecoder):
+    """The usage comes after `finish_reason`, so `[DONE]` finishes the answer. Some servers leave it out:
+    then the end of the stream finishes the answer. `[DONE]` without a `finish_reason` is an error, because
+    gateways send it after a failure too."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._reason: FinishReason | None = None
+    _reason: FinishReason | None = None
 
-    def _take(self, data: bytes) -> None:
+    def _decode_event(self, data: bytes) -> None:
         if data.startswith(b"[DONE]"):
-            self._stream_over()
+            self._decode_end()
             return
         chunk = parse(_CHUNK, data)
         if chunk is None:
@@ -123,24 +106,24 @@ class _OpenAIDecoder(SSEAnswerDecoder):
             self._fail(_error_of(chunk.error))
             return
         if chunk.choices:
-            self._take_choice(chunk.choices[0])
+            self._decode_choice(chunk.choices[0])
         if chunk.usage and not self._ended:
-            self._take_usage(chunk.usage)
+            self._decode_usage(chunk.usage)
 
-    def _take_choice(self, choice: _Choice) -> None:
+    def _decode_choice(self, choice: _Choice) -> None:
         if delta := choice.delta:
             if thinking := delta.reasoning_content or delta.reasoning:
-                self._thinking(thinking)
-            # A refusal is what the model says instead of its answer: to the user, it is the answer.
+                self._add_reasoning(thinking)
+            # The model sends a refusal in place of an answer. The user gets it as the answer.
             if text := delta.content or delta.refusal:
-                self._text(text)
+                self._add_text(text)
         if choice.finish_reason == "error":
             self._fail(_error_of(""))
         elif choice.finish_reason:
             self._reason = _REASONS.get(choice.finish_reason, "stop")
 
-    def _take_usage(self, usage: _Usage) -> None:
-        """Cumulative where it comes with every chunk, and then not final before the answer is."""
+    def _decode_usage(self, usage: _UsageFields) -> None:
+        """Some servers send the usage with every chunk. Then it is cumulative, and final only at the end."""
         if usage.prompt_tokens is None and usage.completion_tokens is None:
             return
         prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
@@ -155,7 +138,7 @@ class _OpenAIDecoder(SSEAnswerDecoder):
             )
         )
 
-    def _stream_over(self) -> None:
+    def _decode_end(self) -> None:
         if self._reason:
             self._finish(self._reason)
         else:
@@ -163,7 +146,7 @@ class _OpenAIDecoder(SSEAnswerDecoder):
 
 
 def _error_of(error: _Error | str) -> UpstreamError:
-    """OpenAI names its errors by `code` or `type`; other servers give the status as `code`."""
+    """OpenAI names its errors in `code` or `type`. Other servers send the HTTP status as `code`."""
     kind = UpstreamError
     if isinstance(error, _Error):
         code = str(error.code or "")
@@ -174,7 +157,7 @@ def _error_of(error: _Error | str) -> UpstreamError:
     return kind("the model provider sent an error")
 
 
-# Anything else, tool calls among it, is a stop: we offer no tools, and the answer is as long as it gets.
+# Other reasons count as `stop`. Tool calls are among them: requests offer no tools.
 _REASONS: Mapping[str, FinishReason] = {
     "length": "length",
     "model_length": "length",

@@ -1,72 +1,156 @@
-"""Which providers there are: one line each, and where each is reached."""
+"""The registry of model providers: one row each, and the target of a `provider/model`.
 
+Everything else that needs a list of providers reads `PROVIDERS`. This module imports no wire format, so
+that reading the settings stays cheap.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from shared.errors import UpstreamRejected
-from shared.llm.anthropic_format import Anthropic
-from shared.llm.ollama_format import Ollama
-from shared.llm.openai_format import OpenAI
-from shared.llm.scripted import SCRIPTED_URL
-from shared.llm.wire_format import Endpoint, Provider
 from shared.secret_sources import Secret
-from shared.settings import Settings
 
-_OPENAI = OpenAI(max_tokens_field="max_completion_tokens")
-_COMPATIBLE = OpenAI(max_tokens_field="max_tokens")
-_COMPATIBLE_WITHOUT_OPTIONS = OpenAI(max_tokens_field="max_tokens", stream_options=False)
-_PROVIDERS: dict[str, Provider] = {
-    "anthropic": Anthropic(),
-    "openai": _OPENAI,
-    "nvidia": _COMPATIBLE,
-    "ollama": Ollama(),
-    "scripted": _COMPATIBLE,
-}
-# What OpenAI calls its own models; they refuse `max_tokens`, wherever they are served.
-_OPENAI_MODELS = ("gpt-", "chatgpt-", "chat-latest", "o1", "o3", "o4")
+WireFormatName = Literal["anthropic", "ollama", "openai"]
+MaxTokensField = Literal["max_completion_tokens", "max_tokens"]
 
 
-class ModelTarget(Struct, frozen=True, kw_only=True):
-    """One model at one provider. `name` is the setting's `provider/model`.
+class Provider(Struct, frozen=True, kw_only=True):
+    """One provider.
 
-    The endpoint's key is `secret`'s, to be asked for at each request.
+    `name` is the part before the slash in `provider/model`. `base_url` has no slash at its end.
+    `settings_prefix` begins the names of its settings: `<prefix>_API_KEY`, `<prefix>_API_KEY_SECRET_ARN`,
+    `<prefix>_BASE_URL` and `<prefix>_STREAM_OPTIONS`. A provider without a prefix has no settings and is
+    always configured. `default_model` (`provider/model`) is used when LLM_MODEL is not set and the provider
+    is configured. `needs_key` is False for servers that are reached without a key. `is_free` means that no
+    request costs money.
+
+    `max_tokens_field` is the name of the output limit in the OpenAI format. With `own_models`, which are
+    prefixes of model names, this name is used for those models and at the vendor's own host; other servers
+    and models get `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
+    `retries_429_without_retry_after` is False where such a response means that waiting does not help.
     """
 
     name: str
-    provider_name: str
-    model: str
+    wire_format: WireFormatName
+    base_url: str
+    settings_prefix: str | None = None
+    default_model: str | None = None
+    needs_key: bool = True
+    is_free: bool = False
+    max_tokens_field: MaxTokensField = "max_tokens"
+    own_models: tuple[str, ...] = ()
+    max_temperature: float = 2.0
+    retries_429_without_retry_after: bool = True
+
+
+# The order counts: the first configured provider with a default model gives the default of LLM_MODEL.
+_ROWS = (
+    Provider(
+        name="anthropic",
+        wire_format="anthropic",
+        base_url="https://api.anthropic.com",
+        settings_prefix="ANTHROPIC",
+        default_model="anthropic/claude-sonnet-5-5",
+        max_temperature=1.0,
+        # Anthropic sends 429 without `retry-after` when the account's spending limit is reached.
+        retries_429_without_retry_after=False,
+    ),
+    Provider(
+        name="openai",
+        wire_format="openai",
+        base_url="https://api.openai.com/v1",
+        settings_prefix="OPENAI",
+        default_model="openai/gpt-6.1-terra",
+        # OpenAI's own models refuse `max_tokens`, wherever they are served. Most other servers know only it.
+        max_tokens_field="max_completion_tokens",
+        own_models=("gpt-", "chatgpt-", "chat-latest", "o1", "o3", "o4"),
+    ),
+    Provider(
+        name="nvidia",
+        wire_format="openai",
+        base_url="https://integrate.api.nvidia.com/v1",
+        settings_prefix="NVIDIA",
+        default_model="nvidia/meta/llama-3.3-70b-instruct",
+    ),
+    # No default model: the models depend on the server.
+    Provider(
+        name="ollama",
+        wire_format="ollama",
+        base_url="http://127.0.0.1:11434",
+        settings_prefix="OLLAMA",
+        needs_key=False,
+        is_free=True,
+    ),
+    # Answered in this process (shared.llm.scripted). The .invalid top-level domain is reserved (RFC 2606),
+    # so the URL reaches no server.
+    Provider(
+        name="scripted",
+        wire_format="openai",
+        base_url="http://scripted.invalid/v1",
+        default_model="scripted/echo",
+        needs_key=False,
+        is_free=True,
+    ),
+)
+PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
+
+
+class ProviderSettings(Struct, frozen=True, kw_only=True):
+    """The settings of one configured provider. `base_url` has no slash at its end.
+
+    `stream_options` is False for OpenAI-compatible servers that refuse the field `stream_options`.
+    """
+
+    base_url: str
+    api_key: Secret | None = None
+    stream_options: bool = True
+
+
+class Variant(Struct, frozen=True, kw_only=True):
+    """The differences between servers of the OpenAI format. `stream_options` asks for the usage."""
+
+    max_tokens_field: MaxTokensField = "max_tokens"
+    stream_options: bool = True
+
+
+class ModelTarget(Struct, frozen=True, kw_only=True):
+    """One model at one configured provider. `name` is `provider/model`; `model` is the vendor's name.
+
+    The value of `secret` is the API key. It is read for each request, because it may rotate.
+    """
+
+    name: str
     provider: Provider
-    endpoint: Endpoint
+    model: str
+    base_url: str
+    variant: Variant
     secret: Secret | None = None
 
 
-def find(name: str, settings: Settings) -> ModelTarget:
-    """The target of a `provider/model`. Raises UpstreamRejected for a provider that is not configured."""
+def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelTarget:
+    """The target of a `provider/model`. Raises UpstreamRejected if the provider is not configured."""
     provider_name, _, model = name.partition("/")
-    secret = None
-    if provider_name == "scripted":
-        endpoint = Endpoint(base_url=SCRIPTED_URL)
-    elif provider_name in settings.providers:
-        configured = settings.providers[provider_name]
-        endpoint, secret = Endpoint(base_url=configured.base_url), configured.api_key
-    else:
+    if provider_name not in configured:
         raise UpstreamRejected("the model's provider is not configured")
+    provider, settings = PROVIDERS[provider_name], configured[provider_name]
     return ModelTarget(
         name=name,
-        provider_name=provider_name,
+        provider=provider,
         model=model,
-        provider=variant_of(provider_name, model, settings, endpoint),
-        endpoint=endpoint,
-        secret=secret,
+        base_url=settings.base_url,
+        variant=variant_of(provider, model, settings),
+        secret=settings.api_key,
     )
 
 
-def variant_of(provider_name: str, model: str, settings: Settings, endpoint: Endpoint) -> Provider:
-    provider = _PROVIDERS[provider_name]
-    if not isinstance(provider, OpenAI) or provider_name == "scripted":
-        return provider
-    at_openai = urlsplit(endpoint.base_url).hostname == "api.openai.com"
-    if provider_name == "openai" and (at_openai or model.startswith(_OPENAI_MODELS)):
-        return _OPENAI
-    return _COMPATIBLE if settings.providers[provider_name].stream_options else _COMPATIBLE_WITHOUT_OPTIONS
+def variant_of(provider: Provider, model: str, settings: ProviderSettings) -> Variant:
+    """The variant of the OpenAI format that this model takes at this server."""
+    if not provider.own_models:
+        return Variant(max_tokens_field=provider.max_tokens_field, stream_options=settings.stream_options)
+    at_vendor = urlsplit(settings.base_url).hostname == urlsplit(provider.base_url).hostname
+    if at_vendor or model.startswith(provider.own_models):
+        return Variant(max_tokens_field=provider.max_tokens_field)
+    return Variant(stream_options=settings.stream_options)

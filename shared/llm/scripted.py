@@ -1,22 +1,18 @@
-"""A stand-in for a model where there is no key: it answers in OpenAI's wire format, at a natural pace.
+"""A scripted model for use without a provider's key. It answers in the OpenAI format at a natural pace.
 
-It is a transport for httpx, so that everything above it is what a real provider gets. The answer
-depends on the question and on nothing else, so that a test can say what it will be.
+It is a transport of httpx, so all code above it is the same as for a real provider. The answer depends on
+the question alone, so tests can predict it.
 """
 
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import msgspec
 
 from shared.costs import estimate_tokens
-
-# The .invalid top-level domain is reserved (RFC 2606): should the transport ever be missing, nobody
-# is asked by accident.
-SCRIPTED_URL = "http://scripted.invalid/v1"
 
 _FIRST_TOKEN_SECONDS = 0.3
 _TOKEN_SECONDS = 0.03
@@ -37,11 +33,12 @@ _CLOSING = (
     "I am a scripted stand-in, so these words come from a list and not from a model; "
     "set a provider's key and I will step aside."
 )
+_TOKEN = re.compile(r"\s*\S{1,8}")
 _PUNCTUATION = re.compile(r"[^\w\s'-]+")
 
 
 def answer_to(question: str) -> str:
-    """The whole answer to a question, always the same one for the same words."""
+    """The whole answer to a question. The same question has the same answer."""
     words = _PUNCTUATION.sub(" ", question).split()
     topic = "“" + " ".join(words[:12]) + "”" if words else "this"
     choice = hashlib.sha256(question.encode()).digest()
@@ -50,23 +47,23 @@ def answer_to(question: str) -> str:
 
 
 class ScriptedTransport(httpx.AsyncBaseTransport):
-    """Answers chat completions by itself. `sleep` is what makes the pace."""
+    """Answers requests for chat completions. `sleep` makes the pauses between tokens."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._sleep = sleep
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         messages = msgspec.json.decode(await request.aread())["messages"]
-        prompt = estimate_tokens(*(message["content"] for message in messages))
+        prompt_tokens = estimate_tokens(*[message["content"] for message in messages])
         question = next(m["content"] for m in reversed(messages) if m["role"] == "user")
         return httpx.Response(
             200,
             headers={"content-type": "text/event-stream"},
-            stream=_Paced(answer_to(question), prompt, self._sleep),
+            stream=_AnswerStream(answer_to(question), prompt_tokens, self._sleep),
         )
 
 
-class _Paced(httpx.AsyncByteStream):
+class _AnswerStream(httpx.AsyncByteStream):
     def __init__(self, answer: str, prompt_tokens: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._answer = answer
         self._prompt_tokens = prompt_tokens
@@ -74,24 +71,16 @@ class _Paced(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         await self._sleep(_FIRST_TOKEN_SECONDS)
-        count = 0
-        for token in _tokens(self._answer):
-            yield _chunk({"delta": {"content": token}, "finish_reason": None})
+        tokens = 0
+        for token in _TOKEN.finditer(self._answer):
+            yield _event({"choices": [{"index": 0, "delta": {"content": token[0]}, "finish_reason": None}]})
             await self._sleep(_TOKEN_SECONDS)
-            count += 1
-        yield _chunk({"delta": {}, "finish_reason": "stop"})
-        usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": count}
-        yield _data({"choices": [], "usage": usage})
+            tokens += 1
+        yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": tokens}
+        yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
 
 
-def _tokens(text: str) -> Iterator[str]:
-    return (match[0] for match in re.finditer(r"\s*\S{1,8}", text))
-
-
-def _chunk(choice: dict[str, object]) -> bytes:
-    return _data({"choices": [{"index": 0, **choice}]})
-
-
-def _data(value: object) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+def _event(chunk: dict[str, object]) -> bytes:
+    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"

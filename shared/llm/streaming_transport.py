@@ -1,9 +1,8 @@
-"""HTTP/1.1 below httpx, for answers that come in many small pieces.
+"""A transport of httpx for HTTP/1.1 answers that come in many small chunks.
 
-httpx keeps its interface, its errors and its mocks; what is replaced is what it does for each chunk of
-a body. Here a read of the socket is one piece for the reader, however many chunks it held, parsed in C
-on an asyncio protocol (docs/decisions/0005). Connections are kept for the next request to the same
-origin, as many as there were at once.
+It has httpx's interface and errors. One read of the socket is one piece for the reader, however many chunks
+it has; the chunks are parsed in C on an asyncio protocol (docs/decisions/0005). Connections are kept for
+later requests to the same origin.
 """
 
 import asyncio
@@ -16,16 +15,16 @@ from typing import cast
 import httptools
 import httpx
 
-# As much as is read ahead of a reader that is slow.
+# The limit of unread data, above which reading pauses until the reader takes it.
 _READ_AHEAD_BYTES = 262_144
-_HEAD_BYTES = 65_536
+_MAX_HEAD_BYTES = 65_536
 
 _Origin = tuple[bytes, str, int]
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """Connections to any number of origins; TLS by `context`. One that idled longer than `keep_alive`
-    seconds by the wall clock is not used again."""
+    """Connections to any number of origins. `context` is for TLS. A connection that was idle for more than
+    `keep_alive` seconds of wall-clock time is not used again."""
 
     def __init__(
         self, context: ssl.SSLContext, *, keep_alive: float, now: Callable[[], float] = time.time
@@ -39,11 +38,11 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         """Opens a connection for the next request to the URL's origin. Raises httpx's ConnectError."""
         origin = _origin_of(url)
         connection = await self._open(origin)
-        connection.rest()
+        connection.set_idle()
         self._release(origin, connection)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises httpx's ConnectError, ReadError and RemoteProtocolError; all timeouts are the caller's."""
+        """Raises httpx's ConnectError, ReadError and RemoteProtocolError. The caller sets timeouts."""
         body = await request.aread()
         origin = _origin_of(request.url)
         connection = await self._acquire(origin)
@@ -70,11 +69,11 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         while idle:
             connection, since = idle.pop()
             if connection.usable and self._now() - since <= self._keep_alive:
-                connection.begin()
+                connection.reset()
                 return connection
             connection.abort()
         connection = await self._open(origin)
-        connection.begin()
+        connection.reset()
         return connection
 
     async def _open(self, origin: _Origin) -> "_Connection":
@@ -88,7 +87,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 ssl=self._context if scheme == b"https" else None,
                 server_hostname=host if scheme == b"https" else None,
             )
-        except OSError as error:  # no name, no route, refused, or TLS said no
+        except OSError as error:  # No name, no route, refused, or a fault of TLS.
             raise httpx.ConnectError("connection failed") from error
         return connection
 
@@ -106,16 +105,16 @@ class _Head:
 
 
 class _Connection(asyncio.Protocol):
-    """One request after the other. The parser calls the `on_` methods."""
+    """A connection, which serves one request at a time. The parser calls the `on_` methods."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._lost = False
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        """Readies the connection for another response."""
+    def reset(self) -> None:
+        """Prepares the connection for another response."""
         self._head = _Head()
         self._head_size = 0
         self._has_head = False
@@ -125,17 +124,17 @@ class _Connection(asyncio.Protocol):
         self._error: httpx.TransportError | None = None
         self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
-        # The parser calls it for every chunk, so there is nothing of ours in between.
+        # The parser calls it for each chunk. Calling `append` directly is the fastest.
         self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
 
-    def rest(self) -> None:
-        """As after a response, while nothing has been asked yet."""
+    def set_idle(self) -> None:
+        """Sets the state after a response, for a connection that has had no request yet."""
         self._complete = self._keep = True
 
     @property
     def usable(self) -> bool:
-        """Whether another request can follow: the response is read, and the other end stays."""
+        """Whether another request can follow: the response is read and the server keeps the connection."""
         return self._complete and self._keep and not self._lost and not self._pieces
 
     def send(self, data: bytes) -> None:
@@ -144,16 +143,16 @@ class _Connection(asyncio.Protocol):
 
     async def head(self) -> _Head:
         while not self._has_head:
-            self._raise_if_over("the server hung up without an answer")
+            self._raise_if_ended("the server hung up without an answer")
             await self._wait()
         return self._head
 
     async def read(self) -> bytes:
-        """All that has come and was not read, waiting for the first of it; b"" at the end."""
+        """All unread data. Waits until there is some; b"" at the end of the response."""
         while not self._pieces:
             if self._complete:
                 return b""
-            self._raise_if_over("the connection broke in mid-answer")
+            self._raise_if_ended("the connection broke in mid-answer")
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
@@ -166,12 +165,12 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: uvloop's transports are asyncio's in all but their class.
+        # A cast and not an assertion: uvloop's transports have the interface and not the class.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
-            # Nobody asked: whatever it is, it must not be taken for the next answer.
+            # Data without a request must not become a part of the next response.
             self.abort()
             return
         if not self._has_head:
@@ -180,7 +179,7 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._fail(httpx.RemoteProtocolError("the server does not speak HTTP"))
-        if not self._has_head and self._head_size > _HEAD_BYTES:
+        if not self._has_head and self._head_size > _MAX_HEAD_BYTES:
             self._fail(httpx.RemoteProtocolError("the head of the answer is too long"))
         if sum(map(len, self._pieces)) > _READ_AHEAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
@@ -194,10 +193,10 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            raise httpx.RemoteProtocolError("more than was asked for")  # ends the parser, not the answer
+            raise httpx.RemoteProtocolError("more than one response")  # Ends the parser, not the response.
 
     def on_status(self, _: bytes) -> None:
-        self._head = _Head()  # also after an interim response, which is not the one waited for
+        self._head = _Head()  # Again after an interim response (1xx), whose headers do not count.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.headers.append((name, value))
@@ -215,7 +214,7 @@ class _Connection(asyncio.Protocol):
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
-    def _raise_if_over(self, sentence: str) -> None:
+    def _raise_if_ended(self, sentence: str) -> None:
         if self._error is not None:
             raise self._error
         if self._lost:
@@ -238,7 +237,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body, a piece for each read of the socket."""
+    """The body of a response, one piece for each read of the socket."""
 
     def __init__(self, connection: _Connection, release: Callable[[], None]) -> None:
         self._connection = connection

@@ -1,6 +1,6 @@
-"""What a provider is: a request made from a chat, and a decoder for the bytes that come back.
+"""The interface of a wire format: it makes requests, decodes answers and names errors.
 
-Both parts are pure. Connections, timeouts, retries and fallbacks belong to `shared.llm.client`.
+All three do no I/O. Connections, timeouts, retries and fallbacks belong to `shared.llm.client`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from msgspec import Struct
 from shared import costs, errors
 from shared.errors import UpstreamError
 from shared.events import Event
+from shared.llm.providers import ModelTarget
 
 Role = Literal["system", "user", "assistant"]
 
@@ -21,11 +22,11 @@ class ChatMessage(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
-    """One question to one model.
+    """One question, for any model.
 
-    `model` is the vendor's name for it, without our provider prefix. `messages` is never empty and
-    holds `user` and `assistant` only, as stored: the provider mends alternation where its API wants
-    it. `temperature` is None where the model takes no sampling parameters.
+    `messages` is never empty and holds the roles `user` and `assistant` only, as stored: a wire format
+    whose API wants alternating roles merges messages itself. `temperature` is None if the model takes no
+    sampling parameters.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -35,15 +36,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     temperature: float | None = None
 
     def estimated_tokens(self) -> int:
-        """About what it is to read, for when the provider never says."""
-        return costs.estimate_tokens(self.system or "", *(message.content for message in self.messages))
-
-
-class Endpoint(Struct, frozen=True, kw_only=True):
-    """Where a provider is reached: base URL without a trailing slash, and the key if it wants one."""
-
-    base_url: str
-    api_key: str | None = None
+        """An estimate of the prompt's tokens, for providers that report no usage."""
+        return costs.estimate_tokens(self.system or "", *[message.content for message in self.messages])
 
 
 class HttpRequest(Struct, frozen=True):
@@ -55,40 +49,41 @@ class HttpRequest(Struct, frozen=True):
 
 
 class Decoder(Protocol):
-    """Turns the bytes of one answer into events. Pure, never raises, used once.
+    """Turns the bytes of one answer into events. It does no I/O, never raises and is used once.
 
-    Every fault becomes a `Failed` as the last event; after a `Finished` or `Failed` the decoder
-    yields nothing more, whatever it is fed.
+    A fault becomes a `Failed` as the last event. After a `Finished` or `Failed` the decoder returns no
+    more events, whatever bytes follow.
     """
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that this read completes, in order; chunks may split anywhere."""
+        """The events that these bytes complete, in order. Reads may split the stream anywhere."""
 
     def close(self) -> list[Event]:
-        """The stream has ended: nothing if the answer was complete, else `upstream_truncated`."""
+        """Tells that the stream has ended. No events if the answer was complete, else a `Failed` with
+        `upstream_truncated`."""
 
 
-class Provider(Protocol):
-    """One vendor's wire format."""
+class WireFormat(Protocol):
+    """The API of one vendor, which other vendors may copy."""
 
-    def request(self, chat: ChatRequest, endpoint: Endpoint) -> HttpRequest: ...
+    def request(self, chat: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest: ...
 
     def decoder(self) -> Decoder: ...
 
     def error(self, status: int, body: bytes) -> UpstreamError:
-        """The error of an answer with another status than 200; `body` may be cut at 64 KiB."""
+        """The error of a response with another status than 200. `body` may be cut at 64 KiB."""
 
 
 def error_for_status(status: int) -> UpstreamError:
-    """The error of an answer whose status says it all; what the vendor wrote beside it stays there."""
-    rejected = 300 <= status < 500  # a redirect, too: our base URL is wrong
+    """The error for a status alone. The vendor's own message is never passed on."""
+    rejected = 300 <= status < 500  # A redirect too: then the base URL is wrong.
     kind = _ERRORS.get(status, errors.UpstreamRejected if rejected else UpstreamError)
     return kind(f"the model provider answered {status}")
 
 
 _ERRORS: Mapping[int, type[UpstreamError]] = {
     401: errors.UpstreamAuth,
-    402: errors.UpstreamAuth,  # not paid for: as with a key, only whoever holds the account can help
+    402: errors.UpstreamAuth,  # Not paid: as with a bad key, only the owner of the account can help.
     403: errors.UpstreamAuth,
     408: errors.UpstreamTimeout,
     409: UpstreamError,

@@ -1,4 +1,4 @@
-"""The load counts right, or the figures are wrong."""
+"""The load generator counts tokens, failures and times correctly."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ import pytest
 
 from bench import load, subjects
 from bench.answers import NotAnswered, Stamps, Words
-from bench.load import AtOnce, InTurn, ModelTarget
+from bench.load import ConcurrentJob, ModelTarget, SequentialJob
 from bench.provider import Answer
 from bench.subjects import completions
 
@@ -23,7 +23,7 @@ def provider():
 
 @contextmanager
 def scripted(*connections):
-    """A server that does with each connection what the next of the functions does."""
+    """A server that handles each connection with the next function."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():
@@ -44,13 +44,15 @@ def written(script):
 
 
 def test_every_word_of_every_turn_is_counted(provider):
-    done = load.at_once(AtOnce(completions(provider, "words-50-0", 3), turns=4, tokens=50))
+    done = load.run_concurrent(ConcurrentJob(completions(provider, "words-50-0", 3), turns=4, tokens=50))
     assert (done.tokens, done.failures, done.delays) == (600, {}, [])
 
 
-def test_every_stamp_is_counted_and_tells_how_long_it_was_on_its_way(provider):
-    job = AtOnce(completions(provider, "stamps-40-2000", 3), turns=2, tokens=40, spread=0.01, stamped=True)
-    done = load.at_once(job)
+def test_every_stamp_is_counted_with_its_delay(provider):
+    job = ConcurrentJob(
+        completions(provider, "stamps-40-2000", 3), turns=2, tokens=40, spread=0.01, stamped=True
+    )
+    done = load.run_concurrent(job)
     assert (done.tokens, done.failures) == (240, {})
     assert done.seconds >= 2 * 39 * 0.002
     assert 0 < len(done.delays) <= 240
@@ -58,7 +60,7 @@ def test_every_stamp_is_counted_and_tells_how_long_it_was_on_its_way(provider):
 
 
 @pytest.mark.parametrize("kind", ["words", "stamps"])
-def test_a_token_is_counted_once_wherever_reads_cut(kind):
+def test_a_token_is_counted_once_when_a_read_splits_it(kind):
     data = written(f"{kind}-3-0")
     for cut in range(1, len(data)):
         counter = Words() if kind == "words" else Stamps([])
@@ -67,7 +69,7 @@ def test_a_token_is_counted_once_wherever_reads_cut(kind):
         assert counter.take(data) == 3
 
 
-def test_an_answer_has_ended_when_its_last_byte_is_there():
+def test_an_answer_ends_with_its_last_byte():
     data = written("words-3-0")
     for counter in (Words(), Stamps([])):
         for byte in data:
@@ -76,7 +78,7 @@ def test_an_answer_has_ended_when_its_last_byte_is_there():
         assert counter.ended
 
 
-def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_goes_on():
+def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_one_starts():
     def one_and_a_half(connection):
         connection.recv(1000)
         connection.sendall(written("words-10-0"))
@@ -88,13 +90,13 @@ def test_a_turn_that_breaks_off_is_counted_as_failed_and_the_next_goes_on():
         connection.sendall(written("words-10-0"))
 
     with scripted(one_and_a_half, one) as port:
-        done = load.at_once(AtOnce(ModelTarget(port, [_HEAD]), turns=3, tokens=10))
+        done = load.run_concurrent(ConcurrentJob(ModelTarget(port, [_HEAD]), turns=3, tokens=10))
     assert done.failures == {"broken off": 1}
     assert done.tokens >= 20
 
 
 def test_an_answer_that_is_too_short_is_counted_as_failed(provider):
-    done = load.at_once(AtOnce(completions(provider, "words-9-0", 2), turns=3, tokens=10))
+    done = load.run_concurrent(ConcurrentJob(completions(provider, "words-9-0", 2), turns=3, tokens=10))
     assert done.failures == {"ended early": 6}
 
 
@@ -110,26 +112,23 @@ def test_a_connection_is_closed_with_its_last_turn():
         connection.recv(1000)
         connection.sendall(written("words-10-0"))
 
-    # The second is answered only when the first has hung up.
+    # The server accepts the second connection after the client has closed the first.
     with scripted(one, two) as port:
-        done = load.at_once(AtOnce(ModelTarget(port, [_HEAD, _HEAD]), turns=1, tokens=10))
+        done = load.run_concurrent(ConcurrentJob(ModelTarget(port, [_HEAD, _HEAD]), turns=1, tokens=10))
     assert hung_up == [b""]
     assert (done.tokens, done.failures) == (20, {})
 
 
-def test_turns_are_asked_in_turn(provider):
-    targets = {
-        name: completions(provider, script, 1) for name, script in (("a", "words-5-0"), ("b", "words-5-3000"))
-    }
-    outcome = load.in_turn(InTurn(targets, rounds=6, warm_up=1))
-    assert {name: len(found) for name, found in outcome.first.items()} == {"a": 6, "b": 6}
-    assert all(first <= whole for first, whole in zip(outcome.first["a"], outcome.whole["a"], strict=True))
-    assert min(outcome.whole["b"]) >= 4 * 0.003
+def test_sequential_turns_give_the_first_tokens_of_each_target(provider):
+    targets = {name: completions(provider, "words-5-3000", 1) for name in ("a", "b")}
+    seconds = load.run_sequential(SequentialJob(targets, rounds=6, warm_up=1))
+    assert {name: len(found) for name, found in seconds.items()} == {"a": 6, "b": 6}
+    assert all(0 < first < 4 * 0.003 for first in seconds["a"])
 
 
-def test_a_refusal_is_no_answer(provider):
+def test_a_refused_request_raises_not_answered(provider):
     refused = ModelTarget(provider.port, [b"POST /nothing HTTP/1.1\r\ncontent-length: 0\r\n\r\n"])
     with pytest.raises(NotAnswered, match="404"):
-        load.in_turn(InTurn({"a": refused}, rounds=1))
+        load.run_sequential(SequentialJob({"a": refused}, rounds=1))
     with pytest.raises(NotAnswered, match="404"):
-        load.at_once(AtOnce(refused, turns=1, tokens=1))
+        load.run_concurrent(ConcurrentJob(refused, turns=1, tokens=1))

@@ -1,4 +1,4 @@
-"""What a turn asks of Postgres, seen on the wire."""
+"""The statements and round trips of a turn."""
 
 from contextlib import ExitStack
 
@@ -15,6 +15,6 @@ def test_a_turn_is_one_round_trip_before_the_model_and_one_after(server, databas
         provider = stack.enter_context(subjects.provider())
         proxy = stack.enter_context(CountingProxy(server, database.name))
         served = stack.enter_context(subjects.uvicorn(subjects.environment(proxy.url, provider)))
-        users = Users.of(served, 1)
+        users = Users.create(served, 1)
         target = (users.stateless if kind == "stateless" else users.stored)("words-10-20000", 1)
         assert statements.counts(proxy, target, 3) == Counts(1, 1, 1, 1)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dev.lambda_payload import AnswerMeta, MalformedPayload, PayloadReader
+from dev.lambda_payload import MalformedPayload, PayloadReader, ResponseHead
 
 NULS = bytes(8)
 
@@ -16,7 +16,7 @@ def read(*pieces, streaming=True):
 def test_a_streamed_payload_is_a_head_and_the_pieces_that_came():
     head = b'{"statusCode":201,"headers":{"Content-Type":"text/plain"},"cookies":["a=1","b=2"]}'
     assert read(head + NULS, b"one", b"two") == [
-        AnswerMeta(201, [("Content-Type", "text/plain"), ("set-cookie", "a=1"), ("set-cookie", "b=2")]),
+        ResponseHead(201, [("Content-Type", "text/plain"), ("set-cookie", "a=1"), ("set-cookie", "b=2")]),
         b"one",
         b"two",
     ]
@@ -26,7 +26,7 @@ def test_a_streamed_payload_may_be_split_anywhere():
     payload = b'{"headers":{"content-type":"text/plain"}}' + NULS + b"the body"
     for at in range(len(payload)):
         head, *body = read(payload[:at], payload[at:])
-        assert head == AnswerMeta(200, [("content-type", "text/plain")])
+        assert head == ResponseHead(200, [("content-type", "text/plain")])
         assert b"".join(body) == b"the body"
 
 
@@ -38,7 +38,7 @@ def test_the_delimiter_must_be_in_the_first_16_kilobytes():
     def of_length(size):
         return b'{"headers":{"x":"%b"}}' % (b"y" * (size - len(b'{"headers":{"x":""}}'))) + NULS
 
-    assert isinstance(read(of_length(16384 - 8))[0], AnswerMeta)
+    assert isinstance(read(of_length(16384 - 8))[0], ResponseHead)
     for payload in (of_length(16385 - 8), b"x" * 16385):
         with pytest.raises(MalformedPayload):
             read(payload)
@@ -70,7 +70,7 @@ def test_a_buffered_payload_is_one_object():
         "isBase64Encoded": True,
     }
     assert read(json.dumps(response).encode(), streaming=False) == [
-        AnswerMeta(
+        ResponseHead(
             200,
             [("X-One", "1"), ("X-Several", "2"), ("X-Several", "3"), ("content-type", "application/json")],
         ),

@@ -1,4 +1,4 @@
-"""The vendors' own SDKs as clients: what they understand is their vendor's format."""
+"""The mock with the vendors' own SDKs as clients."""
 
 import asyncio
 import signal
@@ -18,15 +18,15 @@ MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 
 
 def claude(mock: MockLLM) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(base_url=mock.anthropic_url, api_key="key", max_retries=0)
+    return anthropic.AsyncAnthropic(base_url=mock.base_url("anthropic"), api_key="key", max_retries=0)
 
 
 def gpt(mock: MockLLM) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=mock.openai_url, api_key="key", max_retries=0)
+    return openai.AsyncOpenAI(base_url=mock.base_url("openai"), api_key="key", max_retries=0)
 
 
 def nim(mock: MockLLM) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=mock.nvidia_url, api_key="key", max_retries=0)
+    return openai.AsyncOpenAI(base_url=mock.base_url("nvidia"), api_key="key", max_retries=0)
 
 
 async def ask(client: openai.AsyncOpenAI, model: str) -> Any:
@@ -49,7 +49,7 @@ async def stream(client: openai.AsyncOpenAI, model: str, **more: Any) -> list[An
 async def stream_into(chunks: list[Any], client: openai.AsyncOpenAI, model: str, **more: Any) -> None:
     stream: Any = await client.chat.completions.create(model=model, messages=MESSAGES, stream=True, **more)
     async for chunk in stream:
-        chunks.append(chunk)  # noqa: PERF401 - what came before an error is wanted too
+        chunks.append(chunk)  # noqa: PERF401 - the chunks before an error count too
 
 
 def text_of(chunks: list[Any]) -> str:
@@ -87,7 +87,7 @@ def test_the_openai_sdk_reads_the_stream_and_gets_usage_if_it_asks():
     assert asked[-1].usage.prompt_tokens_details.cached_tokens == 3
 
 
-def test_nvidia_has_the_habits_of_compatible_servers():
+def test_a_compatible_server_shows_reasoning_and_an_empty_role():
     async def scenario() -> Any:
         async with MockLLM() as mock:
             return await stream(nim(mock), "mock:tokens=3,thinking=2", max_tokens=9)
@@ -106,7 +106,7 @@ def test_ollama_streams_lines_of_json():
     async def scenario() -> Any:
         async with MockLLM() as mock, httpx.AsyncClient() as client:
             body = {"model": "mock:tokens=3,thinking=1", "messages": MESSAGES}
-            response = await client.post(f"{mock.ollama_url}/api/chat", json=body)
+            response = await client.post(f"{mock.base_url('ollama')}/api/chat", json=body)
             return [httpx.Response(200, content=line).json() for line in response.text.splitlines()]
 
     lines = asyncio.run(scenario())
@@ -125,7 +125,11 @@ def test_without_a_stream_the_answer_is_one_body():
             )
             async with httpx.AsyncClient() as client:
                 body = {"model": "mock", "messages": MESSAGES, "stream": False}
-                return message, completion, (await client.post(f"{mock.url}/api/chat", json=body)).json()
+                return (
+                    message,
+                    completion,
+                    (await client.post(f"{mock.base_url('ollama')}/api/chat", json=body)).json(),
+                )
 
     message, completion, line = asyncio.run(scenario())
     assert message.content[0].text == answer_text("")
@@ -161,7 +165,7 @@ def test_a_status_is_the_sdks_typed_error(status, of_anthropic, of_openai, type_
     asyncio.run(scenario())
 
 
-def test_a_rate_limit_says_when_to_come_back_only_if_told_to():
+def test_a_rate_limit_has_retry_after_only_if_the_script_has():
     async def scenario() -> Any:
         async with MockLLM() as mock:
             with pytest.raises(openai.RateLimitError) as told:
@@ -175,7 +179,7 @@ def test_a_rate_limit_says_when_to_come_back_only_if_told_to():
     assert "retry-after" not in not_told
 
 
-def test_an_error_in_mid_stream_is_the_sdks_error_after_the_tokens_before_it():
+def test_an_error_in_the_stream_is_the_sdks_error_after_the_earlier_tokens():
     chunks: list[Any] = []
 
     async def scenario() -> Any:
@@ -211,9 +215,9 @@ def test_the_first_requests_fail_and_then_it_answers():
     assert asyncio.run(scenario()) == {"mock:503,fail=2": 3, "mock:503,fail=1": 1}
 
 
-def test_it_runs_as_a_process_for_clients_without_an_event_loop():
+def test_the_mock_runs_as_a_process():
     with mock_llm_process() as mock:
-        with openai.OpenAI(base_url=mock.openai_url, api_key="key", max_retries=0) as client:
+        with openai.OpenAI(base_url=mock.base_url("openai"), api_key="key", max_retries=0) as client:
             completion = client.chat.completions.create(model="mock", messages=MESSAGES)
         assert completion.choices[0].message.content == answer_text("")
         stats = mock.stats()
@@ -225,7 +229,7 @@ def test_it_runs_as_a_process_for_clients_without_an_event_loop():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_tells_the_settings_and_ends_cleanly(number):
+def test_the_command_prints_the_settings_and_ends_cleanly(number):
     command = [sys.executable, "-m", "dev.mock_llm", "--port", "0"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(
@@ -240,7 +244,7 @@ def test_the_command_tells_the_settings_and_ends_cleanly(number):
     assert (process.returncode, errors) == (0, "")
 
 
-def test_a_model_that_obeys_does_as_its_user_says():
+def test_a_model_that_obeys_takes_its_script_from_the_question():
     async def scenario() -> tuple[Any, Any]:
         async with MockLLM() as mock:
             said_back = await ask_claude(claude(mock), "mock:obey")

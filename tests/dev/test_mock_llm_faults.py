@@ -1,4 +1,4 @@
-"""What each fault puts on the wire, byte by byte where it matters."""
+"""The bytes that the mock sends for each fault."""
 
 import asyncio
 import json
@@ -11,8 +11,8 @@ import pytest
 from dev.mock_llm import VENDOR_WORDS, MockLLM, answer_text, partial_text
 
 ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
-    "anthropic": ("/v1/messages", {"max_tokens": 9}),
-    "openai": ("/v1/chat/completions", {}),
+    "anthropic": ("/anthropic/v1/messages", {"max_tokens": 9}),
+    "openai": ("/openai/v1/chat/completions", {}),
     "nvidia": ("/nvidia/v1/chat/completions", {}),
     "ollama": ("/ollama/api/chat", {}),
 }
@@ -40,7 +40,7 @@ def request(form: str, script: str) -> bytes:
 
 
 def receive(form: str, script: str, until: Until = lambda _: False) -> tuple[bytes, str]:
-    """The bytes that come back, as long as `until` is not content, and how it ended: reset, closed, open."""
+    """The bytes of the response until `until` returns True, and its end: reset, closed or open."""
 
     async def scenario() -> tuple[bytes, str]:
         async with MockLLM() as mock:
@@ -217,7 +217,7 @@ def test_lines_may_end_with_crlf(form):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_odd_text_is_escaped_as_json_wants_it(form):
+def test_odd_text_is_valid_json(form):
     data, _ = receive(form, "odd")
     assert b"nul\\u0000" in data
     assert b"lone\\ud800" in data
@@ -225,7 +225,7 @@ def test_odd_text_is_escaped_as_json_wants_it(form):
     assert text_of(form, data) == answer_text("odd")
 
 
-def test_events_are_gathered_into_one_write():
+def test_several_events_can_be_sent_in_one_write():
     one_each, _ = chunks_of(receive("ollama", "tokens=20")[0])
     by_five, _ = chunks_of(receive("ollama", "tokens=20,coalesce=5")[0])
     assert (len(one_each), len(by_five)) == (20 + 2, 4 + 2)
@@ -252,7 +252,7 @@ def test_usage_can_come_with_every_event_or_never():
         ("ollama", "load", '"done_reason":"load"'),
     ],
 )
-def test_the_finish_reason_is_in_the_vendors_words(form, finish, said):
+def test_the_finish_reason_has_the_vendors_name(form, finish, said):
     assert said.encode() in receive(form, f"finish={finish}")[0]
 
 
@@ -269,7 +269,7 @@ def test_the_delays_add_up(script):
     assert time.monotonic() - started >= 0.12
 
 
-def test_the_first_token_waits_and_the_headers_do_not():
+def test_the_delay_of_the_first_token_does_not_delay_the_headers():
     data, ended = receive("openai", "first=60s", until=lambda data: b"assistant" in data)
     assert ended == "open"
     assert text_of("openai", data) == ""

@@ -1,4 +1,4 @@
-"""Which requests the mock refuses, as the vendors would, and what it keeps of those that came in."""
+"""The requests that the mock refuses, as the vendors do, and its record of requests."""
 
 import asyncio
 from typing import Any
@@ -10,8 +10,8 @@ from dev.mock_llm import MockLLM, Recorded
 
 USER = {"role": "user", "content": "Hello"}
 ASSISTANT = {"role": "assistant", "content": "Hi"}
-ANTHROPIC = "/v1/messages"
-OPENAI = "/v1/chat/completions"
+ANTHROPIC = "/anthropic/v1/messages"
+OPENAI = "/openai/v1/chat/completions"
 NVIDIA = "/nvidia/v1/chat/completions"
 OLLAMA = "/ollama/api/chat"
 BODIES: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ HEADERS = {"x-api-key": "key", "anthropic-version": "2023-06-01", "authorization
 def post(
     path: str, change: dict[str, Any] | None = None, headers: dict[str, str] | None = None
 ) -> tuple[httpx.Response, Recorded]:
-    """The answer to a valid request with `change` made to its body, and what the mock kept of it."""
+    """The answer to a valid request with `change` in its body, and the mock's record of it."""
 
     async def scenario() -> tuple[httpx.Response, Recorded]:
         async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url) as client:
@@ -147,11 +147,11 @@ def test_the_newest_claude_models_take_no_sampling_parameters(model, name):
         (OLLAMA, {}, 200),
     ],
 )
-def test_the_headers_that_the_vendor_wants_must_be_there(path, headers, status):
+def test_the_headers_that_the_vendor_requires_must_be_there(path, headers, status):
     assert post(path, headers=headers)[0].status_code == status
 
 
-def test_anthropic_demands_max_tokens():
+def test_anthropic_requires_max_tokens():
     async def scenario() -> Any:
         async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
             return await client.post(ANTHROPIC, json={"model": "mock", "messages": [USER]})
@@ -159,7 +159,7 @@ def test_anthropic_demands_max_tokens():
     assert asyncio.run(scenario()).json()["error"]["message"] == "max_tokens: Field required"
 
 
-def test_what_is_not_a_json_object_is_refused():
+def test_a_body_that_is_not_a_json_object_is_refused():
     async def scenario() -> Any:
         async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
             as_text = await client.post(OPENAI, content=b"{}", headers={"content-type": "text/plain"})
@@ -184,7 +184,7 @@ def test_connections_are_reused_and_counted():
     assert asyncio.run(scenario()) == (5, 1)
 
 
-def test_a_client_that_leaves_in_mid_answer_is_counted_as_aborted():
+def test_a_client_that_disconnects_during_an_answer_is_counted_as_aborted():
     async def scenario() -> Any:
         async with MockLLM() as mock, httpx.AsyncClient(base_url=mock.url, headers=HEADERS) as client:
             body = BODIES[OPENAI] | {"model": "mock:hang", "stream": True}
@@ -197,14 +197,14 @@ def test_a_client_that_leaves_in_mid_answer_is_counted_as_aborted():
     assert asyncio.run(scenario()) == (0, 1, "aborted")
 
 
-def test_a_client_that_leaves_with_much_of_the_answer_unread_is_noticed_at_once():
+def test_a_client_that_disconnects_with_unread_data_is_noticed_at_once():
     async def scenario() -> Any:
         async with MockLLM() as mock:
             _, writer = await asyncio.open_connection("127.0.0.1", int(mock.url.rpartition(":")[2]))
             body = (
                 b'{"model":"mock:tokens=50000,coalesce=1000","messages":[{"role":"user","content":"Hello"}]}'
             )
-            head = b"POST /api/chat HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\n"
+            head = b"POST /ollama/api/chat HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\n"
             writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
             await asyncio.wait_for(mock.busy(), 5)
             writer.write_eof()
@@ -227,7 +227,7 @@ def test_a_request_sent_before_the_last_answer_is_answered_after_it():
     assert [answer[:15] for answer in asyncio.run(scenario())] == [b"HTTP/1.1 200 OK"] * 2
 
 
-def test_what_is_not_http_is_refused():
+def test_data_that_is_not_http_is_refused():
     async def scenario() -> Any:
         async with MockLLM() as mock:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(mock.url.rpartition(":")[2]))
@@ -249,14 +249,14 @@ def test_only_the_last_200_requests_are_kept():
     assert asyncio.run(scenario()) == (201, 200, {"n": 1})
 
 
-def test_the_last_request_can_be_looked_at():
+def test_the_last_request_can_be_read():
     _, recorded = post(OPENAI, {"temperature": 0.5})
     assert (recorded.method, recorded.path, recorded.model) == ("POST", OPENAI, "mock")
     assert recorded.headers["authorization"] == "Bearer key"
     assert recorded.json["temperature"] == 0.5
 
 
-def test_it_ends_with_requests_still_open_and_does_not_count_them_as_aborted():
+def test_the_mock_ends_with_open_requests_and_does_not_count_them_as_aborted():
     async def scenario() -> Any:
         async with httpx.AsyncClient(headers=HEADERS) as client:
             async with MockLLM() as mock:

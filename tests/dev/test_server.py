@@ -74,7 +74,7 @@ def test_it_serves_the_openapi_document(database):
 
 
 def test_no_token_no_key_and_no_message_reach_the_log(database, mock):
-    provider = {"OPENAI_API_KEY": "the-providers-key", "OPENAI_BASE_URL": mock.openai_url}
+    provider = {"OPENAI_API_KEY": "the-providers-key", "OPENAI_BASE_URL": mock.base_url("openai")}
     with running(database, LLM_MODEL="openai/mock:500", LOG_LEVEL="DEBUG", **provider) as process:
         url = ready_url(process)
         bearer = token(USER).strip()

@@ -47,10 +47,15 @@ def test_erasing_a_user_leaves_nothing_of_theirs_and_all_of_others(database):
     erased, other = uuid4(), uuid4()
     for user in (erased, other):
         turn = database.begin_turn(user)
-        database.as_user(
-            None,
-            "select app.finish_turn(%s, %s, 'complete', 'Well', 1, '{}', %s)",
-            (user, turn["answer_id"], _usage()),
+        database.call(
+            "finish_turn",
+            user_id=user,
+            answer_id=turn["answer_id"],
+            status="complete",
+            content="Well",
+            token_count=1,
+            metadata={},
+            usage=[_usage()],
         )
     with psycopg.connect(database.owner_url, autocommit=True) as connection:
         connection.execute(sql.replace(":'user_id'", f"'{erased}'").encode())
@@ -64,12 +69,17 @@ def test_erasing_a_user_leaves_nothing_of_theirs_and_all_of_others(database):
 
 
 def _usage():
-    row = (
-        '"provider": "openai", "model": "m", "tokens_in": 1, "tokens_out": 1, "tokens_cache_read": 0,'
-        ' "tokens_cache_write": 0, "tokens_reasoning": 0, "cost_usd": "0.1", "priced": true,'
-        ' "estimated": false, "status": "complete", "ttft_ms": 1, "duration_ms": 1'
-    )
-    return f'[{{"id": "{uuid4()}", {row}}}]'
+    return {
+        "id": uuid4(),
+        "provider": "openai",
+        "model": "m",
+        "tokens_in": 1,
+        "tokens_out": 1,
+        "cost_usd": "0.1",
+        "priced": True,
+        "status": "complete",
+        "duration_ms": 1,
+    }
 
 
 @pytest.mark.parametrize("heading", ["| per 1,000 turns | arithmetic | USD |", "| a month, with no turn"])

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from shared import auth
+from shared.llm.providers import PROVIDERS
 from shared.settings import load_settings
 from tests.aws import REGION
 from tests.passwords import guarded_database
@@ -134,7 +135,7 @@ def test_a_password_that_is_wrong_for_good_is_a_warm_error_and_is_not_tried_agai
     assert 1 <= database.refused_logins() - refused <= 12  # the turn's, and the giving up of it
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "openai", "nvidia"])
+@pytest.mark.parametrize("provider", [row.name for row in PROVIDERS.values() if row.needs_key])
 def test_an_api_key_that_is_rotated_costs_one_refused_request(database, aws, model, provider):
     arn = aws.create(kept("keys"), {"key": "first", "other": "x"})
     prefix = provider.upper()

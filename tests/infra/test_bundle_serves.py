@@ -15,7 +15,7 @@ from dev import openapi, postgres
 from dev.lambda_emulator import in_thread
 from dev.mock_llm import answer_text
 from infra import build
-from migrations import migrate
+from migrations import files
 from tests.infra.bundles import LAMBDA_LOOP, Saying
 from tests.serving import Client, environment, mocked
 
@@ -86,7 +86,9 @@ def test_migrations_are_applied_to_an_empty_database(image, empty):
         async with saying.emulator as emulator:
             return [json.loads((await emulator.invoke("migrate", {})).payload) for _ in range(2)]
 
-    names = [migration.name for migration in migrate.load()]
+    source = files.load()
+    names = [migration.name for migration in source.migrations]
+    names += [f"functions/{function.name}.sql" for function in source.functions]
     assert [done["applied"] for done in asyncio.run(twice())] == [names, []]
     _, beside = saying.packages(image, "migrate")
     assert beside <= {"botocore", *LAMBDA_LOOP}

@@ -12,6 +12,7 @@ from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES, functions
 from dev.local import ROOT
 from shared.environment import Environment
+from shared.llm.providers import PROVIDERS
 from shared.settings import database_credentials, load_settings
 from tests.infra.templates import Stack, load
 
@@ -43,6 +44,17 @@ FUNCTIONS = ("ChatStreamFunction", "ConversationsFunction", "MigrateFunction")
 NOT_SETTINGS = {
     "AWS_LAMBDA_EXEC_WRAPPER", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME", "TRACING",
 }  # fmt: skip
+
+
+def test_the_template_has_the_key_of_each_provider():
+    # Servers that need no key, such as Ollama, have no parameter.
+    prefixes = {row.name: str(row.settings_prefix) for row in PROVIDERS.values() if row.needs_key}
+    parameters = {f"{prefix.title().replace('_', '')}ApiKey" for prefix in prefixes.values()}
+    secrets = {f"{parameter}SecretArn" for parameter in parameters}
+    assert {name for name in TEMPLATE["Parameters"] if "ApiKey" in name} == parameters | secrets
+    stack = Stack("template.yaml", **{name: f"{SECRET}{name}-abcdef" for name in secrets})
+    settings = load_settings({**environment(stack, "ChatStreamFunction"), "AWS_REGION": "eu-central-1"})
+    assert {name for name, provider in settings.providers.items() if provider.api_key} == prefixes.keys()
 
 
 @pytest.fixture(params=DEPLOYMENTS)

@@ -1,14 +1,18 @@
+"""How numbered files and functions are applied, recorded and refused."""
+
 import threading
 
 import psycopg
 import pytest
 
 from dev import postgres
-from migrations import migrate
-from migrations.migrate import Migration, MigrationError
+from migrations import files, migrate
+from migrations.files import Files, Migration, MigrationError, StoredFunction
+from migrations.migrate import DatabaseAhead
+from shared.database_schemas import DatabaseSchemas
 
-FIRST = Migration("0001_create_one.sql", "create table one (id int)")
-SECOND = Migration("0002_create_two.sql", "create table two (id int)")
+FIRST = Migration("0001_create_one.sql", "create table $tables.one (id int)")
+SECOND = Migration("0002_create_two.sql", "create table $tables.two (id int)")
 
 
 @pytest.fixture
@@ -21,45 +25,66 @@ def empty(server):
         connection.execute(f"drop database {name} with (force)")
 
 
-def tables(url):
+def apply(url, *parts, **options):
+    """Applies migrations and functions, and returns the names of what was applied now."""
+    migrations = tuple(part for part in parts if isinstance(part, Migration))
+    functions = tuple(part for part in parts if isinstance(part, StoredFunction))
+    return migrate.apply(url, Files(migrations, functions), **options).files
+
+
+def function(name, body, *, version=1, arguments="", result="integer"):
+    return StoredFunction(
+        name,
+        f"-- version {version}\ncreate or replace function $functions.{name}({arguments}) returns {result}"
+        f" language sql as $$ {body} $$",
+    )
+
+
+def one(url, query):
     with psycopg.connect(url) as connection:
-        query = "select tablename from pg_tables where schemaname = 'public' order by 1"
-        return [name for (name,) in connection.execute(query)]
+        [row] = connection.execute(query)
+        return row[0]
+
+
+def tables(url, schema="public"):
+    with psycopg.connect(url) as connection:
+        query = "select tablename from pg_tables where schemaname = %s order by 1"
+        return [name for (name,) in connection.execute(query, (schema,))]
 
 
 def test_each_migration_is_applied_once_and_in_order(empty):
-    assert migrate.apply(empty, [FIRST, SECOND]) == ["0001_create_one.sql", "0002_create_two.sql"]
-    assert migrate.apply(empty, [FIRST, SECOND]) == []
-    assert tables(empty) == ["one", "schema_migrations", "two"]
+    assert apply(empty, FIRST, SECOND) == ["0001_create_one.sql", "0002_create_two.sql"]
+    assert apply(empty, FIRST, SECOND) == []
+    assert tables(empty) == ["one", "two"]
 
 
 def test_a_file_edited_after_it_was_applied_is_refused(empty):
-    migrate.apply(empty, [FIRST])
+    apply(empty, FIRST)
     edited = Migration(FIRST.name, FIRST.sql + " -- better")
     with pytest.raises(MigrationError, match=r"0001_create_one\.sql: edited"):
-        migrate.apply(empty, [edited, SECOND])
-    assert tables(empty) == ["one", "schema_migrations"]
+        apply(empty, edited, SECOND)
+    assert tables(empty) == ["one"]
 
 
 def test_a_file_that_comes_before_one_applied_is_refused(empty):
-    migrate.apply(empty, [FIRST])
+    apply(empty, FIRST)
     earlier = Migration("0000_create_zero.sql", "create table zero (id int)")
     with pytest.raises(MigrationError, match=r"0000_create_zero\.sql: comes before"):
-        migrate.apply(empty, [earlier, FIRST])
+        apply(empty, earlier, FIRST)
 
 
-def test_a_database_that_is_ahead_of_the_files_is_refused(empty):
-    migrate.apply(empty, [FIRST, SECOND])
-    with pytest.raises(MigrationError, match=r"0002_create_two\.sql: applied"):
-        migrate.apply(empty, [FIRST])
+def test_a_database_with_later_migrations_is_refused(empty):
+    apply(empty, FIRST, SECOND)
+    with pytest.raises(DatabaseAhead, match=r"0002_create_two\.sql: applied"):
+        apply(empty, FIRST)
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(empty):
     broken = Migration("0002_break.sql", "create table two (id int); select 1/0")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        migrate.apply(empty, [FIRST, broken])
-    assert tables(empty) == ["one", "schema_migrations"]
-    assert migrate.apply(empty, [FIRST, SECOND]) == ["0002_create_two.sql"]
+        apply(empty, FIRST, broken)
+    assert tables(empty) == ["one"]
+    assert apply(empty, FIRST, SECOND) == ["0002_create_two.sql"]
 
 
 def test_two_deployments_at_once_apply_each_migration_once(empty):
@@ -67,7 +92,7 @@ def test_two_deployments_at_once_apply_each_migration_once(empty):
 
     def deploy():
         try:
-            applied.extend(migrate.apply(empty, [FIRST, SECOND]))
+            applied.extend(apply(empty, FIRST, SECOND))
         except psycopg.Error as error:
             failed.append(error)
 
@@ -80,11 +105,178 @@ def test_two_deployments_at_once_apply_each_migration_once(empty):
     assert sorted(applied) == ["0001_create_one.sql", "0002_create_two.sql"]
 
 
-def test_names_out_of_line_are_refused(tmp_path):
+def test_a_missing_number_is_refused(tmp_path):
     (tmp_path / "0001_create_one.sql").write_text("select 1")
     (tmp_path / "0003_create_three.sql").write_text("select 1")
     with pytest.raises(MigrationError, match=r"0003_create_three\.sql: expected a file named 0002"):
-        migrate.load(tmp_path)
+        files.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("create or replace function $functions.one() ...", "the first line must be '-- version 1'"),
+        ("-- version 1\ncreate or replace function $functions.two() ...", "must create the function one"),
+        ("-- version 1\ncreate function $functions.one() ...", "must create the function one"),
+    ],
+)
+def test_a_function_file_without_version_or_with_another_function_is_refused(tmp_path, text, sentence):
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "functions" / "one.sql").write_text(text)
+    with pytest.raises(MigrationError, match=rf"functions/one\.sql: {sentence}"):
+        files.load(tmp_path)
+
+
+def test_changed_functions_are_applied_again_after_the_migrations(empty):
+    first = function("number_of_rows", "select count(*)::integer from $tables.one")
+    assert apply(empty, FIRST, first) == ["0001_create_one.sql", "functions/number_of_rows.sql"]
+    assert apply(empty, FIRST, first) == []
+    assert one(empty, "select app.number_of_rows()") == 0
+    changed = function("number_of_rows", "select 7", version=2)
+    assert apply(empty, FIRST, changed) == ["functions/number_of_rows.sql"]
+    assert one(empty, "select app.number_of_rows()") == 7
+
+
+def test_functions_may_call_functions_that_come_later(empty):
+    first = function("a", "select $functions.b()")
+    assert apply(empty, first, function("b", "select 3")) == ["functions/a.sql", "functions/b.sql"]
+    assert one(empty, "select app.a()") == 3
+
+
+def test_one_function_that_fails_leaves_all_as_they_were(empty):
+    apply(empty, function("a", "select 1"), function("b", "select 1"))
+    broken = StoredFunction("b", "-- version 2\ncreate or replace function $functions.b() returns nothing")
+    with pytest.raises(psycopg.Error):
+        apply(empty, function("a", "select 2", version=2), broken)
+    assert one(empty, "select app.a()") == 1
+
+
+def test_a_function_of_an_older_version_leaves_the_newer_one(empty):
+    older, newer = function("a", "select 1"), function("a", "select 2", version=2)
+    apply(empty, newer)
+    applied = migrate.apply(empty, Files((), (older,)))
+    assert (applied.files, applied.newer) == ([], ["a"])
+    assert one(empty, "select app.a()") == 2
+
+
+def test_a_function_edited_without_a_higher_version_is_refused(empty):
+    apply(empty, function("a", "select 1"))
+    with pytest.raises(MigrationError, match=r"functions/a\.sql: edited without a higher version"):
+        apply(empty, function("a", "select 2"))
+    assert one(empty, "select app.a()") == 1
+
+
+def test_a_local_database_takes_any_text_of_a_function(empty):
+    apply(empty, function("a", "select 2", version=2))
+    for body in ("select 1", "select 3"):
+        apply(empty, function("a", body), replaces_any_function=True)
+        assert one(empty, "select app.a()") == int(body[-1])
+
+
+def test_a_function_with_other_arguments_or_another_result_replaces_the_old_one(empty):
+    apply(empty, function("a", "select 1"))
+    apply(empty, function("a", "select n", version=2, arguments="n integer"))
+    assert one(empty, "select app.a(5)") == 5
+    apply(empty, function("a", "select m::text", version=3, arguments="m integer", result="text"))
+    assert one(empty, "select app.a(5)") == "5"
+    assert one(empty, "select count(*) from pg_proc where pronamespace = 'app'::regnamespace") == 1
+
+
+def test_a_function_without_a_file_stays(empty):
+    apply(empty, function("a", "select 1"))
+    assert apply(empty) == []
+    assert one(empty, "select app.a()") == 1
+
+
+def test_a_function_that_was_dropped_is_created_again(empty):
+    apply(empty, function("a", "select 1"))
+    with psycopg.connect(empty) as connection:
+        connection.execute("drop function app.a()")
+    assert apply(empty, function("a", "select 1")) == ["functions/a.sql"]
+
+
+def test_the_schemas_have_the_names_of_the_settings(empty):
+    schemas = DatabaseSchemas("coach", "coach_functions")
+    apply(empty, FIRST, function("a", "select 1"), schemas=schemas)
+    assert apply(empty, FIRST, function("a", "select 1"), schemas=schemas) == []
+    assert (tables(empty, "coach"), tables(empty)) == (["one"], [])
+    assert one(empty, "select coach_functions.a()") == 1
+
+
+@pytest.mark.parametrize(
+    "others",
+    [DatabaseSchemas("public", "app2"), DatabaseSchemas("public2", "app"), DatabaseSchemas("x", "y")],
+)
+def test_other_names_for_a_database_that_has_its_schemas_are_refused(empty, others):
+    apply(empty, FIRST)
+    with pytest.raises(MigrationError, match="set DATABASE_SCHEMA=public and DATABASE_FUNCTION_SCHEMA=app"):
+        apply(empty, FIRST, schemas=others)
+    assert tables(empty) == ["one"]
+
+
+def test_a_schema_of_another_application_is_refused(empty):
+    with psycopg.connect(empty) as connection:
+        connection.execute("create schema app")
+    with pytest.raises(MigrationError, match=r"the schema app exists .* set DATABASE_FUNCTION_SCHEMA"):
+        apply(empty, FIRST)
+    assert tables(empty) == []
+
+
+def test_a_table_of_another_application_is_refused(empty):
+    with psycopg.connect(empty) as connection:
+        connection.execute("create table two (id int)")
+    with pytest.raises(MigrationError, match=r"the table public\.two exists .* set DATABASE_SCHEMA"):
+        apply(empty, FIRST, SECOND)
+    assert tables(empty) == ["two"]
+    apply(empty, FIRST, SECOND, schemas=DatabaseSchemas("chat", "app"))
+    assert tables(empty, "chat") == ["one", "two"]
+
+
+def make_unreleased(url):
+    with psycopg.connect(url) as connection:
+        connection.execute("create schema app")
+        connection.execute("create table public.schema_migrations (name text primary key, checksum text)")
+        connection.execute("insert into public.schema_migrations values ('0001_create_app_role.sql', 'x')")
+
+
+def test_a_database_of_an_unreleased_version_is_refused_with_what_to_do(empty):
+    make_unreleased(empty)
+    with pytest.raises(
+        MigrationError, match=r"older, unreleased version: run make reset .* docs/carry-over\.md"
+    ):
+        migrate.apply(empty)
+    assert migrate.apply(empty, schemas=DatabaseSchemas("chat", "chat_functions")).files
+
+
+def test_a_table_schema_migrations_of_another_tool_is_no_obstacle(empty):
+    with psycopg.connect(empty) as connection:
+        connection.execute("create table public.schema_migrations (version text)")
+    assert apply(empty, FIRST) == [FIRST.name]
+
+
+def test_the_bookkeeping_is_closed_to_the_app_and_to_the_roles_of_an_api(server, empty):
+    with psycopg.connect(server.url("postgres", "empty"), autocommit=True) as connection:
+        connection.execute("create role anon")
+        # As in older projects of Supabase.
+        connection.execute(
+            "alter default privileges for role chat_owner grant all on schemas to anon, public"
+        )
+        connection.execute("alter default privileges for role chat_owner grant all on tables to anon, public")
+    try:
+        migrate.apply(empty)
+        rights = one(
+            empty,
+            "select count(*) from unnest(array['anon', 'chat_app']) as role,"
+            " unnest(array['schema_migrations', 'stored_functions', 'serverless_chat_schemas']) as t,"
+            " unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as right_"
+            " where has_table_privilege(role, 'app.' || t, right_)",
+        )
+        assert rights == 0
+        assert not one(empty, "select has_schema_privilege('anon', 'app', 'usage')")
+    finally:
+        with psycopg.connect(server.url("postgres", "empty"), autocommit=True) as connection:
+            connection.execute("drop owned by anon")
+            connection.execute("drop role anon")
 
 
 def test_the_migrations_of_this_project_work_on_an_older_postgres_too(tmp_path_factory):

@@ -103,6 +103,6 @@ def test_a_title_that_the_user_gave_stays(database, conversation):
     ],
 )
 def test_titles_are_short_and_plain(database, content, title):
-    [row] = database.rows("select app.title_from(%s) as title", (content,))
+    [row] = database.rows("select app.make_title(%s) as title", (content,))
     assert row["title"] == title
     assert title is None or len(title) <= 80

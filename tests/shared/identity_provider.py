@@ -47,7 +47,7 @@ class SigningKey:
 
     def bearer(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
         header = {"alg": self.algorithm, "kid": self.kid} if header is None else header
-        # Each a token of its own, as an issuer's are.
+        # Each token is different, as those of an issuer are.
         said = {"sub": "auth0|alice", "exp": NOW + 3600, "jti": next(_numbers), **claims}
         return "Bearer " + compact(header, said, self.sign)
 
@@ -73,7 +73,7 @@ def hs256(secret: str | bytes) -> Signer:
 
 
 def compact(header: Any, claims: Any, signer: Signer) -> str:
-    """A token of any header and claims; bytes go in as they are."""
+    """A token with any header and claims. Bytes are used unchanged."""
     segments = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, claims)]
     signing_input = b".".join(map(base64url, segments))
     return (signing_input + b"." + base64url(signer(signing_input))).decode()
@@ -112,7 +112,7 @@ class JwksServer:
             self.requests.append(await reader.readuntil(b"\r\n\r\n"))
             await self.answer(writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client gave up, which some tests want
+            pass  # The client has closed the connection, as some tests do.
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""Secrets Manager as moto's server plays it, and the tokens for a database's IAM login."""
+"""Secrets of Secrets Manager, against moto's server, and tokens for a database login by IAM."""
 
 import asyncio
 import socket
@@ -47,33 +47,33 @@ def test_a_field_of_a_json_secret_is_read_by_its_arn_and_name(aws, form, request
         "arn:aws:secretsmanager:eu-central-1:123456789012:secret:name-abcdef:field:AWSPREVIOUS:",
     ],
 )
-def test_what_is_no_arn_of_a_secret_is_refused(text):
+def test_a_text_that_is_not_an_arn_of_a_secret_is_refused(text):
     with pytest.raises(ValueError):
         SecretsManager().secret(text)
 
 
-def test_versions_are_told_apart_by_their_stages(aws):
+def test_versions_are_read_by_their_stages(aws):
     arn = aws.create("staged", "first")
 
     async def scenario():
         secret = SecretsManager().secret(arn)
-        assert await secret.versions() == ("first",)
+        assert await secret.current_versions() == ("first",)
         aws.rotate(arn, "second")
         aws.prepare(arn, "third")
-        assert await secret.versions() == ("first",)
-        assert await secret.renewed() == ("second", "third", "first")
+        assert await secret.current_versions() == ("first",)
+        assert await secret.refresh() == ("second", "third", "first")
 
     asyncio.run(scenario())
 
 
-def test_one_that_is_not_there_is_unavailable_and_its_value_stays_while_it_is_known(aws):
+def test_a_missing_secret_is_unavailable_and_a_deleted_secret_keeps_its_last_value(aws):
     arn = aws.create("gone", "a")
 
     async def scenario():
         secret = SecretsManager().secret(arn)
         assert await secret.value() == "a"
         aws.delete(arn)
-        assert await secret.instead_of("a") is None
+        assert await secret.replacement_for("a") is None
         assert await secret.value() == "a"
 
     asyncio.run(scenario())
@@ -82,7 +82,7 @@ def test_one_that_is_not_there_is_unavailable_and_its_value_stays_while_it_is_kn
 
 
 @pytest.mark.wall_clock
-def test_a_secrets_manager_that_does_not_answer_is_not_waited_for(aws, monkeypatch):
+def test_a_secrets_manager_that_does_not_answer_is_unavailable_in_time(aws, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         secret = SecretsManager().secret(f"arn:aws:secretsmanager:{REGION}:123456789012:secret:x-abcdef")
@@ -97,23 +97,23 @@ def test_a_secrets_manager_that_does_not_answer_is_not_waited_for(aws, monkeypat
         asyncio.run(scenario())
         assert (
             time.monotonic() - began < 20
-        )  # nor by the thread that asks, whom the loop waits for at its end
+        )  # The loop waits for the reading thread at its end, so that must not take longer either.
 
 
-def test_a_database_token_is_what_boto3_makes(monkeypatch):
+def test_a_database_token_is_the_same_as_boto3s(monkeypatch):
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    # Not the default session, which keeps the credentials of whoever used it first.
+    # A new session: the default session keeps the credentials of its first use.
     client = boto3.session.Session().client("rds", region_name=REGION)
     arguments = {"DBHostname": "db.example", "Port": 6432, "DBUsername": "chat app", "Region": REGION}
-    for _ in range(100):  # until both fall into the same second
+    for _ in range(100):  # Until both are made in the same second.
         theirs = client.generate_db_auth_token(**arguments)
         if database_token("db.example", 6432, "chat app", REGION) == theirs:
             return
     pytest.fail("never the same")
 
 
-def test_boto3_is_not_imported_where_no_secret_is_kept():
+def test_boto3_is_not_imported_without_stored_secrets():
     script = (
         "import sys\n"
         "from functions.chat_stream.app import create_app\n"

@@ -48,7 +48,7 @@ def usd_of(model: tuple[str, str], usage: Usage) -> Decimal:
         ("anthropic", SONNET, Usage(0, 0), "0"),
     ],
 )
-def test_costs_reckoned_by_hand(provider, model, usage, usd):
+def test_costs_calculated_by_hand(provider, model, usage, usd):
     assert cost(provider, model, usage) == Cost(Decimal(usd), priced=True)
 
 
@@ -62,7 +62,7 @@ def test_costs_reckoned_by_hand(provider, model, usage, usd):
         ("", ""),
     ],
 )
-def test_an_unknown_model_costs_the_fallback_and_says_so(provider, model):
+def test_an_unknown_model_costs_the_fallback_prices_and_is_not_priced(provider, model):
     # 600 x 5 + 300 x 5 + 100 x 5 + 500 x 15
     usage = Usage(1_000, 500, cache_read=300, cache_write=100)
     assert cost(provider, model, usage) == Cost(Decimal("0.0125"), priced=False)
@@ -72,11 +72,11 @@ def test_an_unknown_model_costs_the_fallback_and_says_so(provider, model):
 @pytest.mark.parametrize(
     ("provider", "model"), [("ollama", "qwen3"), ("ollama", "gpt-4"), ("scripted", "echo")]
 )
-def test_what_nobody_charges_for_is_free(provider, model):
+def test_models_of_free_providers_cost_nothing(provider, model):
     assert cost(provider, model, Usage(1_000_000, 1_000_000)) == Cost(Decimal(0), priced=True)
 
 
-def test_what_is_known_of_a_model():
+def test_lookup_finds_a_model_at_its_own_provider():
     sonnet = lookup("anthropic", SONNET)
     assert sonnet is not None
     assert (sonnet.context, sonnet.max_output, sonnet.sampling, sonnet.thinks) == (
@@ -92,7 +92,7 @@ def test_what_is_known_of_a_model():
     assert haiku.above.prompt_tokens == 100_000
 
 
-def test_the_whole_table_can_be_read_and_is_exact_in_ten_decimals():
+def test_all_prices_of_the_table_are_exact_in_ten_decimals():
     assert len(MODELS) == 74
     for provider, name in MODELS:
         info = lookup(provider, name)
@@ -115,14 +115,14 @@ def test_the_whole_table_can_be_read_and_is_exact_in_ten_decimals():
         (Usage(10**40, 10**40), Usage(2**31 - 1, 2**31 - 1)),
     ],
 )
-def test_counts_that_cannot_be_are_cut_to_what_can(usage, same_as):
+def test_impossible_counts_are_clamped(usage, same_as):
     assert cost("anthropic", SONNET, usage) == cost("anthropic", SONNET, same_as)
 
 
 @given(models, st.builds(Usage, *[st.integers()] * 5))
-def test_no_usage_whatever_has_a_negative_cost_or_none(model, usage):
+def test_every_usage_has_a_cost_that_fits_its_column(model, usage):
     usd = usd_of(model, usage)
-    assert 0 <= usd < 10**8  # what the column holds
+    assert 0 <= usd < 10**8  # The limit of the column.
     assert usd == usd.quantize(Decimal("1e-10"))
 
 
@@ -140,7 +140,7 @@ halves = st.builds(lambda a, b, c, d: Usage(a + b + c, d, b, c), *[short] * 4).f
 
 
 @given(models, halves, halves)
-def test_two_short_requests_cost_what_one_of_their_sum_costs(model, a, b):
+def test_two_short_requests_cost_the_same_as_one_with_their_sum(model, a, b):
     both = Usage(
         a.input + b.input, a.output + b.output, a.cache_read + b.cache_read, a.cache_write + b.cache_write
     )
@@ -158,5 +158,5 @@ def test_a_prompt_read_from_the_cache_never_costs_more(model, usage):
     ("text", "tokens"),
     [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é" * 4, 2), ("漢字", 2), ("😀", 1), ("\ud800", 1)],
 )
-def test_a_token_is_taken_for_four_bytes(text, tokens):
+def test_four_bytes_are_estimated_as_one_token(text, tokens):
     assert estimate_tokens(text) == tokens

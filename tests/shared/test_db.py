@@ -1,4 +1,4 @@
-"""The database module against a real Postgres, with the connection broken in each way it can be."""
+"""The pool against a real Postgres, with connections that break in different ways."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ class Clock:
 
 def run(scenario, url, **options):
     async def main():
-        database = Database(DatabaseCredentials.at(url), **options)
+        database = Database(DatabaseCredentials.from_url(url), **options)
         try:
             return await scenario(database)
         finally:
@@ -46,7 +46,7 @@ def test_a_call_gives_the_first_column_of_the_first_row(database):
     run(scenario, database.url)
 
 
-def test_a_fetch_acts_as_its_user_and_leaves_nothing_behind(database):
+def test_a_fetch_sets_its_user_for_one_transaction_only(database):
     async def scenario(db):
         [row] = await db.fetch(ALICE, "select app.user_id() as id")
         assert row == {"id": ALICE}
@@ -55,7 +55,7 @@ def test_a_fetch_acts_as_its_user_and_leaves_nothing_behind(database):
     run(scenario, database.url, max_connections=1)
 
 
-def test_a_fetch_that_fails_leaves_nothing_behind_either(database):
+def test_a_fetch_that_fails_leaves_no_user_set(database):
     async def scenario(db):
         with pytest.raises(psycopg.errors.DivisionByZero):
             await db.fetch(ALICE, "select 1 / 0")
@@ -81,7 +81,7 @@ def test_no_more_connections_are_opened_than_allowed(database):
     assert len(run(scenario, database.url, max_connections=3)) <= 3
 
 
-def test_a_connection_that_was_killed_meanwhile_is_replaced(server, database):
+def test_an_idle_connection_that_was_killed_is_replaced(server, database):
     async def scenario(db):
         first = await backend(db)
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
@@ -106,7 +106,7 @@ def test_a_connection_killed_in_mid_call_is_replaced_and_the_call_repeated(serve
     run(scenario, database.url)
 
 
-def test_a_connection_that_has_idled_long_is_not_trusted(database):
+def test_a_connection_that_was_idle_for_long_is_not_used_again(database):
     clock = Clock()
 
     async def scenario(db):
@@ -140,7 +140,7 @@ def test_a_database_that_cannot_be_reached_is_unavailable(database):
     run(scenario, "postgresql://chat_app@127.0.0.1:1/chat")
 
 
-def test_a_caller_that_goes_away_leaves_a_working_pool(database):
+def test_a_cancelled_caller_leaves_a_working_pool(database):
     async def scenario(db):
         call = asyncio.create_task(db.call("select 1 from pg_sleep(20)"))
         await asyncio.sleep(0.1)
@@ -167,13 +167,13 @@ def test_a_transaction_that_collides_is_run_again(database):
     assert run(scenario, database.url) == 3
 
 
-def test_a_server_that_takes_no_writes_any_more_is_left(server, database):
-    """As after a failover: the connection works, and leads to what is a replica now."""
+def test_a_connection_to_a_read_only_server_is_replaced(server, database):
+    """As after a failover: the connection works, and its server is a replica now."""
     database.rows("create table public.notes (n int); grant all on public.notes to chat_app")
 
     async def scenario(db):
         first = await backend(db)
-        # Only this session's: a new connection meets a server that takes writes.
+        # Only this session is read-only. A new connection can write.
         await db.call("select set_config('default_transaction_read_only', 'on', false)")
         await db.fetch(ALICE, "insert into public.notes values (1) returning n")
         assert await backend(db) != first
@@ -190,7 +190,7 @@ def count_connections(database):
     )
 
 
-def test_the_first_call_waits_for_the_connection_that_was_begun_ahead(database):
+def test_the_first_call_waits_for_the_warm_up(database):
     async def scenario(db):
         db.warm_up()
         first = await backend(db)
@@ -200,7 +200,7 @@ def test_the_first_call_waits_for_the_connection_that_was_begun_ahead(database):
     run(scenario, database.url)
 
 
-def test_a_connection_begun_ahead_and_never_used_is_too_old_after_a_long_freeze(database):
+def test_a_connection_of_the_warm_up_is_not_used_after_a_long_freeze(database):
     clock = Clock()
 
     async def scenario(db):
@@ -212,7 +212,7 @@ def test_a_connection_begun_ahead_and_never_used_is_too_old_after_a_long_freeze(
     run(scenario, database.url, now=clock)
 
 
-def test_what_cannot_be_opened_ahead_is_the_first_calls_error():
+def test_a_database_that_the_warm_up_cannot_reach_is_the_first_calls_error():
     async def scenario(db):
         await db.warm_up().task
         with pytest.raises(Unavailable):

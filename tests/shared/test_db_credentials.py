@@ -1,4 +1,4 @@
-"""From settings to what libpq is told."""
+"""Database credentials: from settings to the parameters of libpq."""
 
 import asyncio
 import json
@@ -27,27 +27,30 @@ def login(**environ):
 
 
 def told(parameters, **kept):
-    """What libpq is told when Secrets Manager keeps this."""
-    return DatabaseCredentials(parameters=parameters, secret=StaticSecret(json.dumps(kept))).complete(
+    """The parameters of libpq for a secret with this content."""
+    return DatabaseCredentials(parameters=parameters, secret=StaticSecret(json.dumps(kept))).connect_args(
         json.dumps(kept)
     )
 
 
-def test_a_url_is_passed_on_as_it_is():
+def test_a_url_is_passed_on_unchanged():
     url = "postgresql://chat_app:word@db/chat?sslmode=require"
-    assert login(DATABASE_URL=url).complete(None) == {"conninfo": url}
-    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").complete(None) == {"conninfo": url}
+    assert login(DATABASE_URL=url).connect_args(None) == {"conninfo": url}
+    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").connect_args(None) == {"conninfo": url}
 
 
-def test_authorities_of_ones_own_are_demanded_of_every_server():
+def test_a_configured_ca_file_is_used_for_every_server():
     verified = {"sslmode": "verify-full", "sslrootcert": "/ca.pem"}
     url = "postgresql://db/chat"
-    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").complete(None) == {"conninfo": url, **verified}
+    assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").connect_args(None) == {
+        "conninfo": url,
+        **verified,
+    }
     kept = login(DATABASE_URL=url, DATABASE_SECRET_ARN=ARN, DATABASE_CA_FILE="/ca.pem")
-    assert verified.items() <= kept.complete('{"username": "u", "password": "p"}').items()
+    assert verified.items() <= kept.connect_args('{"username": "u", "password": "p"}').items()
 
 
-def test_a_secret_of_rds_says_everything():
+def test_a_secret_of_rds_may_have_all_parameters():
     kept = {
         "username": "u",
         "password": "p",
@@ -65,7 +68,7 @@ def test_a_secret_of_rds_says_everything():
     }
 
 
-def test_a_managed_secret_says_who_and_the_url_where():
+def test_a_managed_secret_has_the_login_and_the_url_has_the_address():
     parameters = login(
         DATABASE_URL="postgresql://ignored@localhost:6432/chat?connect_timeout=3", DATABASE_SECRET_ARN=ARN
     ).parameters
@@ -88,21 +91,21 @@ def test_a_managed_secret_says_who_and_the_url_where():
         ("db.example.com", certifi.where()),
     ],
 )
-def test_a_password_is_shown_only_to_a_server_that_is_vouched_for(host, authorities):
+def test_a_password_is_sent_only_to_a_server_with_a_verified_certificate(host, authorities):
     found = told({"host": host}, username="u", password="p")
     assert (found["sslmode"], found["sslrootcert"]) == ("verify-full", str(authorities))
     ssl.create_default_context(cafile=found["sslrootcert"])
 
 
-def test_what_the_url_says_about_tls_stands():
+def test_tls_parameters_of_the_url_are_kept():
     found = told({"host": HOST, "sslmode": "require"}, username="u", password="p")
     assert (found["sslmode"], "sslrootcert" in found) == ("require", False)
 
 
-# The oldest of them numbered itself 0, which it should not have.
+# The oldest has the serial number 0, which is not allowed.
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("file", sorted(AUTHORITIES.iterdir()), ids=lambda file: file.stem)
-def test_the_authorities_are_valid_for_years(file):
+def test_the_ca_certificates_are_valid_for_years(file):
     found = x509.load_pem_x509_certificates(file.read_bytes())
     assert len(found) == (5 if file.stem == "proxy" else 3)
     for authority in found:
@@ -111,9 +114,9 @@ def test_the_authorities_are_valid_for_years(file):
 
 
 @pytest.mark.parametrize("kept", ["", "{}", '{"username": "u"}', '{"username": 1, "password": "p"}', "[]"])
-def test_a_secret_that_rds_did_not_write_is_unavailable_and_not_quoted(kept):
+def test_a_malformed_secret_is_unavailable_and_not_quoted(kept):
     with pytest.raises(Unavailable) as caught:
-        DatabaseCredentials(parameters={}, secret=StaticSecret(kept)).complete(kept)
+        DatabaseCredentials(parameters={}, secret=StaticSecret(kept)).connect_args(kept)
     assert caught.value.message == "the database's secret is malformed"
 
 
@@ -123,7 +126,7 @@ def test_with_iam_the_password_is_a_token_for_the_host_and_user(monkeypatch):
     by_token = login(
         DATABASE_URL=f"postgresql://chat_app@{HOST}/chat", DATABASE_IAM_AUTH="true", AWS_REGION="eu-central-1"
     )
-    found = by_token.complete(asyncio.run(by_token.key()))
+    found = by_token.connect_args(asyncio.run(by_token.password()))
     assert found["password"].startswith(f"{HOST}:5432/?Action=connect&DBUser=chat_app&X-Amz-Algorithm=AWS4")
     assert found["sslmode"] == "verify-full"
 
@@ -142,7 +145,7 @@ def test_with_iam_the_password_is_a_token_for_the_host_and_user(monkeypatch):
     ],
     ids=["name", "password", "port", "both", "conninfo", "no-user", "no-url", "nothing"],
 )
-def test_what_contradicts_itself_is_named(environ, named):
+def test_contradicting_settings_are_named(environ, named):
     with pytest.raises(ConfigError, match=named) as caught:
         login(**environ, AWS_REGION="eu-central-1")
     assert "word" not in str(caught.value).replace("password", "")
@@ -152,7 +155,7 @@ def test_what_contradicts_itself_is_named(environ, named):
     ("name", "arn_name"),
     [("JWT_SECRET", "JWT_SECRET_ARN"), ("OPENAI_API_KEY", "OPENAI_API_KEY_SECRET_ARN")],
 )
-def test_a_secret_is_given_or_kept_and_not_both(name, arn_name):
+def test_a_secret_and_its_arn_must_not_both_be_set(name, arn_name):
     needed = {"DATABASE_URL": "postgresql://", "JWT_JWKS_URL": "https://id.example/jwks"}
     load_settings({**needed, arn_name: ARN})
     with pytest.raises(ConfigError, match=f"{name} and {arn_name}"):

@@ -28,7 +28,7 @@ def _direct(monkeypatch):
 
 
 def verifier(url: str, clock: Clock | None = None) -> TokenVerifier:
-    """Only the cache sees `clock`: tokens stay valid however far it is turned."""
+    """Only the cache uses `clock`, so tokens stay valid when it is moved."""
     cache = JwksCache(url, ttl=600, now=clock or Clock())
     return TokenVerifier(secret=None, jwks=cache, issuer=None, audience=None, now=Clock())
 
@@ -42,7 +42,7 @@ async def refused(attempt: Coroutine[Any, Any, Any]) -> bool:
 
 
 def unknown(number: int = 0) -> str:
-    """A well-formed token that names a key nobody has published."""
+    """A well-formed token with the id of a key that is not published."""
     return ec_key().bearer({"alg": "ES256", "kid": f"unknown-{number}"})
 
 
@@ -101,7 +101,7 @@ def private_members(key: SigningKey) -> dict[str, Any]:
         (ed_key(), with_members(ed_key(), kty="oct")),
     ],
 )
-def test_a_key_that_cannot_or_should_not_verify_is_ignored(key, published):
+def test_a_key_that_must_not_verify_signatures_is_ignored(key, published):
     async def run() -> None:
         neighbours = [rsa_key("next"), ec_key("next"), ed_key("next")]
         async with JwksServer(key_set("not even an object", published, *neighbours)) as server:  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_a_key_that_cannot_or_should_not_verify_is_ignored(key, published):
 @pytest.mark.parametrize(
     "members", [{"use": "sig"}, {"key_ops": ["verify"]}, {"alg": "RS256"}, {"x5t": "AA"}]
 )
-def test_a_key_that_says_what_it_is_for_is_used(members):
+def test_a_key_with_a_declared_use_is_used(members):
     async def run() -> None:
         async with JwksServer(key_set(with_members(rsa_key(), **members))) as server:
             assert await verifier(server.url).verify(rsa_key().bearer())
@@ -139,7 +139,7 @@ def test_a_published_secret_verifies_nothing():
     asyncio.run(run())
 
 
-def test_keys_are_fetched_once_until_their_time_is_over():
+def test_keys_are_fetched_again_after_their_ttl():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
@@ -156,7 +156,7 @@ def test_keys_are_fetched_once_until_their_time_is_over():
     asyncio.run(run())
 
 
-def test_a_withdrawn_key_is_refused_when_the_time_is_over():
+def test_a_withdrawn_key_is_refused_after_the_ttl():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
@@ -169,14 +169,14 @@ def test_a_withdrawn_key_is_refused_when_the_time_is_over():
     asyncio.run(run())
 
 
-def test_a_new_key_is_picked_up_when_a_token_names_it():
+def test_a_new_key_is_fetched_when_a_token_names_it():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key("old"))) as server:
             checks = verifier(server.url, clock)
             await checks.verify(rsa_key("old").bearer())
             server.body = key_set(rsa_key("old"), rsa_key("new"))
-            assert await refused(checks.verify(rsa_key("new").bearer()))  # within the cool-down
+            assert await refused(checks.verify(rsa_key("new").bearer()))  # within the fetch interval
             clock.now += 30
             assert await checks.verify(rsa_key("new").bearer())
             assert len(server.requests) == 2
@@ -184,7 +184,7 @@ def test_a_new_key_is_picked_up_when_a_token_names_it():
     asyncio.run(run())
 
 
-def test_all_who_bring_a_new_key_at_once_are_served_by_one_fetch():
+def test_callers_with_a_new_key_share_one_fetch():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key("old"))) as server:
@@ -198,7 +198,7 @@ def test_all_who_bring_a_new_key_at_once_are_served_by_one_fetch():
     asyncio.run(run())
 
 
-def test_a_storm_of_unknown_keys_causes_one_fetch_in_each_window():
+def test_many_unknown_keys_cause_one_fetch_in_each_interval():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
@@ -262,7 +262,7 @@ def test_while_the_host_is_down_the_last_keys_stay_in_use():
         ("200 OK", b""),
     ],
 )
-def test_an_answer_that_is_no_key_set_changes_nothing(status, body):
+def test_a_response_that_is_not_a_key_set_changes_nothing(status, body):
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
@@ -273,14 +273,14 @@ def test_an_answer_that_is_no_key_set_changes_nothing(status, body):
             assert await checks.verify(rsa_key().bearer())
             assert len(server.requests) == 2
             assert await checks.verify(rsa_key().bearer())
-            assert len(server.requests) == 2  # and the host is left alone for the cool-down
+            assert len(server.requests) == 2  # and no other fetch in the interval
             with pytest.raises(Unavailable):
                 await verifier(server.url).verify(rsa_key().bearer())
 
     asyncio.run(run())
 
 
-def test_a_host_that_was_never_reached_is_our_fault_and_not_the_callers():
+def test_a_host_that_was_never_reached_is_unavailable_and_not_unauthorized():
     async def run() -> None:
         async with JwksServer(key_set(rsa_key())) as server:
             url = server.url
@@ -330,7 +330,7 @@ def test_a_key_set_may_have_256_kibibytes_and_no_more():
     asyncio.run(run())
 
 
-def test_a_compressed_key_set_is_not_inflated():
+def test_a_compressed_key_set_is_not_decompressed():
     async def run() -> None:
         async with JwksServer(
             gzip.compress(key_set(rsa_key())), headers="Content-Encoding: gzip\r\n"
@@ -342,7 +342,7 @@ def test_a_compressed_key_set_is_not_inflated():
     asyncio.run(run())
 
 
-def test_a_host_that_drips_is_given_up_after_two_seconds_in_total():
+def test_a_slow_host_is_given_up_after_two_seconds_in_total():
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
@@ -361,7 +361,7 @@ def test_a_host_that_drips_is_given_up_after_two_seconds_in_total():
 
 
 class GatedFetch:
-    """Answers when told to, so that callers can be cancelled while they wait."""
+    """Answers on command, so that callers can be cancelled while they wait."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -375,7 +375,7 @@ class GatedFetch:
         return key_set(rsa_key())
 
 
-def test_a_caller_who_hangs_up_does_not_take_the_others_fetch_along():
+def test_a_cancelled_caller_does_not_cancel_the_fetch_of_the_others():
     async def run() -> None:
         fetch = GatedFetch()
         cache = JwksCache("https://id.example/jwks", fetch=fetch)
@@ -392,7 +392,7 @@ def test_a_caller_who_hangs_up_does_not_take_the_others_fetch_along():
     asyncio.run(run())
 
 
-def test_a_fetch_that_nobody_waits_for_any_more_still_serves_the_next_caller():
+def test_a_fetch_whose_callers_were_all_cancelled_serves_the_next_caller():
     async def run() -> None:
         fetch = GatedFetch()
         cache = JwksCache("https://id.example/jwks", fetch=fetch)
@@ -408,7 +408,7 @@ def test_a_fetch_that_nobody_waits_for_any_more_still_serves_the_next_caller():
     asyncio.run(run())
 
 
-def test_a_fetch_that_died_with_its_event_loop_does_not_block_the_next():
+def test_a_fetch_that_ended_with_its_event_loop_does_not_block_the_next():
     fetched = []
 
     async def never(_: str) -> bytes:
@@ -427,7 +427,7 @@ def test_a_fetch_that_died_with_its_event_loop_does_not_block_the_next():
     assert asyncio.run(cache.key("rsa", "RS256")) is not None
 
 
-def test_a_clock_that_is_set_back_does_not_keep_old_keys_young():
+def test_a_clock_that_is_set_back_does_not_keep_old_keys_fresh():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:

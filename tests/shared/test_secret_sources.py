@@ -1,4 +1,4 @@
-"""Secrets that are kept elsewhere: when they are read again, and what serves while they cannot be."""
+"""Sources of secrets: when they are read again, and which value is used while they cannot be read."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ class Clock:
 
 
 class Kept:
-    """A secret elsewhere. `readings` are the stages asked for; a stage that is an error is raised."""
+    """A store with one secret. `readings` are the stages that were read. An error as a stage is raised."""
 
     def __init__(self, **stages):
         self.stages = stages
@@ -35,23 +35,27 @@ class Kept:
 
 
 async def settled():
-    """What was begun beside the test has been done."""
+    """Waits until all background tasks are done."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others)
 
 
-def test_a_given_one_is_what_it_is():
+def test_a_static_secret_has_one_version():
     async def scenario():
         given = StaticSecret("a")
-        assert (await given.value(), await given.versions(), await given.renewed()) == ("a", ("a",), ("a",))
-        assert await given.instead_of("a") is None
+        assert (await given.value(), await given.current_versions(), await given.refresh()) == (
+            "a",
+            ("a",),
+            ("a",),
+        )
+        assert await given.replacement_for("a") is None
         assert "a secret" not in repr(StaticSecret("a secret"))
 
     asyncio.run(scenario())
 
 
-def test_it_is_read_once_for_all_who_ask_and_not_before():
+def test_a_stored_secret_is_read_once_at_its_first_use():
     kept = Kept(AWSCURRENT="a")
 
     async def scenario():
@@ -63,7 +67,7 @@ def test_it_is_read_once_for_all_who_ask_and_not_before():
     asyncio.run(scenario())
 
 
-def test_nobody_waits_for_it_to_be_read_again_when_it_is_old():
+def test_an_old_secret_is_read_again_in_the_background():
     kept = Kept(AWSCURRENT="old")
 
     async def scenario():
@@ -81,7 +85,7 @@ def test_nobody_waits_for_it_to_be_read_again_when_it_is_old():
     asyncio.run(scenario())
 
 
-def test_an_outage_is_outlived_with_the_value_at_hand():
+def test_in_an_outage_the_last_value_stays_in_use():
     kept = Kept(AWSCURRENT="a")
 
     async def scenario():
@@ -91,8 +95,8 @@ def test_an_outage_is_outlived_with_the_value_at_hand():
         for _ in range(10):
             assert await kept.secret.value() == "a"
             await settled()
-        assert len(kept.readings) == 2  # not once for each who asks
-        assert await kept.secret.instead_of("a") is None
+        assert len(kept.readings) == 2  # and not once for each caller
+        assert await kept.secret.replacement_for("a") is None
         kept.stages["AWSCURRENT"] = "b"
         kept.clock.time += 5
         await kept.secret.value()
@@ -102,7 +106,7 @@ def test_an_outage_is_outlived_with_the_value_at_hand():
     asyncio.run(scenario())
 
 
-def test_one_that_could_never_be_read_is_tried_by_each_who_asks():
+def test_a_secret_that_could_never_be_read_is_read_at_each_use():
     kept = Kept(AWSCURRENT=OSError("down"))
 
     async def scenario():
@@ -121,20 +125,20 @@ def test_a_refused_value_is_replaced_by_the_new_current_one():
     async def scenario():
         await kept.secret.value()
         kept.stages.update(AWSCURRENT="new", AWSPREVIOUS="old")
-        assert await asyncio.gather(*(kept.secret.instead_of("old") for _ in range(3))) == ["new"] * 3
+        assert await asyncio.gather(*(kept.secret.replacement_for("old") for _ in range(3))) == ["new"] * 3
         assert kept.readings.count("AWSCURRENT") == 2
         assert await kept.secret.value() == "new"
 
     asyncio.run(scenario())
 
 
-def test_in_the_middle_of_a_rotation_the_pending_value_is_presented_and_remembered():
+def test_during_a_rotation_the_pending_value_is_used_after_a_refusal():
     kept = Kept(AWSCURRENT="old")
 
     async def scenario():
         await kept.secret.value()
         kept.stages["AWSPENDING"] = "new"
-        assert await kept.secret.instead_of("old") == "new"
+        assert await kept.secret.replacement_for("old") == "new"
         assert await kept.secret.value() == "new"
         kept.stages = {"AWSCURRENT": "new", "AWSPREVIOUS": "old"}
         kept.clock.time += 300
@@ -145,37 +149,37 @@ def test_in_the_middle_of_a_rotation_the_pending_value_is_presented_and_remember
     asyncio.run(scenario())
 
 
-def test_refusals_cause_one_reading_in_a_while():
+def test_refusals_cause_one_read_in_an_interval():
     kept = Kept(AWSCURRENT="a")
 
     async def scenario():
         await kept.secret.value()
         for _ in range(100):
-            assert await kept.secret.renewed() == ("a",)
+            assert await kept.secret.refresh() == ("a",)
         assert kept.readings.count("AWSCURRENT") == 2
         kept.clock.time += 5
-        await kept.secret.renewed()
+        await kept.secret.refresh()
         assert kept.readings.count("AWSCURRENT") == 3
 
     asyncio.run(scenario())
 
 
-def test_all_versions_are_known_once_another_than_the_current_was_shown():
+def test_all_versions_are_read_after_the_first_refresh():
     kept = Kept(AWSCURRENT="b", AWSPREVIOUS="a", AWSPENDING=OSError("denied"))
 
     async def scenario():
-        assert await kept.secret.versions() == ("b",)
-        assert await kept.secret.renewed() == ("b", "a")
+        assert await kept.secret.current_versions() == ("b",)
+        assert await kept.secret.refresh() == ("b", "a")
         kept.stages.update(AWSCURRENT="c", AWSPREVIOUS="b")
         kept.clock.time += 300
-        await kept.secret.versions()
+        await kept.secret.current_versions()
         await settled()
-        assert await kept.secret.versions() == ("c", "b")
+        assert await kept.secret.current_versions() == ("c", "b")
 
     asyncio.run(scenario())
 
 
-def test_a_clock_that_is_set_back_does_not_keep_it_young():
+def test_a_clock_that_is_set_back_does_not_keep_a_secret_fresh():
     kept = Kept(AWSCURRENT="a")
 
     async def scenario():
@@ -188,7 +192,7 @@ def test_a_clock_that_is_set_back_does_not_keep_it_young():
     asyncio.run(scenario())
 
 
-def test_who_gives_up_waiting_does_not_take_the_reading_along():
+def test_a_cancelled_caller_does_not_cancel_the_read():
     going_on = threading.Event()
 
     def read(_):
@@ -208,7 +212,7 @@ def test_who_gives_up_waiting_does_not_take_the_reading_along():
 
 
 @pytest.mark.wall_clock
-def test_nobody_waits_longer_than_a_caller_could():
+def test_a_caller_waits_for_a_read_for_a_limited_time():
     going_on = threading.Event()
 
     def read(_):
@@ -242,7 +246,7 @@ def test_fields_of_one_secret_are_read_together():
     asyncio.run(scenario())
 
 
-def test_a_secret_that_is_no_object_has_no_fields():
+def test_a_secret_that_is_not_an_object_has_no_fields():
     kept = Kept(AWSCURRENT="plain")
 
     async def scenario():
@@ -252,7 +256,7 @@ def test_a_secret_that_is_no_object_has_no_fields():
     asyncio.run(scenario())
 
 
-def test_a_token_is_made_when_it_is_wanted_and_again_before_it_runs_out():
+def test_a_token_is_generated_at_its_first_use_and_again_before_it_expires():
     made: list[str] = []
     clock = Clock()
 
@@ -267,7 +271,7 @@ def test_a_token_is_made_when_it_is_wanted_and_again_before_it_runs_out():
         assert await token.value() == "token 0"
         clock.time += 1
         assert await token.value() == "token 1"
-        assert await token.instead_of("token 1") == "token 2"
+        assert await token.replacement_for("token 1") == "token 2"
         assert await token.value() == "token 2"
 
     asyncio.run(scenario())

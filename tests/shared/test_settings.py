@@ -1,16 +1,18 @@
 import pytest
 
+from shared.llm.providers import ProviderSettings
 from shared.secret_sources import StaticSecret
-from shared.settings import ConfigError, ProviderSettings, RateLimit, load_settings
+from shared.settings import ConfigError, RateLimit, load_settings
 
 NEEDED = {"DATABASE_URL": "postgresql://chat_app@db/chat", "JWT_SECRET": "a secret"}
+SCRIPTED = {"scripted": ProviderSettings(base_url="http://scripted.invalid/v1")}
 
 
-def test_what_is_needed_is_enough_and_the_rest_has_its_defaults():
+def test_the_required_settings_are_enough_and_the_others_have_defaults():
     settings = load_settings(NEEDED)
     assert settings.model == "scripted/echo"
     assert settings.fallback_models == ()
-    assert settings.providers == {}
+    assert settings.providers == SCRIPTED
     assert not settings.allow_anonymous
     assert settings.cors_allow_origins == ()
     assert (settings.start_timeout, settings.first_token_timeout, settings.idle_timeout) == (2.8, 20, 30)
@@ -20,23 +22,24 @@ def test_what_is_needed_is_enough_and_the_rest_has_its_defaults():
     assert settings.budget_usd_per_day == 0
 
 
-def test_a_key_alone_chooses_its_providers_model():
+def test_a_key_alone_selects_the_default_model_of_its_provider():
     settings = load_settings(NEEDED | {"ANTHROPIC_API_KEY": "key"})
     assert settings.model == "anthropic/claude-sonnet-5-5"
     assert settings.providers == {
-        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key=StaticSecret("key"))
+        "anthropic": ProviderSettings(base_url="https://api.anthropic.com", api_key=StaticSecret("key")),
+        **SCRIPTED,
     }
 
 
 @pytest.mark.parametrize("name", ["LLM_MODEL", "LLM_FALLBACK_MODELS"])
-def test_a_model_has_a_name_that_the_database_can_keep(name):
+def test_the_name_of_a_model_fits_its_database_column(name):
     longest = "scripted/" + "m" * 191
     load_settings(NEEDED | {name: longest})
     with pytest.raises(ConfigError, match="200 characters"):
         load_settings(NEEDED | {name: longest + "m"})
 
 
-def test_a_server_of_ones_own_needs_no_key():
+def test_a_base_url_configures_a_provider_without_a_key():
     environ = {"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1/", "LLM_MODEL": "openai/qwen"}
     settings = load_settings(NEEDED | environ)
     assert settings.providers["openai"] == ProviderSettings(base_url="http://127.0.0.1:1234/v1", api_key=None)
@@ -62,7 +65,7 @@ def test_the_system_prompt_can_be_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_what_is_missing_is_named(name):
+def test_a_missing_setting_is_named(name):
     with pytest.raises(ConfigError, match=f"{name} .*must be set"):
         load_settings({other: value for other, value in NEEDED.items() if other != name})
 
@@ -100,7 +103,7 @@ def test_what_is_missing_is_named(name):
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_what_is_malformed_is_named_and_its_value_is_not_shown(name, value):
+def test_a_malformed_setting_is_named_and_its_value_is_not_shown(name, value):
     environ = {name: value} if value is not None else {"LLM_MODEL": name.split("_")[0].lower() + "/m"}
     with pytest.raises(ConfigError, match=name) as caught:
         load_settings(NEEDED | environ)
@@ -108,7 +111,7 @@ def test_what_is_malformed_is_named_and_its_value_is_not_shown(name, value):
         assert value not in str(caught.value)
 
 
-def test_turns_are_traced_only_where_that_is_wanted():
+def test_tracing_is_off_by_default():
     daemon = {"AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000"}
     assert load_settings(NEEDED | daemon).xray_daemon is None
     assert load_settings(NEEDED | {"TRACING": "true"}).xray_daemon == "127.0.0.1:2000"

@@ -1,4 +1,4 @@
-"""What is opened ahead is waited for while that makes sense, and its failure is nobody's."""
+"""Warm-ups are waited for up to a limit, and their errors are only logged."""
 
 import asyncio
 
@@ -20,40 +20,40 @@ async def never():
     await asyncio.Event().wait()
 
 
-def test_who_wants_it_waits_until_it_is_open():
+def test_wait_returns_when_the_work_is_done():
     done = []
 
-    async def opening():
+    async def work():
         await asyncio.sleep(0.01)
         done.append(True)
 
     async def main():
-        await WarmUp("it", opening).wait()
+        await WarmUp("it", work).wait()
         assert done
 
     asyncio.run(main())
 
 
-def test_what_was_frozen_in_the_middle_is_ended_and_not_waited_for():
+def test_a_warm_up_that_was_frozen_is_cancelled_and_not_waited_for():
     clock = Clock()
 
     async def main():
-        begun = WarmUp("it", never, now=clock)
+        warm_up = WarmUp("it", never, now=clock)
         await asyncio.sleep(0)
         clock.time += 3600
-        await asyncio.wait_for(begun.wait(), 1)
-        await asyncio.wait({begun.task}, timeout=1)
-        assert begun.task.cancelled()
+        await asyncio.wait_for(warm_up.wait(), 1)
+        await asyncio.wait({warm_up.task}, timeout=1)
+        assert warm_up.task.cancelled()
 
     asyncio.run(main())
 
 
 def test_a_failure_is_logged_and_raises_nothing():
-    async def opening():
+    async def work():
         raise LookupError
 
     async def main():
-        await WarmUp("it", opening).wait()
+        await WarmUp("it", work).wait()
 
     asyncio.run(main())
 
@@ -61,18 +61,18 @@ def test_a_failure_is_logged_and_raises_nothing():
 @pytest.mark.parametrize(
     ("initialization", "is_done"), [("on-demand", False), ("provisioned-concurrency", True)]
 )
-def test_only_a_process_that_is_about_to_be_frozen_finishes_what_it_has_begun(
+def test_only_a_process_of_provisioned_concurrency_waits_for_its_warm_ups(
     monkeypatch, initialization, is_done
 ):
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", initialization)
 
-    async def opening():
+    async def work():
         await asyncio.sleep(0.01)
 
     async def main():
-        begun = WarmUp("it", opening)
-        await warmup.begun(begun)
-        assert begun.task.done() is is_done
-        await begun.close()
+        warm_up = WarmUp("it", work)
+        await warmup.wait_if_provisioned(warm_up)
+        assert warm_up.task.done() is is_done
+        await warm_up.close()
 
     asyncio.run(main())

@@ -30,7 +30,7 @@ def test_the_client_and_the_functions_understand_each_other(database, mock):
         LLM_MODEL="openai/mock:401&fail=1",
         LLM_ALLOWED_MODELS="openai/mock:*",
         OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
+        OPENAI_BASE_URL=mock.base_url("openai"),
         RATE_LIMIT_CHAT="3/60",
     )
     with serve(configured) as url, serve(configured) as other:

@@ -22,8 +22,8 @@ from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperat
 from functions.chat_stream.dialects.messages import Messages, split_messages
 from functions.chat_stream.dialects.words import WordsEncoder
 from functions.chat_stream.request import ConversationRef, TurnRequest
-from shared import web
 from shared.ids import RequestId
+from shared.json_bodies import decode
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class Chat(Dialect):
     stateless = True
 
     def parse(self, body: bytes) -> TurnRequest:
-        fields = web.decode(body, Body)
+        fields = decode(body, Body)
         stored = fields.conversation_id is not None
         system, messages = split_messages(fields.messages, stored=stored)
         return TurnRequest(

@@ -29,6 +29,7 @@ from shared import web
 from shared.errors import InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
 from shared.ids import RequestId
+from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
 
 _TOKEN = frame(b'{"type":"token","content":%b}', id=b"%d")
@@ -91,7 +92,7 @@ class ChatStream(Dialect):
     max_body_bytes = web.MAX_BODY_BYTES
 
     def parse(self, body: bytes) -> TurnRequest:
-        fields = web.decode(body, Body)
+        fields = decode(body, Body)
         if not fields.message.strip():
             raise InvalidRequest("message must not be blank", field="message")
         return TurnRequest(

@@ -31,9 +31,9 @@ from functions.chat_stream.dialects.fields import MAX_CONTENT, Content, MaxToken
 from functions.chat_stream.dialects.frames import frame, frame_around, json_text, to_json
 from functions.chat_stream.dialects.messages import split_messages
 from functions.chat_stream.request import TurnRequest
-from shared import web
 from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
+from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage, Role
 
 _ROLES: Mapping[str, Role] = {
@@ -190,7 +190,7 @@ class OpenAIChat(Dialect):
     stateless = True
 
     def parse(self, body: bytes) -> TurnRequest:
-        fields = web.decode(body, Body)
+        fields = decode(body, Body)
         _refuse_unsupported(body)
         system, messages = split_messages([_message(*each) for each in enumerate(fields.messages)])
         return TurnRequest(

@@ -26,8 +26,8 @@ from functions.chat_stream.dialects.frames import (
 )
 from functions.chat_stream.dialects.messages import Message, split_messages
 from functions.chat_stream.request import TurnRequest
-from shared import web
 from shared.events import Event, Failed, Finished, TextDelta
+from shared.json_bodies import decode
 
 _ERROR = frame(b'{"message":%b}' % TAKING_A_MOMENT_JSON, event=b"error")
 
@@ -96,7 +96,7 @@ class Stream(Dialect):
     requires_storage = False
 
     def parse(self, body: bytes) -> TurnRequest:
-        fields = web.decode(body, Body)
+        fields = decode(body, Body)
         chat_id = fields.chat_id
         system, messages = split_messages(fields.messages, fields.system_prompt, stored=bool(chat_id))
         last = fields.messages[-1]

@@ -10,7 +10,7 @@ from functions.chat_stream.dialects.content import CONTENT_EVENTS, ContentEncode
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
 from functions.chat_stream.request import TurnRequest
-from shared import web
+from shared.json_bodies import decode
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class StreamChat(Dialect):
     stateless = True
 
     def parse(self, body: bytes) -> TurnRequest:
-        fields = web.decode(body, Body)
+        fields = decode(body, Body)
         system, messages = split_messages(fields.messages)
         return TurnRequest(
             messages=messages,

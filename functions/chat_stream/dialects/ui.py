@@ -41,9 +41,9 @@ from functions.chat_stream.dialects.frames import (
     to_json,
 )
 from functions.chat_stream.request import TurnRequest
-from shared import web
 from shared.errors import InvalidRequest
 from shared.events import Event, Failed, Finished, FinishReason, ReasoningDelta, TextDelta
+from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
 
 _ERROR = frame(b'{"type":"error","errorText":%b}' % TAKING_A_MOMENT_JSON)
@@ -145,7 +145,7 @@ class UIChat(Dialect):
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
     def parse(self, body: bytes) -> TurnRequest:
-        fields = web.decode(body, Body)
+        fields = decode(body, Body)
         question = _question(fields.messages)
         question_id = fields.messages[-1].id
         replaces = key = None

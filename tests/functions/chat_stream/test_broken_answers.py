@@ -188,9 +188,9 @@ def test_checkpoints_go_on_after_one_that_failed(database, mock):
     ):
         chunks = response.iter_bytes()
         next(chunks)
-        database.rows("alter function app.checkpoint_turn(uuid, uuid, text, interval) rename to away")
+        database.rows("alter function app.checkpoint_turn(jsonb) rename to away")
         time.sleep(1.2)
-        database.rows("alter function app.away(uuid, uuid, text, interval) rename to checkpoint_turn")
+        database.rows("alter function app.away(jsonb) rename to checkpoint_turn")
         wait_until(lambda: answer(database)["content"])
         assert list(chunks)
     assert answer(database)["status"] == "complete"

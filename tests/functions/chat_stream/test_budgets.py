@@ -105,7 +105,7 @@ def test_the_rate_limit_is_part_of_the_turn_and_a_refused_turn_stores_nothing(da
 def test_an_expired_turn_gives_its_reservation_back(database, mock):
     begun = database.begin_turn(USER, lease="-1 second")
     [before] = database.rows("select * from budgets")
-    database.as_user(None, "select app.act_as(%s)", (USER,))
+    database.call("begin_request", user_id=USER)
     [after] = database.rows("select * from budgets")
     assert before["reserved_usd"] > 0
     assert after["reserved_usd"] == 0

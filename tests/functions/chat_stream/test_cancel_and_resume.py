@@ -176,7 +176,7 @@ def question_id(database):
 def test_an_answer_whose_writer_is_gone_is_interrupted_for_readers_and_for_the_next_turn(database, mock):
     begun = database.begin_turn(USER)
     conversation, answer_id = begun["conversation_id"], begun["answer_id"]
-    database.as_user(None, "select app.checkpoint_turn(%s, %s, 'Once upon a', '-1 s')", (USER, answer_id))
+    database.call("checkpoint_turn", user_id=USER, answer_id=answer_id, content="Once upon a", lease="-1 s")
     with serve(configured(database, mock, "tokens=2")) as url, Client(url, USER) as client:
         events = resume(client, answer_id, 5)
         said = {"message": "Are you there?", "conversationId": conversation}
@@ -215,9 +215,9 @@ def test_a_reader_that_cannot_read_on_is_not_told_that_the_answer_ended(database
                 following = pool.submit(follow, url, answer_id)
                 while not answer(database)["content"]:
                     time.sleep(0.02)
-                database.rows("alter function app.read_answer(uuid, uuid, integer) rename to away")
+                database.rows("alter function app.read_answer(jsonb) rename to away")
                 cut = following.result()
-                database.rows("alter function app.away(uuid, uuid, integer) rename to read_answer")
+                database.rows("alter function app.away(jsonb) rename to read_answer")
             response.read()
         rest = resume(client, answer_id, len(text_of(cut)))
     assert {event["type"] for event in cut} <= {"token"}

@@ -15,16 +15,26 @@ def contents(database):
 
 
 def finish(database, begun, text):
-    database.as_user(
-        None,
-        "select app.finish_turn(%s, %s, 'complete', %s, 1, '{}', '[]')",
-        (USER, begun["answer_id"], text),
+    database.call(
+        "finish_turn",
+        user_id=USER,
+        answer_id=begun["answer_id"],
+        status="complete",
+        content=text,
+        token_count=1,
+        metadata={},
+        usage=[],
     )
 
 
 def say(database, conversation, question, answer=None, **given):
     begun = database.begin_turn(
-        USER, conversation_id=conversation, new_id=conversation, create=True, question=question, **given
+        USER,
+        conversation_id=conversation,
+        new_conversation_id=conversation,
+        create_missing=True,
+        question=question,
+        **given,
     )
     if answer is not None:
         finish(database, begun, answer)
@@ -41,15 +51,15 @@ def test_a_conversation_is_made_when_it_is_first_named_and_used_from_then_on(dat
 def test_a_conversation_known_by_its_id_is_preferred_to_one_of_that_name(database):
     known, named = uuid4(), uuid4()
     say(database, known, "one", "1")
-    begun = database.begin_turn(USER, conversation_id=known, new_id=named, create=True)
+    begun = database.begin_turn(USER, conversation_id=known, new_conversation_id=named, create_missing=True)
     assert begun["conversation_id"] == str(known)
 
 
 def test_the_id_of_another_users_conversation_is_only_a_name(database):
     theirs, named = uuid4(), uuid4()
-    database.begin_turn(uuid4(), conversation_id=theirs, new_id=theirs, create=True)
-    begun = database.begin_turn(USER, conversation_id=theirs, new_id=named, create=True)
-    assert (begun["outcome"], begun["conversation_id"]) == ("begun", str(named))
+    database.begin_turn(uuid4(), conversation_id=theirs, new_conversation_id=theirs, create_missing=True)
+    begun = database.begin_turn(USER, conversation_id=theirs, new_conversation_id=named, create_missing=True)
+    assert (begun["outcome"], begun["conversation_id"]) == ("started", str(named))
 
 
 def test_of_two_first_turns_under_one_name_one_begins_and_the_other_tries_again(database):
@@ -63,7 +73,7 @@ def test_of_two_first_turns_under_one_name_one_begins_and_the_other_tries_again(
 
     with ThreadPoolExecutor(4) as pool:
         outcomes = sorted(pool.map(begin, range(4)))
-    assert outcomes == ["begun", "conflict", "conflict", "conflict"]
+    assert outcomes == ["conflict", "conflict", "conflict", "started"]
 
 
 @pytest.fixture

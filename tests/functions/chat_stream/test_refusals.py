@@ -19,7 +19,10 @@ AGAIN = "Coach is taking a moment. Let's try again."
 @pytest.fixture
 def url(database, mock):
     configured = settings(
-        database.url, LLM_MODEL="openai/mock:tokens=1", OPENAI_API_KEY="key", OPENAI_BASE_URL=mock.openai_url
+        database.url,
+        LLM_MODEL="openai/mock:tokens=1",
+        OPENAI_API_KEY="key",
+        OPENAI_BASE_URL=mock.base_url("openai"),
     )
     with serve(configured) as url:
         yield url
@@ -211,7 +214,7 @@ def test_without_a_database_the_answer_is_503_within_3_seconds_and_no_model_is_c
         f"postgresql://chat_app@127.0.0.1:{port}/chat",
         LLM_MODEL="openai/mock",
         OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
+        OPENAI_BASE_URL=mock.base_url("openai"),
     )
     with serve(configured) as url, Client(url, USER) as client:
         began = time.monotonic()

@@ -91,7 +91,7 @@ def test_fifty_turns_killed_at_random_moments_lose_nothing_but_their_last_second
     interrupted = 0
     logging.getLogger(__name__).info("seed %d", seed)  # shown if it fails
     for user, text, done in seen:
-        database.as_user(None, "select app.act_as(%s)", (user,))
+        database.call("begin_request", user_id=user)
         messages = database.rows("select * from messages where user_id = %s order by created_at, id", (user,))
         if not messages:
             assert text == ""  # killed before it was accepted
@@ -184,7 +184,7 @@ def test_a_database_that_crashes_in_mid_answer_and_comes_back_has_all_of_it(own_
     check_books(database)
 
 
-@pytest.mark.parametrize("statement", ["app.begin_turn", "app.finish_turn"])
+@pytest.mark.parametrize("statement", ["begin_turn", "finish_turn"])
 def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
     server, database, mock, statement
 ):
@@ -279,7 +279,7 @@ def test_a_function_that_is_told_to_end_saves_what_it_has(database, mock):
 def test_a_turn_of_which_nobody_knows_whether_it_began_is_given_up(server, database, mock):
     """The reply to its begin is lost so often that the client has its 503; the turn did begin."""
     mock.reset()
-    with PostgresProxy(server.socket_folder, lose_reply_to="app.begin_turn", times=3) as proxy:
+    with PostgresProxy(server.socket_folder, lose_reply_to="begin_turn", times=3) as proxy:
         configured = load_settings(
             asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
         )

@@ -1,13 +1,15 @@
 """The stored functions of a turn at their edges: repeated calls, runs again, midnight, mended rows, locks."""
 
 import threading
+import time
 from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+
+from tests.database import json_argument
 
 USER = uuid4()
 HASH = b"what was asked"
@@ -32,12 +34,16 @@ def usage(cost="0.5", tokens_out=7, status="complete"):
 
 
 def finish(database, begun, content="An answer.", status="complete", rows=None, user=USER):
-    [row] = database.as_user(
-        None,
-        "select app.finish_turn(%s, %s, %s, %s, 7, '{}', %s) as status",
-        (user, begun["answer_id"], status, content, Jsonb([usage()] if rows is None else rows)),
+    return database.call(
+        "finish_turn",
+        user_id=user,
+        answer_id=begun["answer_id"],
+        status=status,
+        content=content,
+        token_count=7,
+        metadata={},
+        usage=[usage()] if rows is None else rows,
     )
-    return row["status"]
 
 
 def budget(database):
@@ -50,37 +56,42 @@ def contents(database):
 
 
 def test_a_begin_that_is_made_again_finds_itself_also_when_it_ran_a_turn_again(database):
-    first = database.begin_turn(USER, key="k", hash=HASH)
-    assert database.begin_turn(USER, key="k", hash=HASH, answer_id=first["answer_id"])["outcome"] == "begun"
+    first = database.begin_turn(USER, idempotency_key="k", request_hash=HASH)
+    assert (
+        database.begin_turn(USER, idempotency_key="k", request_hash=HASH, answer_id=first["answer_id"])[
+            "outcome"
+        ]
+        == "started"
+    )
     finish(database, first, content="", status="error", rows=[])
     again = uuid4()
     for _ in range(2):  # the second is the same call, as its reply was lost
-        rerun = database.begin_turn(USER, key="k", hash=HASH, answer_id=again)
-        assert (rerun["outcome"], rerun["answer_id"]) == ("begun", first["answer_id"])
+        rerun = database.begin_turn(USER, idempotency_key="k", request_hash=HASH, answer_id=again)
+        assert (rerun["outcome"], rerun["answer_id"]) == ("started", first["answer_id"])
         assert [message["content"] for message in rerun["history"]] == ["How are you?"]
     assert finish(database, rerun) == "complete"
     assert contents(database) == ["How are you?", "An answer."]
 
 
 def test_a_turn_that_died_before_its_first_word_is_run_again(database):
-    begun = database.begin_turn(USER, key="k", hash=HASH, lease="-1 second")
-    database.as_user(None, "select app.act_as(%s)", (USER,))
-    again = database.begin_turn(USER, key="k", hash=HASH)
-    assert (again["outcome"], again["answer_id"]) == ("begun", begun["answer_id"])
+    begun = database.begin_turn(USER, idempotency_key="k", request_hash=HASH, lease="-1 second")
+    database.call("begin_request", user_id=USER)
+    again = database.begin_turn(USER, idempotency_key="k", request_hash=HASH)
+    assert (again["outcome"], again["answer_id"]) == ("started", begun["answer_id"])
 
 
 def test_a_turn_is_not_run_again_when_the_conversation_has_gone_on(database):
-    first = database.begin_turn(USER, key="k", hash=HASH)
+    first = database.begin_turn(USER, idempotency_key="k", request_hash=HASH)
     finish(database, first, content="", status="error", rows=[])
     finish(database, database.begin_turn(USER, conversation_id=first["conversation_id"], question="And now?"))
-    assert database.begin_turn(USER, key="k", hash=HASH)["outcome"] == "repeated"
+    assert database.begin_turn(USER, idempotency_key="k", request_hash=HASH)["outcome"] == "repeated"
 
 
 def test_a_replay_has_the_usage_of_the_attempt_that_answered(database):
     begun = database.begin_turn(USER)
     finish(database, begun, rows=[usage(tokens_out=0, status="error"), usage(tokens_out=7)])
-    [row] = database.as_user(None, "select app.read_answer(%s, %s, 0) as answer", (USER, begun["answer_id"]))
-    assert row["answer"]["usage"]["tokens_out"] == 7
+    answer = database.call("read_answer", user_id=USER, answer_id=begun["answer_id"], offset=0)
+    assert answer["usage"]["tokens_out"] == 7
 
 
 def test_a_budget_row_that_was_mended_by_hand_costs_nobody_an_answer(database):
@@ -138,24 +149,36 @@ def test_an_answer_is_replaced_by_what_a_dead_writer_left(database):
     begun = database.begin_turn(USER)
     finish(database, begun, content="The old answer.")
     anew = database.begin_turn(USER, conversation_id=begun["conversation_id"], replaces="")
-    database.as_user(None, "select app.checkpoint_turn(%s, %s, 'The new', '-1 s')", (USER, anew["answer_id"]))
-    database.as_user(None, "select app.act_as(%s)", (USER,))
+    database.call(
+        "checkpoint_turn", user_id=USER, answer_id=anew["answer_id"], content="The new", lease="-1 s"
+    )
+    database.call("begin_request", user_id=USER)
     assert contents(database) == ["How are you?", "The new"]
 
 
 def stateless(database, answer_id, key=None, hash_=None):
-    [row] = database.as_user(
-        None,
-        "select app.begin_stateless_turn(%s, %s, %s, %s, 'openai/x', 10, 10, 0.001, 0.01, true,"
-        " '15 s', 5, 60, 100) as begun",
-        (USER, answer_id, key, hash_),
+    return database.call(
+        "begin_stateless_turn",
+        user_id=USER,
+        answer_id=answer_id,
+        idempotency_key=key,
+        request_hash=hash_,
+        model="openai/x",
+        prompt_tokens=10,
+        max_tokens=10,
+        usd_per_input=0.001,
+        usd_per_output=0.01,
+        priced=True,
+        lease="15 s",
+        rate_limit=5,
+        rate_window=60,
+        budget=100,
     )
-    return row["begun"]
 
 
 def test_a_stateless_turn_stores_nothing_but_its_cost(database):
     begun = stateless(database, uuid4())
-    assert begun["outcome"] == "begun"
+    assert begun["outcome"] == "started"
     assert finish(database, begun) == "complete"
     assert database.rows("select 1 from messages") == database.rows("select 1 from conversations") == []
     [row] = database.rows("select * from usage_logs")
@@ -168,7 +191,32 @@ def test_a_stateless_key_is_used_once_and_free_again_where_no_model_answered(dat
     assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
     assert stateless(database, uuid4(), "k", b"another")["outcome"] == "mismatch"
     finish(database, first, status="error", rows=[])
-    assert stateless(database, uuid4(), "k", HASH)["outcome"] == "begun"
+    assert stateless(database, uuid4(), "k", HASH)["outcome"] == "started"
+
+
+def test_a_stateless_key_stays_used_where_a_model_has_answered_a_part(database):
+    first = stateless(database, uuid4(), "k", HASH)
+    finish(database, first, status="error", rows=[usage(tokens_out=7, status="error")])
+    assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
+
+
+def test_a_second_turn_waits_for_the_first_one_to_begin_and_is_then_a_conflict(database):
+    """Without the lock of the conversation the second would meet the index of running turns, and fail."""
+    conversation_id = database.begin_turn(USER)["conversation_id"]
+    database.rows("update turns set status = 'complete', settled_at = now()")
+    request = database.begin_request(USER, conversation_id=conversation_id)
+    outcomes = []
+    with psycopg.connect(database.url) as first:
+        first.execute("select app.begin_turn(%s)", (json_argument(request),))
+        second = threading.Thread(
+            target=lambda: outcomes.append(database.begin_turn(USER, conversation_id=conversation_id))
+        )
+        second.start()
+        while not database.rows("select 1 from pg_locks where not granted"):
+            time.sleep(0.01)
+        first.commit()
+        second.join()
+    assert [outcome["outcome"] for outcome in outcomes] == ["conflict"]
 
 
 def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(database):
@@ -181,8 +229,7 @@ def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(dat
         def delete():
             both.wait()
             try:
-                query = "select app.delete_conversation(%s, %s)"
-                database.as_user(None, query, (USER, begun["conversation_id"]))
+                database.call("delete_conversation", user_id=USER, conversation_id=begun["conversation_id"])
             except psycopg.errors.DeadlockDetected as error:
                 deadlocks.append(error)
 
@@ -204,15 +251,10 @@ def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(dat
 
 def test_a_deleted_conversations_writer_is_told_to_stop(database):
     begun = database.begin_turn(USER)
-    [row] = database.as_user(
-        None, "select app.delete_conversation(%s, %s) as deleted", (USER, begun["conversation_id"])
+    conversation_id = begun["conversation_id"]
+    assert database.call("delete_conversation", user_id=USER, conversation_id=conversation_id)
+    state = database.call(
+        "checkpoint_turn", user_id=USER, answer_id=begun["answer_id"], content="x", lease="15 s"
     )
-    assert row["deleted"]
-    [row] = database.as_user(
-        None, "select app.checkpoint_turn(%s, %s, 'x', '15 s') as state", (USER, begun["answer_id"])
-    )
-    assert row["state"] == "cancel"
-    [row] = database.as_user(
-        None, "select app.delete_conversation(%s, %s) as deleted", (uuid4(), begun["conversation_id"])
-    )
-    assert not row["deleted"]
+    assert state == "cancel"
+    assert not database.call("delete_conversation", user_id=uuid4(), conversation_id=conversation_id)

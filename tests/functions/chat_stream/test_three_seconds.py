@@ -58,7 +58,7 @@ def test_a_model_that_refuses_fails_or_hangs(database, mock, script, code):
         database.url,
         LLM_MODEL=f"anthropic/mock:{script}",
         ANTHROPIC_API_KEY="key",
-        ANTHROPIC_BASE_URL=mock.anthropic_url,
+        ANTHROPIC_BASE_URL=mock.base_url("anthropic"),
     )
     check(database, ask(configured), code)
 
@@ -68,7 +68,7 @@ def test_a_model_that_fails_after_taking_the_prompt_is_paid_for_the_prompt(datab
         database.url,
         LLM_MODEL="anthropic/mock:error,after=0",
         ANTHROPIC_API_KEY="key",
-        ANTHROPIC_BASE_URL=mock.anthropic_url,
+        ANTHROPIC_BASE_URL=mock.base_url("anthropic"),
     )
     check(database, ask(configured), "upstream_overloaded", cost_something=True)
 
@@ -91,8 +91,8 @@ def test_a_fallback_that_hangs_too(database, mock, first):
         LLM_MODEL=f"openai/mock:{first}",
         LLM_FALLBACK_MODELS="ollama/mock:no-headers",
         OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        OLLAMA_BASE_URL=mock.ollama_url,
+        OPENAI_BASE_URL=mock.base_url("openai"),
+        OLLAMA_BASE_URL=mock.base_url("ollama"),
     )
     check(database, ask(configured), "upstream_timeout")
 
@@ -104,8 +104,8 @@ def test_a_fallback_answers_where_the_first_model_does_not(database, mock, first
         LLM_MODEL=f"openai/mock:{first}",
         LLM_FALLBACK_MODELS="ollama/mock:tokens=3",
         OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
-        OLLAMA_BASE_URL=mock.ollama_url,
+        OPENAI_BASE_URL=mock.base_url("openai"),
+        OLLAMA_BASE_URL=mock.base_url("ollama"),
     )
     response, took = ask(configured)
     assert response.status_code == 200

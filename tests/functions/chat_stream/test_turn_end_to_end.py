@@ -10,11 +10,12 @@ import httpx_sse
 import pytest
 
 from dev.mock_llm import answer_text
+from shared.llm.providers import PROVIDERS
 from shared.settings import load_settings
 from tests.serving import Client, environment, mocked, serve, serve_on_lambda
 
 USER = uuid4()
-PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
+MOCKED_PROVIDERS = [row.name for row in PROVIDERS.values() if row.settings_prefix]
 
 
 SERVERS = {"uvicorn": lambda environ: serve(load_settings(environ)), "lambda": serve_on_lambda}
@@ -34,7 +35,7 @@ def read_events(response):
     return [event.json() for event in httpx_sse.EventSource(response).iter_sse()]
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider):
     with (
         serving(configured(database, mock, f"{provider}/mock:tokens=12,thinking=3")) as url,

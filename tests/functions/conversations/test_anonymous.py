@@ -12,7 +12,7 @@ import pytest
 
 from functions.conversations import app as conversations
 from shared import auth
-from shared.asgi import Lifespan
+from shared.lambda_runtime.lifespan import Lifespan
 from tests.functions.conversations.locks import conversations_locked
 from tests.serving import SECRET, Client, serve, settings
 
@@ -163,7 +163,7 @@ def test_while_an_answer_is_written_nothing_is_claimed(database, mock):
         ALLOW_ANONYMOUS="true",
         LLM_MODEL="openai/mock:tokens=10000,gap=50ms",
         OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
+        OPENAI_BASE_URL=mock.base_url("openai"),
     )
     with serve(configured) as url, Anonymous(url) as former, Client(url, USER) as client:
         with former.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:

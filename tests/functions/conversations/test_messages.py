@@ -168,7 +168,7 @@ def running(database, mock):
         database.url,
         LLM_MODEL="openai/mock:tokens=10000,gap=50ms",
         OPENAI_API_KEY="key",
-        OPENAI_BASE_URL=mock.openai_url,
+        OPENAI_BASE_URL=mock.base_url("openai"),
     )
     with (
         serve(configured) as url,

@@ -163,7 +163,7 @@ def test_streams_are_made_of_the_events_described(database, mock, path, script):
     operation = STREAMS[path]
     body = operation["requestBody"]["content"]["application/json"]["example"]
     environ = mocked(database.url, mock, "openai/mock", LLM_ALLOWED_MODELS="openai/*")
-    body |= {"model": f"openai/mock:{script}", "stream": True}
+    body = {**body, "model": f"openai/mock:{script}", "stream": True}
     with (
         serve(load_settings(environ)) as url,
         Client(url, USER) as client,

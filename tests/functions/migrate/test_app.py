@@ -16,9 +16,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dev import postgres
 from functions.migrate.app import handler
-from migrations import deployment, migrate
+from migrations import deployment, files
 from migrations.deployment import bring_up_to_date
-from migrations.migrate import Migration, MigrationError
+from migrations.files import Files, Migration, MigrationError, StoredFunction
 
 PASSWORD = "a password of chat_app's own"
 BY_HAND = {"ran": "by hand"}
@@ -105,8 +105,10 @@ def opens(verifier, password):
 
 
 def test_it_migrates_and_gives_chat_app_the_password_of_its_secret(environ, server):
-    applied = handler(BY_HAND, None)
-    assert applied == {"applied": [migration.name for migration in migrate.load()], "ahead": False}
+    source = files.load()
+    names = [migration.name for migration in source.migrations]
+    names += [f"functions/{function.name}.sql" for function in source.functions]
+    assert handler(BY_HAND, None) == {"applied": names, "ahead": False}
     verifier = one(server, "select rolpassword from pg_authid where rolname = 'chat_app'")
     assert opens(verifier, PASSWORD)
     assert not opens(verifier, PASSWORD + "!")
@@ -180,14 +182,35 @@ def test_codedeploy_hears_whether_traffic_may_move(environ, codedeploy):
 
 def test_an_older_version_is_brought_back_beside_later_migrations(empty):
     owner, login = conninfo_to_dict(empty), {"user": "chat_app", "password": PASSWORD}
-    later = [*migrate.load(), Migration("9999_add_later.sql", "create table later ()")]
-    assert bring_up_to_date(owner, login, later).applied
+    source = files.load()
+    later = (*source.migrations, Migration("9999_add_later.sql", "create table later ()"))
+    assert bring_up_to_date(owner, login, Files(later, source.functions)).applied
     done = bring_up_to_date(owner, login)
     assert done == deployment.Done([], ahead=True)
 
 
+def test_an_older_version_is_brought_back_beside_newer_functions(empty):
+    owner, login = conninfo_to_dict(empty), {"user": "chat_app", "password": PASSWORD}
+    source = files.load()
+    older, newer = (
+        Files(source.migrations, (StoredFunction("answer", answer(version)),)) for version in (1, 2)
+    )
+    bring_up_to_date(owner, login, older)
+    bring_up_to_date(owner, login, newer)
+    assert bring_up_to_date(owner, login, older) == deployment.Done([], ahead=True)
+    with psycopg.connect(empty) as connection:
+        assert connection.execute("select app.answer()").fetchone() == (2,)
+
+
+def answer(version):
+    return (
+        f"-- version {version}\n"
+        f"create or replace function $functions.answer() returns integer language sql as 'select {version}'"
+    )
+
+
 def test_what_postgres_says_of_rows_is_not_passed_on(empty):
-    broken = [Migration("0001_break.sql", "select 'a message'::int")]
+    broken = Files((Migration("0001_break.sql", "select 'a message'::int"),))
     with pytest.raises(MigrationError) as caught:
         bring_up_to_date(conninfo_to_dict(empty), None, broken)
     assert str(caught.value) == "InvalidTextRepresentation, SQLSTATE 22P02"

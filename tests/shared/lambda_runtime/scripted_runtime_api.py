@@ -1,4 +1,4 @@
-"""A Runtime API that hands out given invocations, keeps the bytes it is sent, and answers as told."""
+"""A Runtime API for tests: serves given invocations, records requests and answers by a script."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from dev.http1 import listening_stream
 from shared.lambda_runtime.loop import serve
 from shared.lambda_runtime.runtime_api import RuntimeApi
 
@@ -32,7 +33,7 @@ GET_HEALTH = json.dumps(
 
 
 def invocation(event: bytes, request_id: str = "req-1", *headers: str) -> bytes:
-    """An answer to `/next`; its deadline is 2100-01-01."""
+    """A response to `/next`. Its deadline is 2100-01-01."""
     lines = [
         "HTTP/1.1 200 OK",
         "Content-Type: application/json",
@@ -46,7 +47,7 @@ def invocation(event: bytes, request_id: str = "req-1", *headers: str) -> bytes:
 
 
 async def read_request(reader: Reader) -> bytes:
-    """One request, whole, as it was on the wire."""
+    """The bytes of one whole request."""
     raw = await reader.readuntil(b"\r\n\r\n")
     if length := re.search(rb"\r\nContent-Length: (\d+)", raw):
         return raw + await reader.readexactly(int(length[1]))
@@ -61,8 +62,8 @@ async def read_request(reader: Reader) -> bytes:
 
 
 class ScriptedApi:
-    """`answers` are given to `/next` (and `/restore/next`) one by one; after the last, it waits for ever.
-    `posts` has what was posted, as bytes, with the port replaced by PORT."""
+    """`answers` are the responses to `/next` (and `/restore/next`), one a request. After the last one the
+    API does not respond. `posts` are the bytes of all POST requests, with PORT in place of the port."""
 
     def __init__(self, *answers: bytes, script: Script | None = None) -> None:
         self.requests: list[str] = []
@@ -74,12 +75,12 @@ class ScriptedApi:
         self._changed = asyncio.Event()
 
     async def posted(self, count: int) -> list[bytes]:
-        """Waits for so many posts."""
+        """Waits for `count` POST requests."""
         await self._until(lambda: len(self.posts) >= count)
         return self.posts
 
     async def asked(self, count: int) -> list[str]:
-        """Waits for so many requests of any kind; they are `GET /path`, without the version."""
+        """Waits for `count` requests, in the form `GET /path` without the API version."""
         await self._until(lambda: len(self.requests) >= count)
         return self.requests
 
@@ -100,7 +101,7 @@ class ScriptedApi:
             writer.close()
 
     async def _answer(self, reader: Reader, writer: Writer) -> bool:
-        """One request; whether the connection may bring another."""
+        """Answers one request. Returns whether the connection stays open."""
         line = await reader.readuntil(b"\r\n")
         method, target, _ = line.decode().split(" ")
         self.requests.append(f"{method} {target.removeprefix('/2018-06-01/runtime')}")
@@ -125,30 +126,15 @@ class ScriptedApi:
 @asynccontextmanager
 async def scripted_api(*answers: bytes, script: Script | None = None):
     api = ScriptedApi(*answers, script=script)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def track(reader: Reader, writer: Writer) -> None:
-        task = asyncio.current_task()
-        assert task
-        tasks.add(task)
-        await api.serve(reader, writer)
-
-    server = await asyncio.start_server(track, "127.0.0.1", 0)
-    api.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with listening_stream(api.serve) as port:
+        api.address = f"127.0.0.1:{port}"
         yield api
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def serving(app, api, state=None):
-    """The runtime's loop in this process, until the end of the block."""
+    """Runs the runtime's loop in this process until the end of the block."""
     task = asyncio.create_task(serve(app, RuntimeApi(api.address), state or {}))
     try:
         yield
@@ -158,7 +144,7 @@ async def serving(app, api, state=None):
 
 
 def posts_of(app, *events, count=1):
-    """What the runtime posts when it is given these events one after the other."""
+    """The POST requests of the runtime after these events."""
 
     async def main():
         given = [invocation(event, f"req-{number}") for number, event in enumerate(events, 1)]

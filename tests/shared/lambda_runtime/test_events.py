@@ -40,7 +40,7 @@ REQUESTS = {
 
 
 def joined(headers):
-    """Repeated headers in one, as mangum has them; ASGI may have them apart."""
+    """Joins repeated headers, as mangum does. ASGI allows both forms."""
     by_name: dict[bytes, bytes] = {}
     for name, value in headers:
         by_name[name] = by_name[name] + b", " + value if name in by_name else value
@@ -49,7 +49,7 @@ def joined(headers):
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("door", ["url", "rest"])
-def test_mangum_reads_the_same_request_out_of_the_event(request_, door):
+def test_mangum_reads_the_same_request_from_the_event(request_, door):
     event = function_url_event(request_) if door == "url" else rest_api_event(request_, "/{proxy+}")
     scope, body = http_request(event)
 
@@ -120,13 +120,13 @@ def event_of_rest(**changes):
     return json.loads((EVENTS / "chat_stream_rest.json").read_text()) | changes
 
 
-def test_an_encoded_path_stays_as_it_was_beside_the_decoded_one():
+def test_the_scope_has_the_encoded_and_the_decoded_path():
     scope, _ = http_request(event_of_url(rawPath="/caf%C3%A9/a%2Fb"))
     assert scope["path"] == "/café/a/b"
     assert scope["raw_path"] == b"/caf%C3%A9/a%2Fb"
 
 
-def test_a_query_string_of_a_function_url_passes_untouched():
+def test_the_query_string_of_a_function_url_is_not_changed():
     scope, _ = http_request(event_of_url(rawQueryString="b=%20&a=1&b=+&c"))
     assert scope["query_string"] == b"b=%20&a=1&b=+&c"
 
@@ -143,7 +143,7 @@ def test_cookies_of_a_rest_api_are_one_header():
     assert http_request(event)[0]["headers"] == [(b"cookie", b"a=1; b=2")]
 
 
-def test_repeated_headers_of_a_rest_api_stay_apart():
+def test_repeated_headers_of_a_rest_api_stay_separate():
     event = event_of_rest(multiValueHeaders={"X-Tag": ["one", "two"]})
     assert http_request(event)[0]["headers"] == [(b"x-tag", b"one"), (b"x-tag", b"two")]
 
@@ -154,7 +154,7 @@ def test_the_body_may_be_base64_on_both_doors():
     assert http_request(event_of_rest(body=encoded, isBase64Encoded=True))[1] == b"\0\xff"
 
 
-def test_the_client_is_who_the_front_door_saw_and_not_what_a_header_says():
+def test_headers_do_not_change_the_client_address():
     forged = {"x-forwarded-for": "198.51.100.1", "x-real-ip": "198.51.100.1", "host": "h"}
     assert http_request(event_of_url(headers=forged))[0]["client"] == ("203.0.113.24", 0)
 
@@ -168,7 +168,7 @@ def test_the_client_is_who_the_front_door_saw_and_not_what_a_header_says():
         ("chat.example:", ("chat.example:", 443)),
     ],
 )
-def test_the_server_is_what_the_host_header_says(host, server):
+def test_the_server_is_the_host_header(host, server):
     assert http_request(event_of_url(headers={"host": host}))[0]["server"] == server
 
 
@@ -193,6 +193,6 @@ def test_the_server_is_what_the_host_header_says(host, server):
         event_of_url(headers={"host": 7}),
     ],
 )
-def test_anything_else_is_an_unsupported_event(event):
+def test_other_events_are_unsupported(event):
     with pytest.raises(UnsupportedEvent):
         http_request(event)

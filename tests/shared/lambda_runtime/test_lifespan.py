@@ -2,11 +2,11 @@ import asyncio
 
 import pytest
 
-from shared.asgi import Lifespan, LifespanFailed
+from shared.lambda_runtime.lifespan import Lifespan, LifespanFailed
 
 
 def lifespan_of(app):
-    """Starts and shuts down; gives the state."""
+    """Starts the app, shuts it down and returns the state."""
 
     async def main():
         lifespan = Lifespan(app)
@@ -44,7 +44,7 @@ def test_an_app_without_a_lifespan_starts():
     assert lifespan_of(returning) == {}
 
 
-def test_a_reported_failure_to_start_is_raised_as_the_app_raised_it():
+def test_the_exception_after_a_reported_failure_is_raised():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "a traceback"})
@@ -54,7 +54,7 @@ def test_a_reported_failure_to_start_is_raised_as_the_app_raised_it():
         lifespan_of(app)
 
 
-def test_a_failure_to_start_that_is_only_reported_is_raised_in_the_apps_words():
+def test_a_reported_failure_without_an_exception_raises_lifespan_failed():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})

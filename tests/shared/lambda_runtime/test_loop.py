@@ -2,6 +2,7 @@ import asyncio
 import base64
 import json
 import os
+import random
 import sys
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -11,6 +12,7 @@ import pytest
 
 from shared.lambda_runtime.loop import run
 from shared.lambda_runtime.runtime_api import RuntimeApi
+from tests.shared.lambda_runtime import toy_functions
 from tests.shared.lambda_runtime.scripted_runtime_api import (
     EMPTY,
     GET_HEALTH,
@@ -48,7 +50,7 @@ def test_an_error_before_the_response_is_reported_without_its_text():
     ]
 
 
-def test_an_error_is_for_the_invocation_that_was_given():
+def test_an_error_report_repeats_the_invocation_id():
     async def app(scope, receive, send):
         raise LookupError
 
@@ -60,7 +62,7 @@ def test_an_error_is_for_the_invocation_that_was_given():
     assert b"\r\nLambda-Runtime-Invocation-Id: inv-1\r\n" in asyncio.run(main())[0]
 
 
-def test_an_error_in_mid_stream_ends_it_with_trailers_and_nothing_in_the_body():
+def test_an_error_in_mid_stream_is_sent_in_trailers_and_not_in_the_body():
     async def app(scope, receive, send):
         await start(send)
         await body(send, b"data: 1\n\n", more=True)
@@ -68,7 +70,7 @@ def test_an_error_in_mid_stream_ends_it_with_trailers_and_nothing_in_the_body():
 
     (response,) = posts_of(app, GET_HEALTH)
     _, _, ending = response.partition(bytes(8) + b"\r\n")
-    fault = (
+    report = (
         b'{"errorMessage": "The function failed; its log says where.", '
         b'"errorType": "LookupError", "stackTrace": []}'
     )
@@ -76,12 +78,12 @@ def test_an_error_in_mid_stream_ends_it_with_trailers_and_nothing_in_the_body():
         b"9\r\ndata: 1\n\n\r\n"
         b"0\r\n"
         b"Lambda-Runtime-Function-Error-Type: Function.Unhandled\r\n"
-        b"Lambda-Runtime-Function-Error-Body: " + base64.b64encode(fault) + b"\r\n"
+        b"Lambda-Runtime-Function-Error-Body: " + base64.b64encode(report) + b"\r\n"
         b"\r\n"
     )
 
 
-def test_an_error_after_the_whole_response_leaves_it_whole():
+def test_an_error_after_the_whole_response_does_not_change_it():
     async def app(scope, receive, send):
         await ok(scope, receive, send)
         raise LookupError
@@ -91,15 +93,15 @@ def test_an_error_after_the_whole_response_leaves_it_whole():
     assert b"/invocation/req-2/response" in second
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_an_app_that_returns_too_early_is_a_failure(begun):
+@pytest.mark.parametrize("started", [False, True])
+def test_an_app_that_returns_before_its_response_is_complete_fails(started):
     async def app(scope, receive, send):
-        if begun:
+        if started:
             await start(send)
 
     (report,) = posts_of(app, GET_HEALTH)
     assert b"Lambda-Runtime-Function-Error-Type: Function.IncompleteResponse" in report
-    assert (b"/response HTTP" in report) is begun
+    assert (b"/response HTTP" in report) is started
 
 
 def test_an_app_that_cancels_itself_does_not_end_the_runtime():
@@ -111,7 +113,7 @@ def test_an_app_that_cancels_itself_does_not_end_the_runtime():
     assert b"/invocation/req-2/error" in second
 
 
-def test_a_response_that_is_begun_twice_is_the_apps_failure():
+def test_a_second_response_start_fails_the_app():
     async def app(scope, receive, send):
         await start(send)
         await start(send)
@@ -120,7 +122,7 @@ def test_a_response_that_is_begun_twice_is_the_apps_failure():
     assert b"Function.Unhandled" in report
 
 
-def test_headers_that_lambda_would_not_read_fail_the_invocation_and_not_the_runtime():
+def test_headers_longer_than_16_kb_fail_the_invocation():
     async def app(scope, receive, send):
         await start(send, 200, (b"x", b"y" * 20_000))
 
@@ -129,7 +131,7 @@ def test_headers_that_lambda_would_not_read_fail_the_invocation_and_not_the_runt
 
 
 @pytest.mark.parametrize("event", [b"{}", b"null", b'"text"', b'{"Records":[]}', b"no json", b"[" * 100_000])
-def test_an_event_that_is_no_http_request_is_refused_and_the_loop_goes_on(event):
+def test_an_event_that_is_no_http_request_is_refused_and_the_next_one_is_served(event):
     refusal, response = posts_of(ok, event, GET_HEALTH, count=2)
     assert refusal.startswith(b"POST /2018-06-01/runtime/invocation/req-1/error HTTP/1.1\r\n")
     assert b"Lambda-Runtime-Function-Error-Type: Function.UnsupportedEvent\r\n" in refusal
@@ -137,7 +139,7 @@ def test_an_event_that_is_no_http_request_is_refused_and_the_loop_goes_on(event)
     assert b"/invocation/req-2/response" in response
 
 
-# What the app sees
+# The request of the app
 
 
 def test_the_scope_has_the_event_the_context_and_a_copy_of_the_state():
@@ -166,16 +168,16 @@ def test_the_scope_has_the_event_the_context_and_a_copy_of_the_state():
 
 
 def test_context_variables_do_not_reach_the_next_invocation():
-    user: ContextVar[str] = ContextVar("user", default="nobody")
+    user: ContextVar[str] = ContextVar("user", default="none")
     seen = []
 
     async def app(scope, receive, send):
         seen.append(user.get())
-        user.set("somebody")
+        user.set("a user")
         await ok(scope, receive, send)
 
     posts_of(app, GET_HEALTH, GET_HEALTH, count=2)
-    assert seen == ["nobody", "nobody"]
+    assert seen == ["none", "none"]
 
 
 def test_the_body_comes_first_and_the_disconnect_after_the_response():
@@ -200,7 +202,7 @@ def test_the_body_comes_first_and_the_disconnect_after_the_response():
     ]
 
 
-def test_each_invocation_has_its_own_trace():
+def test_each_invocation_sets_its_own_trace_id():
     seen = []
 
     async def app(scope, receive, send):
@@ -217,7 +219,7 @@ def test_each_invocation_has_its_own_trace():
     assert seen == ["Root=1-5f2330a4-6a0de1cd0e17c0508d386a64", None]
 
 
-# Init, snapshots, the end
+# Start, snapshots, shutdown
 
 
 def init_report_of(target):
@@ -255,7 +257,7 @@ def test_a_failed_init_is_reported_and_ends_the_process(target, reason, error):
 async def process_of(target, api, **env):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-u", "-m", "shared.lambda_runtime.loop", target),
+        *("-u", "-m", "shared.lambda_runtime", target),
         cwd=ROOT,
         env={"AWS_LAMBDA_RUNTIME_API": api.address, **env},
         stdout=asyncio.subprocess.PIPE,
@@ -268,35 +270,28 @@ async def process_of(target, api, **env):
         await process.communicate()
 
 
-def test_sigterm_shuts_the_app_down_and_exits_with_0():
+def terminated(target):
+    """The output and the exit status of a process that gets SIGTERM while it waits for an invocation."""
+
     async def main():
-        async with (
-            scripted_api() as api,
-            process_of("tests.shared.lambda_runtime.toy_functions:app", api) as process,
-        ):
+        async with scripted_api() as api, process_of(target, api) as process:
             await api.asked(1)
             process.terminate()
-            return await asyncio.wait_for(process.communicate(), 20), process.returncode
+            output, _ = await asyncio.wait_for(process.communicate(), 20)
+            return output, process.returncode
 
-    (output, _), status = asyncio.run(main())
-    assert output == b"startup\nshutdown\n"
-    assert status == 0
+    return asyncio.run(main())
+
+
+def test_sigterm_shuts_the_app_down_and_exits_with_0():
+    assert terminated("tests.shared.lambda_runtime.toy_functions:app") == (b"startup\nshutdown\n", 0)
 
 
 def test_sigterm_does_not_wait_for_a_shutdown_that_hangs():
-    async def main():
-        async with (
-            scripted_api() as api,
-            process_of("tests.shared.lambda_runtime.toy_functions:hanging_in_shutdown", api) as process,
-        ):
-            await api.asked(1)
-            process.terminate()
-            return await asyncio.wait_for(process.wait(), 20)
-
-    assert asyncio.run(main()) == 0
+    assert terminated("tests.shared.lambda_runtime.toy_functions:hanging_in_shutdown") == (b"", 0)
 
 
-def test_sigterm_lets_a_running_request_clean_up_before_the_app_shuts_down():
+def test_sigterm_cancels_a_running_request_before_the_app_shuts_down():
     async def main():
         async with (
             scripted_api(invocation(GET_HEALTH)) as api,
@@ -311,7 +306,7 @@ def test_sigterm_lets_a_running_request_clean_up_before_the_app_shuts_down():
     assert asyncio.run(main()) == (b"let go\nshutdown\n", 0)
 
 
-def test_the_path_of_a_file_names_the_module_too():
+def test_a_target_may_be_a_lambda_handler_with_slashes():
     async def main():
         async with (
             scripted_api(invocation(GET_HEALTH)) as api,
@@ -322,15 +317,14 @@ def test_the_path_of_a_file_names_the_module_too():
     assert b"healthy" in asyncio.run(main())[0]
 
 
-def test_the_app_is_shut_down_and_hooks_run_around_the_snapshot():
+SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
+
+
+def test_the_app_is_shut_down_before_the_snapshot_and_started_after_it():
     async def main():
         async with (
             scripted_api(EMPTY, invocation(GET_HEALTH)) as api,
-            process_of(
-                "tests.shared.lambda_runtime.toy_functions:app",
-                api,
-                AWS_LAMBDA_INITIALIZATION_TYPE="snap-start",
-            ) as process,
+            process_of("tests.shared.lambda_runtime.toy_functions:app", api, **SNAP_START) as process,
         ):
             requests = list(await api.asked(4))
             process.terminate()
@@ -344,37 +338,35 @@ def test_the_app_is_shut_down_and_hooks_run_around_the_snapshot():
         "POST /invocation/req-1/response",
         "GET /invocation/next",
     ]
-    assert output == [
-        "startup",
-        "shutdown",
-        "second checkpoint hook",
-        "first checkpoint hook",
-        "first restore hook",
-        "second restore hook",
-        "startup",
-        "shutdown",
-    ]
+    assert output == ["startup", "shutdown", "startup", "shutdown"]
 
 
-@pytest.mark.parametrize(
-    ("failing", "requests", "reason"),
-    [
-        ("checkpoint", ["POST /init/error"], "Runtime.InitError"),
-        ("restore", ["GET /restore/next", "POST /restore/error"], "Runtime.AfterRestoreError"),
-    ],
-)
-def test_a_hook_that_fails_is_reported_and_ends_the_process(failing, requests, reason):
+def test_random_numbers_are_seeded_again_after_the_snapshot():
     async def main():
-        env = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "FAILING_HOOK": failing}
+        async with (
+            scripted_api(EMPTY, invocation(GET_HEALTH)) as api,
+            process_of("tests.shared.lambda_runtime.toy_functions:random_number", api, **SNAP_START),
+        ):
+            return await api.posted(1)
+
+    (response,) = asyncio.run(main())
+    assert b"\r\n0." in response
+    assert str(random.Random(toy_functions.SEED).random()).encode() not in response
+
+
+def test_a_start_that_fails_after_the_snapshot_is_reported_and_ends_the_process():
+    async def main():
         async with (
             scripted_api(EMPTY) as api,
-            process_of("tests.shared.lambda_runtime.toy_functions:app", api, **env) as process,
+            process_of(
+                "tests.shared.lambda_runtime.toy_functions:starting_once", api, **SNAP_START
+            ) as process,
         ):
             status = await asyncio.wait_for(process.wait(), 20)
             return status, api
 
     status, api = asyncio.run(main())
     assert status == 1
-    assert api.requests == requests
-    assert reason.encode() in api.posts[0]
-    assert b"LookupError" in api.posts[0]
+    assert api.requests == ["GET /restore/next", "POST /restore/error"]
+    assert b"Lambda-Runtime-Function-Error-Type: Runtime.AfterRestoreError\r\n" in api.posts[0]
+    assert b'"errorType": "LookupError"' in api.posts[0]

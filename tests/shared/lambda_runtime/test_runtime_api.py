@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from shared.lambda_runtime.loop import serve
-from shared.lambda_runtime.runtime_api import RuntimeApi, prelude
+from shared.lambda_runtime.runtime_api import RuntimeApi, encode_prelude
 from tests.shared.lambda_runtime.scripted_runtime_api import (
     ACCEPTED,
     GET_HEALTH,
@@ -54,7 +54,7 @@ def test_a_streamed_response_is_these_bytes():
     ]
 
 
-def test_the_head_travels_before_there_is_any_body():
+def test_the_prelude_is_sent_before_the_body():
     async def main():
         head_came = asyncio.Event()
 
@@ -80,8 +80,8 @@ def test_the_head_travels_before_there_is_any_body():
     assert rest == b"d\r\nthen the body\r\n0\r\n\r\n"
 
 
-def test_cookies_are_apart_and_other_repeated_headers_are_joined():
-    head = prelude(
+def test_cookies_stay_separate_and_other_repeated_headers_are_joined():
+    prelude = encode_prelude(
         201,
         [
             (b"Set-Cookie", b"a=1; Path=/"),
@@ -91,30 +91,30 @@ def test_cookies_are_apart_and_other_repeated_headers_are_joined():
             (b"X-Name", b"caf\xe9"),
         ],
     )
-    assert head == (
+    assert prelude == (
         b'{"statusCode":201,"headers":{"vary":"Origin, Accept","x-name":"caf\\u00e9"},'
         b'"cookies":["a=1; Path=/","b=2"]}\0\0\0\0\0\0\0\0'
     )
 
 
-def test_a_nul_in_a_header_does_not_end_the_head_early():
-    head = prelude(200, [(b"x", bytes(8))])
-    assert head.index(bytes(8)) == len(head) - 8
+def test_a_nul_in_a_header_does_not_end_the_prelude():
+    prelude = encode_prelude(200, [(b"x", bytes(8))])
+    assert prelude.index(bytes(8)) == len(prelude) - 8
 
 
-def test_headers_about_the_connection_are_the_front_doors_own():
+def test_headers_of_the_connection_are_left_out():
     headers = [(b"connection", b"close"), (b"transfer-encoding", b"chunked"), (b"content-length", b"2")]
-    assert prelude(200, headers) == b'{"statusCode":200,"headers":{"content-length":"2"}}' + bytes(8)
+    assert encode_prelude(200, headers) == b'{"statusCode":200,"headers":{"content-length":"2"}}' + bytes(8)
 
 
-def test_the_head_may_have_16_kilobytes_and_no_more():
-    overhead = len(prelude(200, [(b"x", b"")]))
-    assert len(prelude(200, [(b"x", b"y" * (16384 - overhead))])) == 16384
+def test_the_prelude_has_at_most_16_kilobytes():
+    overhead = len(encode_prelude(200, [(b"x", b"")]))
+    assert len(encode_prelude(200, [(b"x", b"y" * (16384 - overhead))])) == 16384
     with pytest.raises(ValueError, match="16384"):
-        prelude(200, [(b"x", b"y" * (16385 - overhead))])
+        encode_prelude(200, [(b"x", b"y" * (16385 - overhead))])
 
 
-# What Lambda may answer
+# Answers of Lambda
 
 
 async def read_to_the_end(reader):
@@ -161,14 +161,14 @@ async def reset(reader, writer):
     "answer",
     [take, refuse_as_truncated, refuse_as_gone_at_once, refuse_as_gone_when_nothing_moves, hang_up, reset],
 )
-def test_whatever_lambda_answers_the_app_ends_its_work_and_the_loop_goes_on(answer):
+def test_the_app_completes_and_the_loop_continues_after_every_answer_of_lambda(answer):
     async def main():
         done = 0
 
         async def app(scope, receive, send):
             nonlocal done
             await start(send)
-            # More than any socket buffers: an answer that comes early must not leave this waiting.
+            # More than the buffers of a socket hold: an early answer must end the wait for the buffer.
             for _ in range(150):
                 await body(send, bytes(100_000), more=True)
                 await asyncio.sleep(0)
@@ -205,7 +205,7 @@ def test_an_app_waits_while_lambda_reads_slowly():
 
         async def script(reader, writer):
             before = -1
-            while before != sent:  # until it stands still
+            while before != sent:  # until the app waits
                 before = sent
                 await asyncio.sleep(0.1)
             stood_at.set_result(sent)
@@ -221,10 +221,10 @@ def test_an_app_waits_while_lambda_reads_slowly():
     assert sent == 300
 
 
-# Getting work
+# Invocations
 
 
-def test_one_connection_carries_one_invocation_after_the_other():
+def test_all_invocations_use_one_connection():
     async def main():
         answers = [invocation(GET_HEALTH, f"req-{number}") for number in range(3)]
         async with scripted_api(*answers) as api, serving(ok, api):
@@ -238,12 +238,12 @@ def test_one_connection_carries_one_invocation_after_the_other():
     "first",
     [
         invocation(GET_HEALTH, "req-1", "Connection: close"),
-        # An answer that nobody asked for must not be taken for the next.
+        # A response without a request must not be read as the response to the next request.
         invocation(GET_HEALTH, "req-1") + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
     ],
-    ids=["closed", "unasked"],
+    ids=["closed", "unexpected response"],
 )
-def test_a_connection_that_is_not_clean_is_not_used_again(first):
+def test_a_closing_or_unsynchronised_connection_is_not_used_again(first):
     async def main():
         async with scripted_api(first, invocation(GET_HEALTH, "req-2")) as api, serving(ok, api):
             await api.posted(2)
@@ -252,7 +252,7 @@ def test_a_connection_that_is_not_clean_is_not_used_again(first):
     assert asyncio.run(main()) == 2
 
 
-def test_the_connection_to_next_may_break():
+def test_a_broken_connection_to_next_is_opened_again():
     async def main():
         async with scripted_api(b"", b"HTTP/1.1 200", invocation(GET_HEALTH)) as api, serving(ok, api):
             await api.posted(1)
@@ -261,7 +261,7 @@ def test_the_connection_to_next_may_break():
     assert asyncio.run(main())[:4] == [*["GET /invocation/next"] * 3, "POST /invocation/req-1/response"]
 
 
-def test_the_runtime_ends_when_the_api_refuses_its_service():
+def test_the_runtime_ends_when_the_api_refuses_a_request():
     async def main():
         refusal = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
         async with scripted_api(refusal) as api:
@@ -270,7 +270,7 @@ def test_the_runtime_ends_when_the_api_refuses_its_service():
     asyncio.run(main())
 
 
-def test_the_runtime_ends_when_the_api_is_out_of_reach():
+def test_the_runtime_ends_when_the_api_cannot_be_reached():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"127.0.0.1:{closed.getsockname()[1]}"
     asyncio.run(serve(ok, RuntimeApi(address), {}))

@@ -1,11 +1,15 @@
-# ruff: noqa: T201 (output is how tests see inside)
-"""ASGI apps that tests start in processes of their own. What they print is looked at."""
+# ruff: noqa: T201 (tests read the output)
+"""ASGI apps that tests start in their own processes. The tests read what the apps print."""
 
 import asyncio
 import os
+import random
 
-from shared.lambda_runtime.loop import on_checkpoint, on_restore
 from shared.settings import ConfigError
+
+# All processes that are restored from one snapshot have the same state of the random numbers.
+SEED = 1
+random.seed(SEED)
 
 
 async def app(scope, receive, send):
@@ -51,16 +55,18 @@ async def hanging_in_request(scope, receive, send):
         print("let go")
 
 
-def hook(name):
-    async def run():
-        if os.environ.get("FAILING_HOOK") in name.split():
-            raise LookupError
-        print(name)
+async def random_number(scope, receive, send):
+    if scope["type"] != "http":
+        await app(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(random.random()).encode()})
 
-    return run
 
-
-on_checkpoint(hook("first checkpoint hook"))
-on_checkpoint(hook("second checkpoint hook"))
-on_restore(hook("first restore hook"))
-on_restore(hook("second restore hook"))
+async def starting_once(scope, receive, send):
+    if "STARTED" in os.environ:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "a traceback"})
+        raise LookupError
+    os.environ["STARTED"] = "true"
+    await app(scope, receive, send)

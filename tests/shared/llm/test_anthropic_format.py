@@ -3,8 +3,9 @@ import json
 import pytest
 
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
-from shared.llm.anthropic_format import Anthropic
-from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint, Role
+from shared.llm.anthropic_format import AnthropicFormat
+from shared.llm.providers import ProviderSettings, find_target
+from shared.llm.wire_format import ChatMessage, ChatRequest, Role
 
 ANSWER = """\
 event: message_start
@@ -61,12 +62,12 @@ EVENTS = [
 
 
 def decode(*reads: bytes) -> list[Event]:
-    decoder = Anthropic().decoder()
+    decoder = AnthropicFormat().decoder()
     return [event for read in reads for event in decoder.feed(read)] + decoder.close()
 
 
 def text(letters: str) -> bytes:
-    """A delta; `letters` as they stand between the quotes of JSON."""
+    """A delta. `letters` stand between the quotes of a JSON string."""
     return (
         b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n'
         % letters.encode()
@@ -87,14 +88,14 @@ TRUNCATED = Failed(
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
-def request(chat: ChatRequest, endpoint: Endpoint | None = None):
-    made = Anthropic().request(chat, endpoint or Endpoint(base_url="https://api.anthropic.com", api_key="k"))
+def request(chat: ChatRequest, api_key: str | None = "k"):
+    configured = {"anthropic": ProviderSettings(base_url="https://api.anthropic.com")}
+    made = AnthropicFormat().request(chat, find_target("anthropic/claude-sonnet-5-5", configured), api_key)
     return made, json.loads(made.body)
 
 
 def chat(*messages: tuple[Role, str], **fields) -> ChatRequest:
     return ChatRequest(
-        model="claude-sonnet-5-5",
         messages=tuple(ChatMessage(role, content) for role, content in messages),
         **fields,
     )
@@ -118,17 +119,13 @@ def test_a_request():
     }
 
 
-def test_what_is_not_given_is_not_sent():
-    made, body = request(chat(("user", "Hi")), Endpoint(base_url="http://127.0.0.1:1"))
+def test_parameters_without_a_value_are_not_sent():
+    made, body = request(chat(("user", "Hi")), None)
     assert "x-api-key" not in made.headers
     assert body.keys() == {"model", "max_tokens", "messages", "stream"}
 
 
-def test_a_temperature_of_another_providers_scale_is_lowered():
-    assert request(chat(("user", "Hi"), temperature=1.8))[1]["temperature"] == 1.0
-
-
-def test_messages_are_made_to_alternate_from_a_users_on():
+def test_messages_start_with_the_user_and_alternate():
     _, body = request(
         chat(
             ("assistant", "Welcome!"),
@@ -162,7 +159,7 @@ def test_an_answer_byte_by_byte():
 
 
 def test_text_comes_with_the_read_that_completes_it():
-    decoder = Anthropic().decoder()
+    decoder = AnthropicFormat().decoder()
     assert decoder.feed(text("a") + text("b")[:-1]) == [TextDelta("a")]
     assert decoder.feed(b"\n") == [TextDelta("b")]
 
@@ -204,7 +201,7 @@ def test_usage_is_overwritten_and_final_with_the_stop_reason():
     ]
 
 
-def test_counts_that_are_missing_leave_the_usage_estimated_or_out():
+def test_a_usage_with_a_missing_count_is_estimated_and_without_counts_left_out():
     start = b'data: {"type":"message_start","message":{"usage":{}}}\n\n'
     assert decode(start, message_delta('"end_turn"', "{}"), STOP) == [Finished("stop")]
     assert decode(start, message_delta('"end_turn"', '{"output_tokens":9}'), STOP) == [
@@ -242,7 +239,7 @@ def test_errors_in_the_stream(kind, code, retryable):
 @pytest.mark.parametrize(
     "error", [b"", b',"error":null', b',"error":"overloaded"', b',"error":{"type":null}']
 )
-def test_errors_in_an_odd_shape_are_errors(error):
+def test_malformed_errors_are_errors(error):
     assert decode(b'data: {"type":"error"%b}\n\n' % error) == [
         Failed("upstream_error", "the model provider sent an error", retryable=True)
     ]
@@ -275,11 +272,11 @@ def test_an_answer_without_its_end_is_truncated(stream):
         b"[" * 100_000,
     ],
 )
-def test_what_is_not_its_format_is_invalid(data):
+def test_data_in_another_format_is_invalid(data):
     assert decode(text("a"), b"data: " + data + b"\n\n", text("b")) == [TextDelta("a"), INVALID]
 
 
-def test_an_endless_line_is_invalid_and_what_came_before_it_is_kept():
+def test_an_endless_line_is_invalid_and_earlier_events_are_kept():
     endless = text("a") + b"data: " + b"x" * (1024 * 1024)
     for reads in ([endless], [endless[i : i + 65_536] for i in range(0, len(endless), 65_536)]):
         assert decode(*reads) == [TextDelta("a"), INVALID]
@@ -289,7 +286,7 @@ def test_an_endless_line_is_invalid_and_what_came_before_it_is_kept():
     "end", [message_delta('"end_turn"') + STOP, b'data: {"type":"error"}\n\n', b"data: {\n\n"]
 )
 def test_nothing_follows_the_end(end):
-    decoder = Anthropic().decoder()
+    decoder = AnthropicFormat().decoder()
     assert isinstance(decoder.feed(end + text("a"))[-1], Finished | Failed)
     assert decoder.feed(text("b") + STOP + b"data: {\n\n") == []
     assert decoder.close() == []
@@ -317,6 +314,6 @@ def test_nothing_follows_the_end(end):
     ],
 )
 def test_statuses(status, code, retryable):
-    error = Anthropic().error(status, b'{"type":"error","error":{"type":"x","message":"org-7"}}')
+    error = AnthropicFormat().error(status, b'{"type":"error","error":{"type":"x","message":"org-7"}}')
     assert (error.code, error.retryable) == (code, retryable)
     assert error.message == f"the model provider answered {status}"

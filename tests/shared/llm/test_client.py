@@ -1,4 +1,4 @@
-"""One contract for every provider, against every script of the mock, over real connections."""
+"""The client with all providers, against the scripts of the mock, over real connections."""
 
 import asyncio
 import base64
@@ -8,6 +8,7 @@ import ssl
 import time
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,31 +17,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from dev.mock_llm import MockLLM, answer_text, partial_text, thinking_text
-from shared.errors import UpstreamError
 from shared.events import Failed, Finished, ReasoningDelta, TextDelta, Usage
-from shared.llm.client import FailedAttempt, ModelClient
+from shared.llm.client import ModelClient, NoAnswer
+from shared.llm.providers import PROVIDERS
 from shared.llm.scripted import ScriptedTransport, answer_to
 from shared.llm.wire_format import ChatMessage, ChatRequest
 from shared.settings import load_settings
 
-PROVIDERS = ["anthropic", "openai", "nvidia", "ollama"]
-CHAT = ChatRequest(model="", messages=(ChatMessage("user", "Hi"),), system="Be kind.", temperature=0.7)
+MOCKED_PROVIDERS = [row.name for row in PROVIDERS.values() if row.settings_prefix]
+CHAT = ChatRequest(messages=(ChatMessage("user", "Hi"),), system="Be kind.", temperature=0.7)
 
 
 def settings(mock):
-    return load_settings(
-        {
-            "DATABASE_URL": "unused",
-            "JWT_SECRET": "unused",
-            "ANTHROPIC_API_KEY": "key",
-            "ANTHROPIC_BASE_URL": mock.anthropic_url,
-            "OPENAI_API_KEY": "key",
-            "OPENAI_BASE_URL": mock.openai_url,
-            "NVIDIA_API_KEY": "key",
-            "NVIDIA_BASE_URL": mock.nvidia_url,
-            "OLLAMA_BASE_URL": mock.ollama_url,
-        }
-    )
+    return load_settings({"DATABASE_URL": "unused", "JWT_SECRET": "unused", **mock.settings()})
 
 
 def run(scenario, **options):
@@ -79,7 +68,7 @@ def text_of(events):
 def test_a_login_in_a_base_url_is_sent():
     async def main():
         async with MockLLM() as mock:
-            url = mock.ollama_url.replace("http://", "http://me:p%40ss@")
+            url = mock.base_url("ollama").replace("http://", "http://me:p%40ss@")
             environ = {"DATABASE_URL": "unused", "JWT_SECRET": "unused", "OLLAMA_BASE_URL": url}
             client = ModelClient(load_settings(environ))
             await events_of(await start(client, "ollama/mock:tokens=1"))
@@ -89,12 +78,12 @@ def test_a_login_in_a_base_url_is_sent():
     assert asyncio.run(main()) == "Basic " + base64.b64encode(b"me:p@ss").decode()
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize(
     "script",
     ["tokens=10", "tokens=10,crlf", "tokens=5,chunk=1", "tokens=40,coalesce=7", "tokens=5,usage=every"],
 )
-def test_a_whole_answer_is_its_text_its_usage_and_one_finish(provider, script):
+def test_an_answer_is_its_text_then_its_usage_then_one_finish(provider, script):
     *events, end = ask(f"{provider}/mock:{script}")
     assert text_of(events) == answer_text(script)
     assert end == Finished("stop")
@@ -103,14 +92,14 @@ def test_a_whole_answer_is_its_text_its_usage_and_one_finish(provider, script):
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "nvidia", "ollama"])
-def test_thinking_is_kept_apart_from_the_text(provider):
+def test_reasoning_is_separate_from_the_text(provider):
     events = ask(f"{provider}/mock:tokens=3,thinking=4")
     thinking = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
     assert thinking == thinking_text("thinking=4")
     assert text_of(events) == answer_text("tokens=3")
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 def test_odd_characters_do_not_break_an_answer(provider):
     *events, end = ask(f"{provider}/mock:odd")
     assert end == Finished("stop")
@@ -120,15 +109,15 @@ def test_odd_characters_do_not_break_an_answer(provider):
     assert "[DONE]" in text
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_the_reason_of_the_end_is_passed_on(provider, finish):
+def test_the_finish_reason_is_passed_on(provider, finish):
     if (provider, finish) == ("ollama", "content_filter"):
         pytest.skip("Ollama has no such reason")
     assert ask(f"{provider}/mock:tokens=2,finish={finish}")[-1] == Finished(finish)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -148,7 +137,7 @@ def test_an_answer_that_breaks_off_ends_with_one_failure(provider, fault, code):
     assert not any(isinstance(event, Failed | Finished) for event in events)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize(
     ("script", "code"),
     [
@@ -162,22 +151,22 @@ def test_an_answer_that_breaks_off_ends_with_one_failure(provider, fault, code):
         ("no-headers", "upstream_timeout"),
     ],
 )
-def test_a_refusal_is_one_of_our_errors_in_our_words(provider, script, code):
+def test_a_refusal_becomes_one_of_our_errors_without_the_vendors_text(provider, script, code):
     async def scenario(mock, client):
-        with pytest.raises(UpstreamError) as caught:
+        with pytest.raises(NoAnswer) as caught:
             await start(client, f"{provider}/mock:{script}", seconds=0.5 if script == "no-headers" else 2)
-        assert caught.value.code == code
-        assert "mock" not in caught.value.message
+        assert caught.value.error.code == code
+        assert "mock" not in caught.value.error.message
         await mock.idle()
 
     run(scenario)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize(
     "script", ["500,fail=2", "529,fail=1", "429,retry_after=0.1,fail=1", "error,after=0,fail=1"]
 )
-def test_what_is_worth_retrying_is_retried_before_the_first_token(provider, script):
+def test_temporary_errors_before_the_first_token_are_retried(provider, script):
     async def scenario(mock, client):
         events = await events_of(await start(client, f"{provider}/mock:tokens=3,{script}"))
         assert text_of(events) == answer_text("tokens=3")
@@ -192,14 +181,14 @@ def test_what_is_worth_retrying_is_retried_before_the_first_token(provider, scri
         ("anthropic/mock:401", 1),
         ("openai/mock:400", 1),
         ("openai/mock:429,retry_after=30", 1),
-        # Without a time to wait for it is Anthropic's spending cap.
+        # Anthropic's spending limit: a 429 without retry-after.
         ("anthropic/mock:429", 1),
         ("openai/mock:tokens=5,after=2,fault=error", 1),
     ],
 )
-def test_what_is_not_worth_retrying_is_asked_once(model, hits):
+def test_final_errors_are_not_retried(model, hits):
     async def scenario(mock, client):
-        with contextlib.suppress(UpstreamError):
+        with contextlib.suppress(NoAnswer):
             await events_of(await start(client, model))
         assert mock.hits == hits
 
@@ -220,7 +209,7 @@ def test_a_fallback_gets_a_share_of_the_time_when_the_first_is_silent():
     run(scenario)
 
 
-def test_a_connection_serves_turn_after_turn():
+def test_a_connection_serves_several_turns():
     async def scenario(mock, client):
         for _ in range(5):
             await events_of(await start(client, "openai/mock:tokens=3"))
@@ -242,7 +231,7 @@ def test_after_a_long_idle_time_a_new_connection_is_made():
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at-once", "when-open"])
-def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
+def test_the_first_turn_uses_the_connection_of_the_warm_up(waits):
     async def scenario(mock, client):
         ahead = client.warm_up()
         if waits:
@@ -255,7 +244,7 @@ def test_the_first_turn_takes_the_connection_that_was_opened_ahead(waits):
     run(scenario)
 
 
-def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_opened():
+def test_a_turn_waits_for_the_warm_up_and_opens_no_second_connection():
     async def main():
         connected: asyncio.Queue[bool] = asyncio.Queue()
         left = asyncio.Event()
@@ -279,9 +268,9 @@ def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_o
         client = ModelClient(load_settings(environ))
         client.warm_up()
         await connected.get()
-        with pytest.raises(UpstreamError) as caught:
+        with pytest.raises(NoAnswer) as caught:
             await start(client, "openai/x", seconds=0.5)
-        assert caught.value.code == "upstream_timeout"
+        assert caught.value.error.code == "upstream_timeout"
         assert connected.empty()
         await client.aclose()
         await left.wait()
@@ -290,7 +279,7 @@ def test_a_turn_does_not_open_a_second_connection_beside_the_one_that_is_being_o
     asyncio.run(main())
 
 
-def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
+def test_a_connection_of_the_warm_up_is_not_used_after_a_long_freeze():
     clock = [1000.0]
 
     async def scenario(mock, client):
@@ -302,14 +291,14 @@ def test_a_connection_opened_ahead_is_too_old_after_a_long_freeze():
     run(scenario, now=lambda: clock[0])
 
 
-def test_a_provider_that_cannot_be_reached_ahead_is_the_first_turns_error():
+def test_a_provider_that_the_warm_up_cannot_reach_is_the_first_turns_error():
     async def main():
         environ = {"DATABASE_URL": "x", "JWT_SECRET": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
         client = ModelClient(load_settings({**environ, "LLM_MODEL": "openai/x"}))
         await client.warm_up().task
-        with pytest.raises(UpstreamError) as caught:
+        with pytest.raises(NoAnswer) as caught:
             await start(client, "openai/x", seconds=0.5)
-        assert caught.value.code == "upstream_unreachable"
+        assert caught.value.error.code == "upstream_unreachable"
         await client.aclose()
 
     asyncio.run(main())
@@ -325,7 +314,7 @@ def test_a_client_that_was_closed_for_a_snapshot_opens_again():
     run(scenario)
 
 
-def test_closing_an_answer_early_hangs_up_on_the_provider():
+def test_closing_an_answer_early_closes_the_connection():
     async def scenario(mock, client):
         answer = await start(client, "anthropic/mock:tokens=1000,gap=10ms")
         async for _ in answer:
@@ -337,9 +326,9 @@ def test_closing_an_answer_early_hangs_up_on_the_provider():
     run(scenario)
 
 
-def test_sampling_parameters_are_left_out_where_a_model_refuses_them():
+def test_the_temperature_is_not_sent_to_models_that_refuse_it():
     async def scenario(mock, client):
-        # The mock refuses them for this model as Anthropic does, and knows its output limit.
+        # For this model the mock refuses the parameter, as Anthropic does.
         await events_of(await start(client, "anthropic/claude-sonnet-5-5"))
         assert "temperature" not in mock.requests[-1].json
         await events_of(await start(client, "anthropic/claude-haiku-4-5"))
@@ -356,7 +345,7 @@ def test_sampling_parameters_are_left_out_where_a_model_refuses_them():
         ("nvidia/gpt-oss", "max_tokens"),
     ],
 )
-def test_the_token_limit_has_the_name_that_the_server_knows(model, field):
+def test_the_token_limit_has_the_name_that_the_server_accepts(model, field):
     async def scenario(mock, client):
         await events_of(await start(client, model))
         assert {"max_tokens", "max_completion_tokens"} & set(mock.requests[-1].json) == {field}
@@ -374,7 +363,7 @@ def test_the_scripted_model_answers_the_question_with_usage():
         client = ModelClient(
             load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=ScriptedTransport(no_pace)
         )
-        chat = ChatRequest(model="", messages=(ChatMessage("user", "How do I rest?"),))
+        chat = ChatRequest(messages=(ChatMessage("user", "How do I rest?"),))
         *events, end = await events_of(await start(client, "scripted/echo", chat=chat))
         await client.aclose()
         assert text_of(events) == answer_to("How do I rest?")
@@ -388,8 +377,8 @@ def test_the_scripted_model_answers_the_question_with_usage():
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_path):
-    """httpx passes such an error on as it is, which is none of its own."""
+def test_a_fault_inside_tls_is_an_unreachable_provider_or_a_truncated_answer(when, tmp_path):
+    """httpx does not convert such errors to its own."""
     context, authority = certificate(tmp_path)
 
     async def answer_badly(reader, writer):
@@ -400,7 +389,7 @@ def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_p
             writer.write(head + b"%x\r\n%b\r\n" % (len(event), event))
             await writer.drain()
             await asyncio.sleep(0.1)
-        # Past the TLS layer: bytes that are no TLS record.
+        # Bytes that bypass the TLS layer and are not a TLS record.
         os.write(writer.get_extra_info("socket").fileno(), b"this is not TLS at all, is it?" * 10)
 
     async def main():
@@ -418,9 +407,9 @@ def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_p
         client = ModelClient(configured)
         try:
             if when == "before":
-                with pytest.raises(UpstreamError) as caught:
+                with pytest.raises(NoAnswer) as caught:
                     await start(client, "openai/x", seconds=1)
-                assert caught.value.code == "upstream_unreachable"
+                assert caught.value.error.code == "upstream_unreachable"
             else:
                 *events, end = await events_of(await start(client, "openai/x"))
                 assert text_of(events) == "Hi"
@@ -434,7 +423,7 @@ def test_what_breaks_inside_tls_is_a_provider_that_cannot_be_reached(when, tmp_p
 
 
 def certificate(folder):
-    """A server's TLS context, and the file that makes clients believe it."""
+    """A server's TLS context, and the CA file for its clients."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -450,20 +439,78 @@ def certificate(folder):
     return context, str(folder / "certificate.pem")
 
 
-def test_a_silent_model_that_took_the_prompt_is_paid_for_it():
+def test_a_model_that_stays_silent_after_its_headers_costs_the_prompt():
     async def scenario(mock, client):
-        spent: list[FailedAttempt] = []
-        answer = await client.start(
-            CHAT,
-            ["openai/mock:no-body", "ollama/mock:tokens=2"],
-            asyncio.get_running_loop().time() + 1,
-            spent,
-        )
+        # The mock sends its headers and no body.
+        answer = await start(client, "openai/mock:no-body", "ollama/mock:tokens=2", seconds=1)
         await events_of(answer)
-        return spent
+        return answer.failed_attempts
 
-    # The mock sends its headers and nothing after them.
     [attempt] = run(scenario)
     assert attempt.target.name == "openai/mock:no-body"
     assert (attempt.usage.output, attempt.usage.estimated) == (0, True)
     assert attempt.usage.input > 0
+
+
+def test_an_answer_that_fails_before_its_first_content_costs_its_reported_usage():
+    async def scenario(mock, client):
+        script = "anthropic/mock:input=30,error,after=0,fail=1,tokens=2"
+        answer = await start(client, script)
+        await events_of(answer)
+        return answer.failed_attempts
+
+    [attempt] = run(scenario)
+    assert attempt.target.provider.name == "anthropic"
+    assert (attempt.usage.input, attempt.usage.output, attempt.usage.estimated) == (30, 0, True)
+
+
+def test_no_answer_carries_the_last_error_and_what_all_attempts_cost():
+    first, last = "anthropic/mock:input=30,error,after=0", "openai/mock:400"
+
+    async def scenario(mock, client):
+        with pytest.raises(NoAnswer) as caught:
+            await start(client, first, last)
+        return caught.value, mock.hits_by_model[first.removeprefix("anthropic/")]
+
+    failure, hits = run(scenario)
+    assert failure.error.code == "upstream_rejected"
+    assert [attempt.target.name for attempt in failure.failed_attempts] == [first] * hits
+    assert {attempt.usage.input for attempt in failure.failed_attempts} == {30}
+
+
+def test_a_model_whose_provider_is_not_configured_gives_no_answer():
+    async def main():
+        client = ModelClient(load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}))
+        with pytest.raises(NoAnswer) as caught:
+            await start(client, "openai/gpt-6-luna")
+        await client.aclose()
+        return caught.value.error.code
+
+    assert asyncio.run(main()) == "upstream_rejected"
+
+
+def test_a_fault_of_our_own_is_an_internal_error():
+    class BrokenTransport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            raise LookupError
+
+    async def main():
+        client = ModelClient(
+            load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=BrokenTransport()
+        )
+        with pytest.raises(NoAnswer) as caught:
+            await start(client, "scripted/echo")
+        await client.aclose()
+        return caught.value.error.code
+
+    assert asyncio.run(main()) == "internal"
+
+
+def test_a_temperature_above_the_providers_maximum_is_lowered():
+    async def scenario(mock, client):
+        chat = ChatRequest(messages=CHAT.messages, temperature=1.8)
+        await events_of(await start(client, "anthropic/claude-haiku-4-5", chat=chat))
+        await events_of(await start(client, "openai/gpt-4.1", chat=chat))
+        return [request.json["temperature"] for request in mock.requests]
+
+    assert run(scenario) == [1.0, 1.8]

@@ -2,45 +2,45 @@ import msgspec
 import pytest
 
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta
-from shared.llm.anthropic_format import Anthropic
+from shared.llm.anthropic_format import AnthropicFormat
 from shared.llm.decoding import count, parse
-from shared.llm.ollama_format import Ollama
-from shared.llm.openai_format import OpenAI
-from shared.llm.wire_format import Provider
+from shared.llm.ollama_format import OllamaFormat
+from shared.llm.openai_format import OpenAIFormat
+from shared.llm.wire_format import WireFormat
 
-# For each provider: a delta of text, one of thinking, and the end. %b stands between quotes of JSON.
+# For each wire format: a delta of text, a delta of reasoning, and the end. %b is inside a JSON string.
 FORMATS = {
     "anthropic": (
-        Anthropic(),
+        AnthropicFormat(),
         b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"%b"}}\n\n',
         b'data: {"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"%b"}}\n\n',
         b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n'  # noqa: ISC004
         b'data: {"type":"message_stop"}\n\n',
     ),
     "openai": (
-        OpenAI(max_tokens_field="max_tokens"),
+        OpenAIFormat(),
         b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n',
         b'data: {"choices":[{"delta":{"reasoning_content":"%b"}}]}\n\n',
         b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
     ),
     "ollama": (
-        Ollama(),
+        OllamaFormat(),
         b'{"message":{"content":"%b"},"done":false}\n',
         b'{"message":{"content":"","thinking":"%b"},"done":false}\n',
         b'{"done":true,"done_reason":"stop"}\n',
     ),
 }
-PROVIDERS = pytest.mark.parametrize(
-    ("provider", "text", "thinking", "end"), FORMATS.values(), ids=FORMATS.keys()
+ALL_FORMATS = pytest.mark.parametrize(
+    ("wire_format", "text", "thinking", "end"), FORMATS.values(), ids=FORMATS.keys()
 )
 
 
-def decode(provider: Provider, *reads: bytes) -> list[Event]:
-    decoder = provider.decoder()
+def decode(wire_format: WireFormat, *reads: bytes) -> list[Event]:
+    decoder = wire_format.decoder()
     return [event for read in reads for event in decoder.feed(read)] + decoder.close()
 
 
-@PROVIDERS
+@ALL_FORMATS
 @pytest.mark.parametrize(
     ("letters", "clean"),
     [
@@ -57,36 +57,36 @@ def decode(provider: Provider, *reads: bytes) -> list[Event]:
         ("Grüß dich \u200d 😀".encode(), "Grüß dich \u200d 😀"),
     ],
 )
-def test_text_comes_out_storable(provider, text, thinking, end, letters, clean):
-    assert decode(provider, text % letters, end) == [TextDelta(clean), Finished("stop")]
-    assert decode(provider, thinking % letters, end) == [ReasoningDelta(clean), Finished("stop")]
+def test_text_has_no_nul_and_no_lone_surrogates(wire_format, text, thinking, end, letters, clean):
+    assert decode(wire_format, text % letters, end) == [TextDelta(clean), Finished("stop")]
+    assert decode(wire_format, thinking % letters, end) == [ReasoningDelta(clean), Finished("stop")]
 
 
-@PROVIDERS
-def test_the_halves_of_a_character_in_two_deltas_are_joined(provider, text, thinking, end):
+@ALL_FORMATS
+def test_the_halves_of_a_character_in_two_deltas_are_joined(wire_format, text, thinking, end):
     halves = [text % rb"a\ud83d", text % rb"\ude00b", end]
     whole = [TextDelta("a"), TextDelta("\U0001f600b"), Finished("stop")]
-    assert decode(provider, *halves) == decode(provider, b"".join(halves)) == whole
+    assert decode(wire_format, *halves) == decode(wire_format, b"".join(halves)) == whole
     alone = [text % rb"\ud83d", text % rb"\ude00", end]
-    assert decode(provider, *alone) == [TextDelta("\U0001f600"), Finished("stop")]
+    assert decode(wire_format, *alone) == [TextDelta("\U0001f600"), Finished("stop")]
 
 
-@PROVIDERS
-def test_half_a_character_is_replaced_when_its_other_half_does_not_come(provider, text, thinking, end):
+@ALL_FORMATS
+def test_half_a_character_is_replaced_when_its_other_half_does_not_come(wire_format, text, thinking, end):
     half = text % rb"a\ud83d"
-    assert decode(provider, half, text % b"b", text % b"c", end) == [
+    assert decode(wire_format, half, text % b"b", text % b"c", end) == [
         TextDelta("a"),
         TextDelta("\ufffdb"),
         TextDelta("c"),
         Finished("stop"),
     ]
-    assert decode(provider, half, half, end) == [
+    assert decode(wire_format, half, half, end) == [
         TextDelta("a"),
         TextDelta("\ufffda"),
         TextDelta("\ufffd"),
         Finished("stop"),
     ]
-    assert decode(provider, half, thinking % rb"\ude00", end) == [
+    assert decode(wire_format, half, thinking % rb"\ude00", end) == [
         TextDelta("a"),
         TextDelta("\ufffd"),
         ReasoningDelta("\ufffd"),
@@ -94,27 +94,27 @@ def test_half_a_character_is_replaced_when_its_other_half_does_not_come(provider
     ]
 
 
-@PROVIDERS
-def test_half_a_character_at_the_end_is_replaced(provider, text, thinking, end):
-    assert decode(provider, thinking % rb"\ud83d", end) == [ReasoningDelta("\ufffd"), Finished("stop")]
-    events = decode(provider, text % rb"\ud83d")
+@ALL_FORMATS
+def test_half_a_character_at_the_end_is_replaced(wire_format, text, thinking, end):
+    assert decode(wire_format, thinking % rb"\ud83d", end) == [ReasoningDelta("\ufffd"), Finished("stop")]
+    events = decode(wire_format, text % rb"\ud83d")
     assert events[0] == TextDelta("\ufffd")
     assert isinstance(events[1], Failed)
 
 
-@PROVIDERS
-def test_every_character_is_its_own_or_replaced(provider, text, thinking, end):
+@ALL_FORMATS
+def test_every_character_is_kept_or_replaced(wire_format, text, thinking, end):
     letters = "".join(f"\\u{unit:04x}" for unit in range(0x10000)).encode()
-    [delta, _] = decode(provider, text % letters, end)
+    [delta, _] = decode(wire_format, text % letters, end)
     assert isinstance(delta, TextDelta)
     assert "\0" not in delta.text
     delta.text.encode()
-    # The one pair among the surrogates in order is the last high one with the first low one.
+    # In this order only one pair of surrogates is valid: the last high one with the first low one.
     assert len(delta.text) == 0x10000 - 1
     assert delta.text.count("\ufffd") == 1 + (0x800 - 2) + 1
 
 
-def test_parsing_gives_none_for_what_is_no_such_value():
+def test_parse_returns_none_for_data_of_another_type():
     numbers = msgspec.json.Decoder(list[int])
     assert parse(numbers, b"[1]") == [1]
     assert parse(numbers, b'["1", 2.0]') == [1, 2]

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
-from shared.llm.ollama_format import Ollama
-from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint
+from shared.llm.ollama_format import OllamaFormat
+from shared.llm.providers import ProviderSettings, find_target
+from shared.llm.wire_format import ChatMessage, ChatRequest
 
 ANSWER = """\
 {"model":"qwen3","created_at":"2026-01-01T00:00:00.1Z","message":{"role":"assistant","content":"","thinking":"Hm."},"done":false}
@@ -27,19 +28,19 @@ HI = b'{"message":{"role":"assistant","content":"Hi"},"done":false}\n'
 
 
 def decode(*reads: bytes) -> list[Event]:
-    decoder = Ollama().decoder()
+    decoder = OllamaFormat().decoder()
     return [event for read in reads for event in decoder.feed(read)] + decoder.close()
 
 
 def request(chat: ChatRequest, api_key: str | None = None):
-    made = Ollama().request(chat, Endpoint(base_url="http://127.0.0.1:11434", api_key=api_key))
+    target = find_target("ollama/qwen3", {"ollama": ProviderSettings(base_url="http://127.0.0.1:11434")})
+    made = OllamaFormat().request(chat, target, api_key)
     return made, json.loads(made.body)
 
 
 def test_a_request():
     made, body = request(
         ChatRequest(
-            model="qwen3",
             messages=(ChatMessage("user", "Hi"),),
             system="Be kind.",
             max_tokens=100,
@@ -56,14 +57,14 @@ def test_a_request():
     }
 
 
-def test_what_is_not_given_is_not_sent():
-    _, body = request(ChatRequest(model="qwen3", messages=(ChatMessage("user", "Hi"),)))
+def test_parameters_without_a_value_are_not_sent():
+    _, body = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)))
     assert body["messages"] == [{"role": "user", "content": "Hi"}]
     assert body["options"] == {"num_predict": 4096}
 
 
-def test_ollamas_cloud_wants_a_key():
-    made, _ = request(ChatRequest(model="qwen3", messages=(ChatMessage("user", "Hi"),)), "k")
+def test_a_key_is_sent_to_ollamas_cloud():
+    made, _ = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)), "k")
     assert made.headers["authorization"] == "Bearer k"
 
 
@@ -84,7 +85,7 @@ def test_an_answer_with_crlf_and_empty_lines():
     assert decode(ANSWER.replace(b"\n", b"\r\n\r\n")) == EVENTS
 
 
-def test_the_last_line_may_lack_its_end():
+def test_the_last_line_may_have_no_line_end():
     assert decode(ANSWER[:-1]) == EVENTS
 
 
@@ -102,19 +103,19 @@ def test_done_reasons(theirs, ours):
     assert decode(HI, b'{"done":true%b}\n' % theirs) == [TextDelta("Hi"), Finished(ours)]
 
 
-def test_a_reason_without_done_is_an_end():
+def test_a_finish_reason_without_done_ends_the_answer():
     assert decode(b'{"done":false,"done_reason":"length"}\n', HI) == [Finished("length")]
 
 
 @pytest.mark.parametrize("reason", [b"load", b"unload"])
-def test_loading_a_model_is_no_answer(reason):
+def test_loading_a_model_is_not_an_answer(reason):
     line = b'{"message":{"role":"assistant","content":""},"done":true,"done_reason":"%b"}\n' % reason
     assert decode(line) == [
         Failed("upstream_error", "the model provider loaded the model and did not answer", retryable=True)
     ]
 
 
-def test_counts_that_are_missing_leave_the_usage_estimated_or_out():
+def test_a_usage_with_a_missing_count_is_estimated_and_without_counts_left_out():
     assert decode(b'{"done":true}\n') == [Finished("stop")]
     assert decode(b'{"done":true,"prompt_eval_count":null,"eval_count":5}\n') == [
         Usage(0, 5, estimated=True),
@@ -136,7 +137,7 @@ def test_an_answer_without_its_end_is_truncated(stream):
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"<html></html>", b'{"message":7}'])
-def test_what_is_not_its_format_is_invalid(line):
+def test_data_in_another_format_is_invalid(line):
     assert decode(HI, line + b"\n", HI) == [TextDelta("Hi"), INVALID]
 
 
@@ -151,13 +152,13 @@ def test_an_endless_line_is_invalid():
 
 
 def test_nothing_follows_the_end():
-    decoder = Ollama().decoder()
+    decoder = OllamaFormat().decoder()
     assert decoder.feed(b'{"done":true}\n' + HI) == [Finished("stop")]
     assert decoder.feed(HI + b"{\n") == []
     assert decoder.close() == []
 
 
 def test_an_error_never_quotes_the_provider():
-    error = Ollama().error(404, b'{"error":"model \'qwen9\' not found"}')
+    error = OllamaFormat().error(404, b'{"error":"model \'qwen9\' not found"}')
     assert (error.code, error.retryable) == ("upstream_rejected", False)
     assert error.message == "the model provider answered 404"

@@ -1,10 +1,12 @@
 import json
+from typing import Any
 
 import pytest
 
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
-from shared.llm.openai_format import OpenAI
-from shared.llm.wire_format import ChatMessage, ChatRequest, Endpoint
+from shared.llm.openai_format import OpenAIFormat
+from shared.llm.providers import ProviderSettings, find_target
+from shared.llm.wire_format import ChatMessage, ChatRequest
 
 ANSWER = """\
 data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","service_tier":"default","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x1"}
@@ -37,7 +39,7 @@ STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 
 
 def decode(*reads: bytes) -> list[Event]:
-    decoder = OpenAI(max_tokens_field="max_tokens").decoder()
+    decoder = OpenAIFormat().decoder()
     return [event for read in reads for event in decoder.feed(read)] + decoder.close()
 
 
@@ -45,13 +47,14 @@ def delta(json_text: str) -> bytes:
     return b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % json_text.encode()
 
 
-def request(provider: OpenAI, chat: ChatRequest, *, api_key: str | None = "k"):
-    made = provider.request(chat, Endpoint(base_url="https://api.openai.com/v1", api_key=api_key))
+def request(model: str, chat: ChatRequest, *, api_key: str | None = "k", **settings: Any):
+    configured = ProviderSettings(**{"base_url": "https://api.openai.com/v1", **settings})
+    target = find_target(f"openai/{model}", {"openai": configured})
+    made = OpenAIFormat().request(chat, target, api_key)
     return made, json.loads(made.body)
 
 
 CHAT = ChatRequest(
-    model="gpt-6-sol",
     messages=(ChatMessage("assistant", "Welcome!"), ChatMessage("user", "Hi"), ChatMessage("user", "there")),
     system="Be kind.",
     max_tokens=100,
@@ -60,7 +63,7 @@ CHAT = ChatRequest(
 
 
 def test_a_request_to_openai():
-    made, body = request(OpenAI(max_tokens_field="max_completion_tokens"), CHAT)
+    made, body = request("gpt-6-sol", CHAT)
     assert made.url == "https://api.openai.com/v1/chat/completions"
     assert made.headers == {"content-type": "application/json", "authorization": "Bearer k"}
     assert body == {
@@ -78,9 +81,10 @@ def test_a_request_to_openai():
     }
 
 
-def test_a_request_to_a_server_that_takes_less():
-    chat = ChatRequest(model="m", messages=(ChatMessage("user", "Hi"),))
-    made, body = request(OpenAI(max_tokens_field="max_tokens", stream_options=False), chat, api_key=None)
+def test_a_request_to_a_compatible_server():
+    chat = ChatRequest(messages=(ChatMessage("user", "Hi"),))
+    made, body = request("m", chat, api_key=None, base_url="http://127.0.0.1:1234/v1", stream_options=False)
+    assert made.url == "http://127.0.0.1:1234/v1/chat/completions"
     assert "authorization" not in made.headers
     assert body == {
         "model": "m",
@@ -161,7 +165,7 @@ def test_deltas(json_text, events):
         b"",
     ],
 )
-def test_chunks_without_content_are_passed_over(chunk):
+def test_chunks_without_content_are_ignored(chunk):
     assert decode(b"data: " + chunk + b"\n\n", delta('{"content":"a"}'), STOP, DONE) == [
         TextDelta("a"),
         Finished("stop"),
@@ -184,12 +188,12 @@ def test_finish_reasons(theirs, ours):
     assert decode(STOP.replace(b"stop", theirs.encode()), DONE) == [Finished(ours)]
 
 
-def test_a_server_that_leaves_out_done_has_finished_at_its_end():
+def test_without_done_the_end_of_the_stream_finishes_the_answer():
     assert decode(delta('{"content":"a"}'), STOP) == [TextDelta("a"), Finished("stop")]
 
 
 def test_finished_waits_for_the_usage():
-    decoder = OpenAI(max_tokens_field="max_tokens").decoder()
+    decoder = OpenAIFormat().decoder()
     assert decoder.feed(STOP) == []
     assert decoder.feed(b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n') == [
         Usage(1, 2)
@@ -242,44 +246,47 @@ def test_a_finish_reason_of_error_is_an_error():
 @pytest.mark.parametrize(
     "data", [b"{", b"[]", b"7", b'{"choices":{}}', b'{"choices":[{"delta":{"content":[]}}]}']
 )
-def test_what_is_not_its_format_is_invalid(data):
+def test_data_in_another_format_is_invalid(data):
     assert decode(b"data: " + data + b"\n\n", STOP, DONE) == [INVALID]
 
 
-def test_numbers_of_the_wrong_type_do_not_cost_the_answer():
+def test_numbers_of_another_type_are_accepted():
     usage = b'"usage":{"prompt_tokens":"7","completion_tokens":2.0}'
     chunk = b'data: {"choices":[{"delta":{"content":"null"}}],%b}\n\n' % usage
     assert decode(STOP, chunk, DONE) == [TextDelta("null"), Usage(7, 2), Finished("stop")]
 
 
-def test_numbers_that_cannot_be_are_cut():
+def test_impossible_counts_are_clamped():
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":-7,"completion_tokens":%d}}\n\n' % 10**30
     assert decode(STOP, usage, DONE) == [Usage(0, 2**31 - 1), Finished("stop")]
 
 
-def test_half_a_usage_is_an_estimate():
+def test_a_usage_with_a_missing_count_is_estimated():
     usage = b'data: {"choices":[],"usage":{"completion_tokens":2}}\n\n'
     assert decode(STOP, usage, DONE) == [Usage(0, 2, estimated=True), Finished("stop")]
 
 
 def test_nothing_follows_the_end():
-    decoder = OpenAI(max_tokens_field="max_tokens").decoder()
+    decoder = OpenAIFormat().decoder()
     assert decoder.feed(STOP + DONE + delta('{"content":"a"}')) == [Finished("stop")]
     assert decoder.feed(delta('{"content":"a"}') + b"data: {\n\n") == []
     assert decoder.close() == []
 
 
-def test_a_quota_that_is_used_up_is_not_tried_again():
+def test_a_used_up_quota_is_not_retried():
     body = b'{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}'
-    provider = OpenAI(max_tokens_field="max_tokens")
-    assert (provider.error(429, body).code, provider.error(429, body).retryable) == ("upstream_auth", False)
-    assert (provider.error(429, b"{}").code, provider.error(429, b"{}").retryable) == (
+    wire_format = OpenAIFormat()
+    assert (wire_format.error(429, body).code, wire_format.error(429, body).retryable) == (
+        "upstream_auth",
+        False,
+    )
+    assert (wire_format.error(429, b"{}").code, wire_format.error(429, b"{}").retryable) == (
         "upstream_rate_limited",
         True,
     )
 
 
 def test_an_error_never_quotes_the_provider():
-    error = OpenAI(max_tokens_field="max_tokens").error(500, b'{"error":{"message":"org-7"}}')
+    error = OpenAIFormat().error(500, b'{"error":{"message":"org-7"}}')
     assert error.code == "upstream_error"
     assert error.message == "the model provider answered 500"

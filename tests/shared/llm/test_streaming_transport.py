@@ -1,4 +1,4 @@
-"""The transport against servers that say literal bytes, split in every way."""
+"""The transport against servers that send literal bytes, split at all positions."""
 
 import asyncio
 import ssl
@@ -22,7 +22,7 @@ class Clock:
 
 @asynccontextmanager
 async def saying(*answers, close=False, pieces=None):
-    """A server that gives one answer a request; it counts connections."""
+    """A server with one answer for each request. It counts connections."""
     left = list(answers)
     connections = []
 
@@ -68,7 +68,7 @@ async def ask(client, url):
 
 
 @pytest.mark.parametrize("answer", [CHUNKED, SIZED], ids=["chunked", "sized"])
-def test_an_answer_is_the_same_however_it_is_split(answer):
+def test_an_answer_is_the_same_for_every_split(answer):
     async def scenario(client):
         whole = b"Hello world" if answer is CHUNKED else b"Hello"
         for at in range(1, len(answer)):
@@ -90,7 +90,7 @@ def test_repeated_headers_are_all_there():
     run(scenario)
 
 
-def test_all_that_one_read_brought_is_one_piece():
+def test_the_chunks_of_one_read_are_one_piece():
     async def scenario(client):
         async with saying(CHUNKED) as (url, _), client.stream("GET", url) as response:
             assert [piece async for piece in response.aiter_raw()] == [b"Hello world"]
@@ -106,7 +106,7 @@ def test_an_answer_without_a_length_ends_with_its_connection():
     run(scenario)
 
 
-def test_an_interim_answer_is_passed_over():
+def test_an_interim_answer_is_ignored():
     async def scenario(client):
         async with saying(b"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" + SIZED) as (url, _):
             response, body = await ask(client, url)
@@ -135,7 +135,7 @@ def test_a_connection_is_used_again_after_a_whole_answer():
     ],
     ids=["close", "second-answer", "stray-bytes"],
 )
-def test_a_connection_is_not_used_again_after_anything_else(answer):
+def test_a_connection_is_not_used_again_after_another_end(answer):
     async def scenario(client):
         async with saying(answer, SIZED) as (url, connections):
             assert (await ask(client, url))[1] == b"Hello"
@@ -146,7 +146,7 @@ def test_a_connection_is_not_used_again_after_anything_else(answer):
     run(scenario)
 
 
-def test_what_comes_unasked_on_an_idle_connection_is_never_an_answer():
+def test_data_on_an_idle_connection_is_never_an_answer():
     async def scenario(client):
         async with saying(SIZED, SIZED) as (url, connections):
             await ask(client, url)
@@ -174,7 +174,7 @@ def test_an_answer_that_was_not_read_to_its_end_closes_its_connection():
     run(scenario)
 
 
-def test_a_connection_that_idled_long_is_not_used_again():
+def test_a_connection_that_was_idle_for_long_is_not_used_again():
     clock = Clock()
 
     async def scenario(client):
@@ -200,7 +200,7 @@ def test_a_connection_that_idled_long_is_not_used_again():
         (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 100_000, httpx.RemoteProtocolError),
     ],
 )
-def test_what_is_no_answer_is_an_error_of_httpx(answer, error):
+def test_a_malformed_answer_is_an_error_of_httpx(answer, error):
     async def scenario(client):
         async with saying(answer, close=True) as (url, _):
             with pytest.raises(error):
@@ -210,7 +210,7 @@ def test_what_is_no_answer_is_an_error_of_httpx(answer, error):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nobody.invalid/"])
-def test_a_server_that_is_not_there_is_a_connect_error(url):
+def test_a_server_that_cannot_be_reached_is_a_connect_error(url):
     async def scenario(client):
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
@@ -218,14 +218,14 @@ def test_a_server_that_is_not_there_is_a_connect_error(url):
     run(scenario)
 
 
-def test_a_slow_reader_holds_the_server_back():
+def test_a_slow_reader_slows_the_server_down():
     big = b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n"
 
     async def scenario(client):
         async with saying(big, pieces=lambda a: [a, *[b"x" * 1_000_000] * 50]) as (url, connections):
             async with client.stream("GET", url) as response:
                 await asyncio.sleep(0.3)
-                # What is in flight is bounded by the sockets' buffers and what is read ahead.
+                # The sockets' buffers and the read-ahead limit bound the data in flight.
                 assert connections[0].transport.get_write_buffer_size() > 0
                 assert sum([len(piece) async for piece in response.aiter_raw()]) == 50_000_000
 

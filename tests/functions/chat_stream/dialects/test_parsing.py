@@ -86,7 +86,9 @@ def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
 
 def test_a_turn_is_named_by_its_place_its_message_and_its_question():
     def key(chat_id="chat", **message):
-        return parse(Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id).idempotency_key
+        return parse(
+            Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id
+        ).idempotency_key
 
     keys = [key(), key(chat_id="other"), key(id="m4"), key(content="four")]
     assert len(set(keys)) == 4
@@ -209,7 +211,9 @@ def test_ui_conversations_have_any_name(chat_id):
 
 def test_a_ui_message_that_is_sent_again_is_the_same_turn():
     def key(chat_id="chat", **message):
-        return parse(UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message").idempotency_key
+        return parse(
+            UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message"
+        ).idempotency_key
 
     assert len({key(), key(), key(chat_id="other"), key(id="m4"), key(text="four")}) == 4
     assert key(id="") is None

@@ -1,0 +1,157 @@
+-- version 1
+-- Stores the question and the empty answer, and reads the history for the model. Checks in this order: is the
+-- call a repeat, has the rate limit room, is the conversation the user's and free, has the budget room. A
+-- refused call stores nothing but the counted hit. All ids come from the caller, so that a repeated call,
+-- whose first reply was lost, finds its own turn.
+--
+-- Request:
+--   user_id, answer_id, question_id, question
+--   conversation_id      missing: a new conversation
+--   new_conversation_id  the id of a new conversation
+--   create_missing       true: if conversation_id is not there, use or create new_conversation_id
+--   replaces             an answer to regenerate: its id, or '' for the last answer
+--   idempotency_key, request_hash (hex)
+--   model, system_tokens, max_tokens, usd_per_input, usd_per_output (for one token), priced
+--   history_limit        messages
+--   lease                interval
+--   rate_limit, rate_window (seconds)
+--   budget               USD a day; 0: none
+--
+-- Returns {"outcome", ...}:
+--   started          conversation_id, answer_id, history (the question is last), rate: ask the model
+--   repeated         conversation_id, answer_id: the key was used before; replay that answer
+--   mismatch         the key was used for another request
+--   rate_limited     rate: see consume_rate_limit
+--   not_found        this user has no such conversation, or no such answer to regenerate
+--   conflict         another answer of the conversation is being written
+--   budget_exceeded  renews_in: seconds
+create or replace function $functions.begin_turn(p_request jsonb) returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    request              record;
+    previous_turn        $tables.turns;
+    is_restart           boolean;
+    rate                 jsonb;
+    requested_id         uuid;
+    conversation_id      uuid;
+    creates_conversation boolean;
+    replaced_answer      text;
+    replaces_from        timestamptz;
+    question             text;         -- NULL: it is stored already
+    turn_id              uuid;
+    prompt_tokens        integer;
+    reserved_usd         numeric;
+begin
+    select * into request from jsonb_to_record(p_request) as r (
+        user_id uuid, answer_id uuid, question_id uuid, question text, conversation_id uuid,
+        new_conversation_id uuid, create_missing boolean, replaces text, idempotency_key text,
+        request_hash text, model text, system_tokens integer, max_tokens integer, usd_per_input numeric,
+        usd_per_output numeric, history_limit integer, rate_limit integer, rate_window integer,
+        budget numeric
+    );
+    perform set_config('app.user_id', request.user_id::text, true);
+
+    -- 1. Is the call a repeat?
+    previous_turn := $functions.previous_turn(request.user_id, request.answer_id, request.idempotency_key);
+    is_restart := previous_turn.id is not null;
+    if previous_turn.attempt_id = request.answer_id then
+        return $functions.started_turn(
+            previous_turn.conversation_id, previous_turn.id, request.history_limit,
+            previous_turn.replaces_from, null
+        );
+    elsif previous_turn.request_hash <> decode(request.request_hash, 'hex') then
+        return jsonb_build_object('outcome', 'mismatch');
+    elsif is_restart and not $functions.can_restart_turn(previous_turn) then
+        return jsonb_build_object(
+            'outcome', 'repeated',
+            'conversation_id', previous_turn.conversation_id, 'answer_id', previous_turn.id
+        );
+    end if;
+
+    -- 2. Has the rate limit room?
+    rate := $functions.consume_rate_limit(jsonb_build_object(
+        'scope', 'chat', 'limit', request.rate_limit, 'window', request.rate_window
+    ));
+    if not (rate -> 'allowed')::boolean then
+        return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
+    end if;
+
+    -- 3. Is the conversation the user's and free? Its lock comes before the locks of interrupt_expired_turns,
+    -- because settling a turn also locks the conversation before the budget.
+    requested_id := coalesce(previous_turn.conversation_id, request.conversation_id);
+    if requested_id is not null then
+        conversation_id := $functions.lock_conversation(
+            requested_id,
+            case when request.create_missing and not is_restart then request.new_conversation_id end
+        );
+    end if;
+    perform $functions.interrupt_expired_turns();
+    creates_conversation := conversation_id is null;
+    if creates_conversation and requested_id is not null
+        and (is_restart or request.create_missing is not true)
+    then
+        return jsonb_build_object('outcome', 'not_found', 'rate', rate);
+    elsif creates_conversation then
+        conversation_id := request.new_conversation_id;
+    elsif $functions.has_running_turn(conversation_id) then
+        return jsonb_build_object('outcome', 'conflict', 'rate', rate);
+    end if;
+
+    -- 4. Where does the answer stand?
+    replaces_from := previous_turn.replaces_from;
+    if not is_restart then
+        replaced_answer := request.replaces;
+        if replaced_answer = '' and not $functions.is_newest_question(conversation_id, request.question) then
+            -- The question of the answer to regenerate was refused before, and not stored.
+            replaced_answer := null;
+        end if;
+        replaces_from := $functions.answer_position(conversation_id, replaced_answer);
+        if replaced_answer is null then
+            question := request.question;
+        elsif not $functions.has_question_before(conversation_id, replaces_from) then
+            return jsonb_build_object('outcome', 'not_found', 'rate', rate);
+        end if;
+    end if;
+
+    -- 5. Has the budget room?
+    prompt_tokens := request.system_tokens
+        + $functions.estimate_history_tokens(conversation_id, request.history_limit, replaces_from)
+        + $functions.estimate_tokens(coalesce(octet_length(question), 0));
+    if request.budget > 0 then
+        reserved_usd := $functions.estimate_turn_cost(
+            prompt_tokens, request.max_tokens, request.usd_per_input, request.usd_per_output
+        );
+        if not $functions.reserve_budget(reserved_usd, request.budget) then
+            return jsonb_build_object(
+                'outcome', 'budget_exceeded', 'rate', rate,
+                'renews_in', $functions.seconds_until_utc_midnight()
+            );
+        end if;
+    end if;
+
+    -- 6. Store the turn.
+    turn_id := coalesce(previous_turn.id, request.answer_id);
+    if is_restart then
+        update $tables.messages set status = 'streaming', metadata = '{}' where id = turn_id;
+    else
+        if creates_conversation then
+            insert into $tables.conversations (id, user_id, model)
+            values (conversation_id, request.user_id, request.model)
+            on conflict (id) do nothing;
+            if not found then
+                -- Another call created it under the same name meanwhile. The caller tries again and finds it.
+                raise sqlstate '40001';
+            end if;
+        end if;
+        perform $functions.insert_messages(
+            request.user_id, conversation_id, request.question_id, question, turn_id
+        );
+    end if;
+    perform $functions.start_turn(
+        p_request, turn_id, conversation_id, prompt_tokens, replaces_from, reserved_usd
+    );
+    return $functions.started_turn(conversation_id, turn_id, request.history_limit, replaces_from, rate);
+end
+$$;

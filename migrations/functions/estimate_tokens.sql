@@ -1,0 +1,10 @@
+-- version 1
+-- An estimate of the tokens in a text of so many bytes: four bytes of UTF-8 each, as in shared/costs.py.
+create or replace function $functions.estimate_tokens(text_bytes bigint) returns integer
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return ceil(text_bytes / 4.0)::integer;
+end
+$$;

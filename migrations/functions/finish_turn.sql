@@ -1,0 +1,46 @@
+-- version 1
+-- Settles a turn: answer, tokens, cost and status together, once. Returns the final status, which is another
+-- one if another process settled the turn before. NULL if this user has no such turn. Logs the usage also if
+-- the conversation was deleted meanwhile.
+--
+-- Request: user_id, answer_id, status, content, token_count, metadata, usage (see log_usage).
+create or replace function $functions.finish_turn(p_request jsonb) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    request      record;
+    settled_turn $tables.turns;
+    cost         numeric;
+begin
+    select * into request from jsonb_to_record(p_request) as r (
+        user_id uuid, answer_id uuid, status text, content text, token_count integer, metadata jsonb,
+        usage jsonb
+    );
+    perform set_config('app.user_id', request.user_id::text, true);
+    update $tables.turns
+    set status = request.status, settled_at = now()
+    where id = request.answer_id and status = 'running'
+    returning * into settled_turn;
+    if not found then
+        return (select status from $tables.turns where id = request.answer_id);
+    end if;
+
+    update $tables.messages
+    set status = request.status, content = request.content, token_count = request.token_count,
+        metadata = coalesce(request.metadata, '{}')
+    where id = request.answer_id;
+    perform $functions.delete_replaced_messages(settled_turn, request.content);
+
+    cost := $functions.log_usage(
+        request.user_id, settled_turn.conversation_id, request.answer_id, coalesce(request.usage, '[]')
+    );
+    perform $functions.settle_budget(settled_turn, cost);
+
+    -- One call of fifty sweeps. Last, because the sweep sets app.user_id to other users.
+    if random() < 0.02 then
+        perform $functions.sweep_turns();
+    end if;
+    return request.status;
+end
+$$;

@@ -1,0 +1,20 @@
+-- version 1
+-- Logs the cost of an answer that was given while the database was away. It belongs to no turn.
+--
+-- Request: user_id, answer_id, usage (see log_usage).
+create or replace function $functions.log_unstored_usage(p_request jsonb) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    request record;
+    cost    numeric;
+begin
+    select * into request from jsonb_to_record(p_request) as r (user_id uuid, answer_id uuid, usage jsonb);
+    perform set_config('app.user_id', request.user_id::text, true);
+    cost := $functions.log_usage(request.user_id, null, request.answer_id, coalesce(request.usage, '[]'));
+    update $tables.budgets
+    set spent_usd = spent_usd + cost
+    where user_id = request.user_id and day = $functions.today();
+end
+$$;

@@ -1,0 +1,10 @@
+-- version 1
+-- The day by which budgets count: UTC.
+create or replace function $functions.today() returns date
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (now() at time zone 'UTC')::date;
+end
+$$;

@@ -1,0 +1,55 @@
+"""Decodes the JSON body of a request into a msgspec Struct."""
+
+import json
+import re
+from collections import Counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.errors import InvalidRequest
+from shared.ids import decode_hook
+
+T = TypeVar("T")
+
+_MAX_NAME = 100  # characters of a name of the body that an error repeats
+
+
+def decode(body: bytes, shape: type[T]) -> T:
+    """Decodes `body` as `shape`, a msgspec Struct. Raises InvalidRequest.
+
+    Refuses duplicate names in an object, NaN and Infinity, numbers that are sent as text, and NUL
+    characters, which Postgres does not store. Ignores unknown names, because some clients send them.
+    """
+    try:
+        # Parsers differ in which of two equal names they keep, and would read two different requests.
+        value = json.loads(body, object_pairs_hook=_checked_object)
+        return msgspec.json.decode(body, type=shape, dec_hook=decode_hook)
+    except msgspec.ValidationError:
+        raise _error(value, shape) from None
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not valid JSON") from None
+
+
+def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidRequest("the body has a name twice in one object", field=_safe(repeated))
+    for name, value in pairs:
+        texts = value if isinstance(value, list) else [value]
+        if any("\0" in text for text in (name, *texts) if isinstance(text, str)):
+            raise InvalidRequest("the body has a NUL character in a text", field=_safe(name))
+    return found
+
+
+def _safe(name: str) -> str:
+    """A name of the body, without the characters that could be markup or break a line of a log."""
+    return re.sub(r"[^\w.\[\]-]", "?", name)[:_MAX_NAME]
+
+
+def _error(value: Any, shape: type[Any]) -> InvalidRequest:
+    from shared import validation  # noqa: PLC0415 (a cold start does not load it)
+
+    # Nothing is found only for an integer of 4,300 digits and a sign: Python reads it, msgspec does not.
+    return validation.find_error(value, shape) or InvalidRequest("the body has a number out of range")

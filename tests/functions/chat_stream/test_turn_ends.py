@@ -1,0 +1,149 @@
+"""How a turn ends when something else decides it: another process, the function's time, a database away."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import httpx_sse
+import pytest
+
+from functions.chat_stream.answer_replay import AnswerReplay
+from functions.chat_stream.records import Settlement, StoredAnswer
+from functions.chat_stream.store import TurnStore
+from functions.chat_stream.timeouts import SAVING_SECONDS, Timeouts
+from shared.db import Database
+from shared.errors import Unavailable
+from shared.events import Started, TextDelta
+from shared.settings import load_settings
+from tests import virtual_time
+from tests.serving import Client, mocked, serve, settings
+
+USER = uuid4()
+SETTLE = "update turns set status = 'interrupted', settled_at = now() where status = 'running'"
+
+
+def configured(database, mock, script):
+    return load_settings(mocked(database.url, mock, f"openai/mock:{script}"))
+
+
+def test_an_answer_whose_turn_was_settled_elsewhere_does_not_end_as_done(database, mock):
+    """The answer ends before its first checkpoint, so only the settlement can notice."""
+    with serve(configured(database, mock, "tokens=4,gap=120ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            events = httpx_sse.EventSource(response).iter_sse()
+            types = [next(events).json()["type"]]
+            database.rows(SETTLE)
+            types += [event.json()["type"] for event in events]
+    assert types[-1] == "error"
+    assert "done" not in types
+
+
+def test_a_turn_that_was_settled_elsewhere_stops_paying_the_model(database, mock):
+    mock.reset()
+    with serve(configured(database, mock, "tokens=2000,gap=20ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            events = httpx_sse.EventSource(response).iter_sse()
+            next(events)
+            database.rows(SETTLE)
+            seen = [event.json() for event in events]
+        assert seen[-1]["type"] == "error"
+        while mock.stats()["open"]:  # the provider's connection is closed, and with it the answer
+            time.sleep(0.02)
+    assert len(seen) < 1000
+
+
+def test_the_same_key_on_another_route_is_another_request(database, mock):
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    key = {"idempotency-key": "a-key"}
+    with serve(configured(database, mock, "tokens=3")) as url, Client(url, USER) as client:
+        assert client.post("/stream-chat", json=body, headers=key).status_code == 200
+        other = client.post("/api/chat", json=body, headers=key)
+        same = client.post("/stream-chat", json=body, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert (same.status_code, same.json()["code"]) == (409, "conflict")
+
+
+class DatabaseAway(Database):
+    """A database that cannot be reached before a moment on the loop's clock."""
+
+    def __init__(self, back_at):
+        super().__init__(settings("postgresql://").database)
+        self.back_at = back_at
+
+    async def call(self, *_, **__):
+        if asyncio.get_running_loop().time() < self.back_at:
+            raise Unavailable("the database cannot be reached")
+        return "complete"
+
+
+class RunningAnswer(TurnStore):
+    """A store in which an answer grows for ever."""
+
+    def __init__(self):
+        super().__init__(DatabaseAway(back_at=0), settings("postgresql://"))
+
+    async def read(self, user_id, answer_id, offset):
+        return StoredAnswer("streaming", "x", offset + 1, uuid4(), {}, None)
+
+
+def test_a_replay_ends_before_the_functions_time_is_over_and_without_an_end_of_the_answer():
+    async def main():
+        deadline = SAVING_SECONDS + 2
+        timeouts = Timeouts(arrived_at=0, start_until=3, first_token=20, idle=30, deadline=deadline)
+        store = RunningAnswer()
+        first = await store.read(USER, USER, 0)
+        replay = AnswerReplay(store, USER, USER, first, offset=0, timeouts=timeouts)
+        async with asyncio.timeout(60):
+            await replay.run()
+        return asyncio.get_running_loop().time(), await replay.events.take(), replay.events.exhausted
+
+    ended_at, events, exhausted = virtual_time.run(main())
+    assert 2 <= ended_at < 3
+    assert {type(event) for event in events} == {Started, TextDelta}
+    assert exhausted
+
+
+def finish(*, back_at, patient, deadline=None):
+    """The status that the save returned, or the error that it raised, and when."""
+
+    async def main():
+        store = TurnStore(DatabaseAway(back_at), settings("postgresql://"))
+        settlement = Settlement(
+            user_id=USER,
+            answer_id=USER,
+            status="complete",
+            content="Hi",
+            token_count=1,
+            metadata={},
+            usage=[],
+        )
+        try:
+            result = await store.finish(settlement, deadline, patient=patient)
+        except Unavailable as error:
+            result = error.code
+        return result, asyncio.get_running_loop().time()
+
+    return virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "result", "earliest", "latest"),
+    [
+        ({"back_at": 0, "patient": False}, "complete", 0, 0),
+        ({"back_at": 3, "patient": False}, "complete", 3, 4),
+        ({"back_at": 25, "patient": False}, "unavailable", 3, 5),
+        ({"back_at": 25, "patient": True}, "complete", 25, 28),
+        ({"back_at": 60, "patient": True}, "unavailable", 28, 31),
+        ({"back_at": 25, "patient": True, "deadline": 10}, "unavailable", 8, 9),
+    ],
+)
+def test_a_save_is_tried_for_half_a_minute_where_there_is_text_to_keep(given, result, earliest, latest):
+    status, at = finish(**given)
+    assert status == result
+    assert earliest <= at <= latest
+
+
+def test_virtual_time_needs_no_time():
+    started = time.monotonic()
+    assert virtual_time.run(asyncio.sleep(3600, "slept")) == "slept"
+    assert time.monotonic() - started < 60
