@@ -72,6 +72,9 @@ build-MigrateFunction: BUNDLE := migrate
 build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction: setup
 	@$(BIN)/python -m infra.build $(BUNDLE) "$(ARTIFACTS_DIR)"
 
+reset: setup ## remove the local database and files (the token secret stays)
+	@$(BIN)/python -m dev.reset
+
 migrate: setup ## apply the migrations to MIGRATION_DATABASE_URL
 	@$(BIN)/python -m migrations.migrate
 
@@ -110,5 +113,5 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: help setup run lambda invoke token mock-llm build validate deploy smoke migrate check bench
+.PHONY: help setup run lambda invoke token mock-llm build validate deploy smoke migrate reset check bench
 .PHONY: screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction

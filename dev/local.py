@@ -1,10 +1,11 @@
-"""The environment of a laptop: what the settings are when nobody set them.
+"""The environment of a local checkout: defaults for the settings that are not set.
 
-Owns `.local`, where the database and the token secret of a checkout live.
+Owns `.local`, which has the database and the token secret of a checkout.
 """
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +13,19 @@ from uuid import UUID
 
 from dev import postgres
 from migrations import migrate
-from shared.environment import Environment
+from migrations.files import MigrationError
+from shared.environment import ConfigError, Environment
 from shared.settings import database_schemas
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".local"
-# Whoever uses the local server without naming a user is this one.
+# The user of a local token that names no user.
 LOCAL_USER = UUID("00000000-0000-4000-8000-000000000001")
 _TOKEN_SECONDS = 24 * 3600
 
 
 def jwt_secret() -> str:
-    """The secret that signs local tokens: made once, kept, readable by its owner alone."""
+    """The secret that signs local tokens. It is made once, kept, and readable by its owner alone."""
     path = FOLDER / "jwt_secret"
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)
@@ -46,10 +48,10 @@ def token(user_id: UUID, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The settings for local functions served at `url`: what `environ` says, and defaults for the rest.
+    """The settings for local functions served at `url`: `environ`, and defaults for the rest.
 
-    Starts the embedded Postgres where no database is named, and brings the schema up to date where
-    the owner's connection is known.
+    Starts the embedded Postgres if no database is named, and migrates the database if the owner's
+    connection is known. Raises ConfigError, also for a database that cannot be migrated.
     """
     env = {
         "ALLOW_ANONYMOUS": "true",
@@ -64,11 +66,11 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
         env["DATABASE_URL"] = server.url(postgres.APP)
         env.setdefault("MIGRATION_DATABASE_URL", server.url(postgres.OWNER))
     if "MIGRATION_DATABASE_URL" in env:
-        migrate.apply(
-            env["MIGRATION_DATABASE_URL"],
-            schemas=database_schemas(Environment(env)),
-            replaces_any_function=True,
-        )
+        schemas = database_schemas(Environment(env))
+        try:
+            migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
+        except MigrationError as error:
+            raise ConfigError(str(error)) from error
     return env
 
 
@@ -78,6 +80,15 @@ def _write_openapi() -> Path:
     path = FOLDER / "openapi.json"
     openapi.write(path)
     return path
+
+
+def reset() -> None:
+    """Stops the embedded Postgres and removes its data and the local files. The token secret stays.
+
+    Raises ServerInUse while another process uses the database.
+    """
+    postgres.remove(FOLDER / "postgres")
+    shutil.rmtree(FOLDER / "files", ignore_errors=True)
 
 
 def _verifies_tokens(environ: Mapping[str, str]) -> bool:

@@ -12,7 +12,8 @@ ChatError                     500  internal
 ├── IdempotencyMismatch       422  idempotency_mismatch
 ├── RateLimited               429  rate_limited
 │   └── BudgetExceeded        429  budget_exceeded
-├── Unavailable               503  unavailable
+├── Unavailable               503  unavailable            the database cannot be reached
+├── Interrupted               503  interrupted            the process that wrote the answer has ended
 └── UpstreamError             502  upstream_error
     ├── UpstreamUnreachable   502  upstream_unreachable   no connection, no name
     ├── UpstreamTimeout       502  upstream_timeout       connected, and then silence
@@ -121,6 +122,15 @@ class Unavailable(ChatError):
     """Something of ours, the database above all, cannot be reached."""
 
     status, code, retryable = 503, "unavailable", True
+
+
+class Interrupted(ChatError):
+    """The process that wrote an answer ended before the answer did. The saved text can be read.
+
+    Raised by its code (`by_code`): the database settles such a turn, and a replay reads the code.
+    """
+
+    status, code, retryable = 503, "interrupted", True
 
 
 class UpstreamError(ChatError):

@@ -8,7 +8,7 @@ from msgspec import Struct
 from shared import errors
 from shared.errors import UpstreamError
 from shared.events import FinishReason, Usage
-from shared.llm.decoding import SSEAnswerDecoder, count, parse
+from shared.llm.decoding import SSEAnswerDecoder, count
 from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, HttpRequest, error_for_status
 
@@ -92,18 +92,13 @@ class _Event(Struct, gc=False):
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-class AnthropicDecoder(SSEAnswerDecoder):
-    _reason: FinishReason | None = None
-
+class AnthropicDecoder(SSEAnswerDecoder[_Event]):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_EVENT)
+        self._reason: FinishReason | None = None
         self._usage = _UsageFields()
 
-    def _decode_event(self, data: bytes) -> None:
-        event = parse(_EVENT, data)
-        if event is None:
-            self._fail_invalid()
-            return
+    def _decode_event(self, event: _Event) -> None:
         match event.type:
             case "content_block_delta" | "content_block_start":
                 self._decode_content(event.delta or event.content_block)

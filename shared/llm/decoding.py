@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -98,17 +98,18 @@ class AnswerDecoder(ABC):
         self._ended = True
 
 
-class SSEAnswerDecoder(AnswerDecoder):
-    """An answer as server-sent events. Events without data, which some servers send as keep-alives, are
-    ignored."""
+class SSEAnswerDecoder(AnswerDecoder, Generic[T]):
+    """An answer as server-sent events with JSON of one type. Events without data, which some servers send as
+    keep-alives, are ignored. `end_mark` is the beginning of the data that ends the stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, json_decoder: msgspec.json.Decoder[T], *, end_mark: bytes | None = None) -> None:
         super().__init__()
         self._sse = SSEDecoder()
+        self._json_decoder = json_decoder
+        self._end_mark = end_mark
 
     @abstractmethod
-    def _decode_event(self, data: bytes) -> None:
-        """Decodes the data of one server-sent event."""
+    def _decode_event(self, event: T) -> None: ...
 
     def _decode(self, data: bytes) -> None:
         is_too_long = False
@@ -116,11 +117,18 @@ class SSEAnswerDecoder(AnswerDecoder):
             events = self._sse.feed(data)
         except SSEError as error:
             events, is_too_long = error.events, True
-        for event in events:
-            if event.data:
-                self._decode_event(event.data)
-                if self._ended:
-                    return
+        for sse_event in events:
+            data = sse_event.data
+            if not data:
+                continue
+            if self._end_mark and data.startswith(self._end_mark):
+                self._decode_end()
+            elif (event := parse(self._json_decoder, data)) is not None:
+                self._decode_event(event)
+            else:
+                self._fail_invalid()
+            if self._ended:
+                return
         if is_too_long:
             self._fail_invalid()
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from shared import errors
 from shared.errors import UpstreamError
 from shared.events import FinishReason, Usage
-from shared.llm.decoding import SSEAnswerDecoder, count, parse
+from shared.llm.decoding import SSEAnswerDecoder, count
 from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatRequest, Decoder, HttpRequest, error_for_status
 
@@ -87,28 +87,23 @@ class _Chunk(Struct, gc=False):
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
-class OpenAIDecoder(SSEAnswerDecoder):
+class OpenAIDecoder(SSEAnswerDecoder[_Chunk]):
     """The usage comes after `finish_reason`, so `[DONE]` finishes the answer. Some servers leave it out:
     then the end of the stream finishes the answer. `[DONE]` without a `finish_reason` is an error, because
     gateways send it after a failure too."""
 
-    _reason: FinishReason | None = None
+    def __init__(self) -> None:
+        super().__init__(_CHUNK, end_mark=b"[DONE]")
+        self._reason: FinishReason | None = None
 
-    def _decode_event(self, data: bytes) -> None:
-        if data.startswith(b"[DONE]"):
-            self._decode_end()
+    def _decode_event(self, event: _Chunk) -> None:
+        if event.error:
+            self._fail(_error_of(event.error))
             return
-        chunk = parse(_CHUNK, data)
-        if chunk is None:
-            self._fail_invalid()
-            return
-        if chunk.error:
-            self._fail(_error_of(chunk.error))
-            return
-        if chunk.choices:
-            self._decode_choice(chunk.choices[0])
-        if chunk.usage and not self._ended:
-            self._decode_usage(chunk.usage)
+        if event.choices:
+            self._decode_choice(event.choices[0])
+        if event.usage and not self._ended:
+            self._decode_usage(event.usage)
 
     def _decode_choice(self, choice: _Choice) -> None:
         if delta := choice.delta:

@@ -15,6 +15,9 @@ FIRST = Migration("0001_create_one.sql", "create table $tables.one (id int)")
 SECOND = Migration("0002_create_two.sql", "create table $tables.two (id int)")
 
 
+COUNT_OF_FUNCTIONS = "select count(*) from pg_proc where pronamespace = 'app'::regnamespace"
+
+
 @pytest.fixture
 def empty(server):
     """An empty database, as its owner."""
@@ -177,9 +180,10 @@ def test_a_function_with_other_arguments_or_another_result_replaces_the_old_one(
     apply(empty, function("a", "select 1"))
     apply(empty, function("a", "select n", version=2, arguments="n integer"))
     assert one(empty, "select app.a(5)") == 5
+    assert one(empty, COUNT_OF_FUNCTIONS) == 1
     apply(empty, function("a", "select m::text", version=3, arguments="m integer", result="text"))
     assert one(empty, "select app.a(5)") == "5"
-    assert one(empty, "select count(*) from pg_proc where pronamespace = 'app'::regnamespace") == 1
+    assert one(empty, COUNT_OF_FUNCTIONS) == 1
 
 
 def test_a_function_without_a_file_stays(empty):

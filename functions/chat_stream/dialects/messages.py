@@ -33,7 +33,7 @@ def split_messages(
     """
     if len(messages) > _MAX_MESSAGES and not stored:
         raise InvalidRequest(
-            f"messages must be an array of length <= {_MAX_MESSAGES}, unless the conversation is stored",
+            f"messages must be an array of at most {_MAX_MESSAGES} items, unless the conversation is stored",
             field="messages",
         )
     system_texts = [system] if system else []

@@ -114,3 +114,18 @@ def test_a_second_post_attaches_to_the_answer_while_it_runs(database, mock):
     tokens = [event["content"] for event in events if event["type"] == "token"]
     assert "".join(tokens) == answer_text("tokens=60")
     assert len(tokens) > 1  # it came as it grew, not only when it was whole
+
+
+def test_an_interrupted_answer_is_replayed_as_json_with_its_own_status(database, mock):
+    body = {"messages": [{"role": "user", "content": "Hi"}], "stream": False}
+    with serve(configured(database, mock, "tokens=3")) as url, Client(url, USER) as client:
+        conversation = client.post("/api/chat/conversations", json={}).json()["id"]
+        body["conversation_id"] = conversation
+        client.post("/api/chat", json=body, headers=KEY)
+        # As a process that died in the middle of the answer leaves it.
+        database.rows(
+            "update messages set status = 'interrupted', metadata = '{}' where role = 'assistant';"
+            "update turns set status = 'interrupted'"
+        )
+        again = client.post("/api/chat", json=body, headers=KEY)
+    assert (again.status_code, again.json()["code"]) == (503, "interrupted")
