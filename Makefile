@@ -89,9 +89,6 @@ bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: 
 	@$(COMPILE)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
-openapi: setup ## describe the routes anew, for GET /openapi.json
-	@$(BIN)/python -m dev.openapi
-
 screenshots: setup ## take the README's pictures of the page anew
 	@$(BIN)/python -m tests.web.pictures
 
@@ -117,4 +114,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	done
 
 .PHONY: help setup run lambda invoke token mock-llm build validate deploy smoke migrate reset check bench
-.PHONY: screenshots openapi format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
+.PHONY: screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction

@@ -64,7 +64,7 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     providers = tuple(f"{row.settings_prefix}_" for row in PROVIDERS.values() if row.settings_prefix)
     prefixes = (
         "ALLOW_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE", "BUDGET_", "CORS_",
-        "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "POWERTOOLS_", "PROXIES", "RATE_",
-        "SSL_CERT_FILE", "STREAM_", "SYSTEM_", "TRACING",
+        "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "OPENAPI_", "POWERTOOLS_", "PROXIES",
+        "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_", "TRACING",
     )  # fmt: skip
     return {name: value for name, value in environ.items() if name.startswith(prefixes + providers)}

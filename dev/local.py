@@ -59,6 +59,8 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
         **({} if _verifies_tokens(environ) else {"JWT_SECRET": jwt_secret()}),
         **{name: value for name, value in environ.items() if value},
     }
+    if "OPENAPI_FILE" not in env:
+        env["OPENAPI_FILE"] = str(_write_openapi())
     if "DATABASE_URL" not in env and "DATABASE_SECRET_ARN" not in env:
         server = postgres.start(FOLDER / "postgres")
         env["DATABASE_URL"] = server.url(postgres.APP)
@@ -70,6 +72,14 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
         except MigrationError as error:
             raise ConfigError(str(error)) from error
     return env
+
+
+def _write_openapi() -> Path:
+    from dev import openapi  # noqa: PLC0415 (it imports the functions)
+
+    path = FOLDER / "openapi.json"
+    openapi.write(path)
+    return path
 
 
 def reset() -> None:

@@ -1,21 +1,26 @@
-"""`make openapi`: the description of both functions as OpenAPI 3.1, into the file that is served.
+"""The OpenAPI 3.1 document of both functions, made from the endpoints of their routes.
 
-To what each function says of its routes it adds what goes without saying: who may ask, and what is
-refused everywhere.
+It adds what is the same for every endpoint: the tokens, and the errors that follow from the parameters and
+the body. `make build` writes it into the bundle of the conversations function; `make run` and `make lambda`
+write it into `.local`.
 """
 
-import sys
+import inspect
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct, UnsetType
+from starlette.routing import Router
 
-from dev.local import ROOT
-from dev.openapi_types import Types
-from functions.chat_stream import openapi as chat_stream
-from functions.conversations import openapi as conversations
+from dev.openapi_types import Types, load_types
+from functions.chat_stream import app as chat_stream
+from functions.conversations import app as conversations
+from shared.endpoint_route import EndpointRoute
+from shared.endpoints import Body, Endpoint, EventStream, Reply
 from shared.errors import (
     ChatError,
     InvalidRequest,
@@ -25,40 +30,75 @@ from shared.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from shared.openapi import Error, Events, Operation, Parameter, Reply
+from shared.parameters import Parameter
+from shared.settings import load_settings
 
-PATH = ROOT / "functions" / "conversations" / "openapi.json"
-OPERATIONS = (*chat_stream.OPERATIONS, *conversations.OPERATIONS)
+_ROOT = Path(__file__).parent.parent
+# The routes do not depend on the settings. Nothing connects to this database.
+_ENVIRON = {"DATABASE_URL": "postgresql://127.0.0.1/none", "JWT_SECRET": "x" * 32}
 
-_INTRODUCTION = """Streaming chat beside Postgres.
+_INTRODUCTION = """Streaming chat with a Postgres database.
 
-Users see what is theirs: another user's thing is as little there as one that does not exist. In a body,
-names that are not known are left unread, none may come twice, and no text has a NUL character. Times are
-ISO 8601 in UTC, money is a decimal string in USD. A whole number is written without a fraction."""
+Users see only their own resources. Resources of other users return 404. In a body, unknown names are ignored,
+a repeated name is refused, and no text may have a NUL character. Times are ISO 8601 in UTC. Money is a
+decimal string in USD. Whole numbers are written without a fraction."""
 _SCHEME = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "Its `sub` is the user. Where it is optional, it is so with ALLOW_ANONYMOUS alone.",
+    "description": "The claim `sub` is the user. Where the token is optional, it may be left out only if the"
+    " deployment sets ALLOW_ANONYMOUS.",
 }
 _TOKEN: dict[str, list[str]] = {"token": []}
-_SECURITY: Mapping[str, list[dict[str, list[str]]]] = {"anybody": [], "either": [_TOKEN, {}]}
+_SECURITY: Mapping[str, list[dict[str, list[str]]]] = {"public": [], "optional": [_TOKEN, {}]}
 
 _TEXT = {"type": "string"}
 _DIGITS = {"type": "string", "pattern": "^[0-9]+$"}
 _UUID = {"type": "string", "format": "uuid"}
 _HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "X-Request-Id": ("Names this request in the logs.", _TEXT),
-    "X-Message-Id": ("The answer's id.", _UUID),
-    "X-Conversation-Id": ("The conversation's id, where the turn is stored.", _UUID),
-    "RateLimit": ("What is left, and in how many seconds there is more.", _TEXT),
-    "RateLimit-Policy": ("How many requests in how many seconds.", _TEXT),
-    "Retry-After": ("In so many seconds there is room again.", _DIGITS),
-    "WWW-Authenticate": ("`Bearer`.", _TEXT),
-    "Content-Disposition": ("The name of the file.", _TEXT),
-    "Cache-Control": ("It is not to be kept.", _TEXT),
+    "X-Request-Id": ("The id of this request in the logs.", _TEXT),
+    "X-Message-Id": ("The id of the answer's message.", _UUID),
+    "X-Conversation-Id": ("The id of the conversation, if the turn is stored.", _UUID),
+    "RateLimit": ("The remaining requests, and the seconds until there are more.", _TEXT),
+    "RateLimit-Policy": ("The number of requests that are allowed, and in how many seconds.", _TEXT),
+    "Retry-After": ("The number of seconds to wait before the next try.", _DIGITS),
+    "WWW-Authenticate": ("The scheme of the token, which is `Bearer`.", _TEXT),
+    "Content-Disposition": ("The name of the file, for a download.", _TEXT),
+    "Cache-Control": ("The response must not be stored in a cache.", _TEXT),
 }
 _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",)}
+
+
+class Error(Struct, frozen=True, rename={"user_message": "userMessage"}):
+    """`error` describes the error for developers, `code` is for programs and `userMessage` for users.
+    `field` is the part of the request that is wrong, if it is one part."""
+
+    error: str
+    code: str
+    user_message: str
+    field: str | UnsetType = UNSET
+
+
+def write(path: Path) -> None:
+    """Writes the document. A process that reads the file meanwhile gets the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
+    temporary.write_bytes(render())
+    temporary.replace(path)
+
+
+def endpoints() -> list[Endpoint]:
+    """The endpoints of both functions, in the order of their routes."""
+    settings = load_settings(_ENVIRON)
+    routers = (chat_stream.create_router(settings), conversations.create_router(settings))
+    return [endpoint for router in routers for endpoint in _endpoints(router)]
+
+
+def _endpoints(router: Router) -> Iterator[Endpoint]:
+    for route in router.routes:
+        if not isinstance(route, EndpointRoute):
+            raise TypeError(f"a route without a description: {route}")
+        yield from route.endpoints
 
 
 def render() -> bytes:
@@ -66,11 +106,12 @@ def render() -> bytes:
 
 
 def document() -> dict[str, Any]:
-    types = Types(OPERATIONS)
+    described = endpoints()
+    types = Types(described, Error)
     paths: dict[str, Any] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, types)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for endpoint in described:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, types)
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -85,9 +126,9 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": types.components,
             "responses": {
-                name: _refusal(operation.error_type, status, codes, types)
-                for operation in OPERATIONS
-                for status, (name, codes) in _refusals(operation).items()
+                name: _refusal(_error_type(endpoint), status, codes, types)
+                for endpoint in described
+                for status, (name, codes) in _refusals(endpoint).items()
             },
             "headers": {name: _header(name) | {"required": True} for name in _HEADERS},
             "securitySchemes": {"token": _SCHEME},
@@ -95,76 +136,85 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation, types: Types) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, types: Types) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": operation.name,
-        "tags": [operation.tag],
-        "summary": operation.summary,
+        "operationId": endpoint.operation_id,
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary,
     }
-    if operation.description:
-        described["description"] = operation.description
-    if operation.access in _SECURITY:
-        described["security"] = _SECURITY[operation.access]
-    parameters = [_parameter(parameter, types) for parameter in operation.parameters]
-    if "{id}" in operation.path:
-        schema = types.schema(operation.id_type)
-        parameters.insert(0, {"name": "id", "in": "path", "required": True, "schema": schema})
-    if parameters:
-        described["parameters"] = parameters
-    if operation.body:
-        content: dict[str, Any] = {"schema": types.schema(operation.body.type)}
-        if operation.body.example is not UNSET:
-            content["example"] = operation.body.example
-        described["requestBody"] = {
-            "description": f"At most {operation.body.max_bytes:,} bytes.",
-            "required": True,
-            "content": {"application/json": content},
-        }
-    replies = {str(status): _replies(same, types) for status, same in operation.replies.items()}
+    if endpoint.description:
+        described["description"] = endpoint.description
+    if endpoint.access in _SECURITY:
+        described["security"] = _SECURITY[endpoint.access]
+    if endpoint.parameters:
+        described["parameters"] = [_parameter(parameter) for parameter in endpoint.parameters]
+    if endpoint.body:
+        described["requestBody"] = _body(endpoint.body, types)
+    statuses = dict.fromkeys(reply.status for reply in endpoint.replies)
+    replies = {
+        str(status): _replies([reply for reply in endpoint.replies if reply.status == status], types)
+        for status in statuses
+    }
     described["responses"] = replies | {
         str(status): {"$ref": f"#/components/responses/{name}"}
-        for status, (name, _) in _refusals(operation).items()
+        for status, (name, _) in _refusals(endpoint).items()
     }
     return described
 
 
-def _parameter(parameter: Parameter, types: Types) -> dict[str, Any]:
-    schema = types.schema(parameter.type)
-    if parameter.default is not UNSET:
-        schema["default"] = parameter.default
+def _parameter(parameter: Parameter[Any]) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.place,
         "description": parameter.description,
         "required": parameter.required,
-        "schema": schema,
+        "schema": parameter.schema(),
+    }
+
+
+def _body(body: Body[Any], types: Types) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": types.schema(body.type) | dict(body.constraints or {})}
+    if body.example is not None:
+        content["example"] = body.example
+    return {
+        "description": f"A JSON object of at most {body.max_bytes:,} bytes.",
+        "required": True,
+        "content": {"application/json": content},
     }
 
 
 def _replies(replies: Sequence[Reply], types: Types) -> dict[str, Any]:
-    """Those of one status, which are of different media types."""
+    """The replies of one status, which have different media types."""
     always = [name for name in _HEADERS if all(name in reply.headers for reply in replies)]
-    sometimes = {name: _header(name) for reply in replies for name in (*reply.headers, *reply.maybe_headers)}
+    sometimes = {
+        name: _header(name) for reply in replies for name in (*reply.headers, *reply.optional_headers)
+    }
     described: dict[str, Any] = {
-        "description": "\n\n".join(dict.fromkeys(reply.description for reply in replies)),
+        "description": "\n\n".join(dict.fromkeys(_description(reply) for reply in replies)),
         "headers": sometimes | _headers("X-Request-Id", *always),
     }
     content = {reply.media_type: {"schema": _content(reply, types)} for reply in replies if reply.media_type}
     return described | ({"content": content} if content else {})
 
 
+def _description(reply: Reply) -> str:
+    format_docs = inspect.cleandoc(reply.format_docs) if isinstance(reply, EventStream) else ""
+    return f"{reply.description}\n\n{format_docs}" if format_docs else reply.description
+
+
 def _content(reply: Reply, types: Types) -> dict[str, Any]:
-    if not isinstance(reply, Events):
-        return types.one_of(reply.types) if reply.types else _TEXT
+    reply_types = load_types(reply.types)
+    if not isinstance(reply, EventStream):
+        return types.one_of(reply_types) if reply_types else _TEXT
     data: dict[str, Any] = {
         "type": "string",
         "contentMediaType": "application/json",
-        "contentSchema": types.one_of(reply.types),
+        "contentSchema": types.one_of(reply_types),
     }
-    properties = {"data": {"anyOf": [data, {"const": reply.last_words}]} if reply.last_words else data}
-    if reply.names:
-        properties["event"] = {"enum": [*reply.names]}
-    if reply.ids:
+    properties = {"data": {"anyOf": [data, {"const": reply.last_data}]} if reply.last_data else data}
+    if reply.event_names:
+        properties["event"] = {"enum": [*reply.event_names]}
+    if reply.has_ids:
         properties["id"] = _DIGITS
     return {
         "description": "One event of the stream.",
@@ -174,17 +224,22 @@ def _content(reply: Reply, types: Types) -> dict[str, Any]:
     }
 
 
-def _refusals(operation: Operation) -> dict[int, tuple[str, list[str]]]:
-    """What may be refused, by status: the name of the response, and the codes that may be the reason."""
+def _refusals(endpoint: Endpoint) -> dict[int, tuple[str, list[str]]]:
+    """The errors by status: the name of the response, and the codes that it may have."""
     errors: dict[int, list[type[ChatError]]] = {}
-    for error in (*_obvious_errors(operation), *operation.errors):
+    for error in (*_implied_errors(endpoint), *endpoint.errors):
         errors.setdefault(error.status, []).append(error)
-    return {status: (_name(operation, same), _codes(same)) for status, same in sorted(errors.items())}
+    return {status: (_name(endpoint, same), _codes(same)) for status, same in sorted(errors.items())}
 
 
-def _name(operation: Operation, errors: Iterable[type[ChatError]]) -> str:
+def _name(endpoint: Endpoint, errors: Iterable[type[ChatError]]) -> str:
     names = "Or".join(error.__name__ for error in errors)
-    return names if operation.error_type is Error else f"{names}As{operation.error_type.__name__}"
+    error_type = _error_type(endpoint)
+    return names if error_type is Error else f"{names}As{error_type.__name__}"
+
+
+def _error_type(endpoint: Endpoint) -> Any:
+    return endpoint.error_type() if endpoint.error_type else Error
 
 
 def _codes(errors: Iterable[type[ChatError]]) -> list[str]:
@@ -196,15 +251,15 @@ def _codes(errors: Iterable[type[ChatError]]) -> list[str]:
     return list(dict.fromkeys(kind.code for kind in kinds))
 
 
-def _obvious_errors(operation: Operation) -> Iterator[type[ChatError]]:
-    if operation.access != "anybody":
+def _implied_errors(endpoint: Endpoint) -> Iterator[type[ChatError]]:
+    if endpoint.access != "public":
         yield Unauthorized
-    if operation.parameters or operation.body:
+    if endpoint.body or any(parameter.place != "path" for parameter in endpoint.parameters):
         yield InvalidRequest
-    if operation.body:
+    if endpoint.body:
         yield TooLarge
         yield UnsupportedMediaType
-    if "{id}" in operation.path:
+    if "{id}" in endpoint.path:
         yield NotFound
     yield ChatError
     yield Unavailable
@@ -214,7 +269,7 @@ def _refusal(type_: Any, status: int, codes: list[str], types: Types) -> dict[st
     code = {"properties": {"code": {"enum": codes}}}
     schema = {"allOf": [types.schema(type_), code if type_ is Error else {"properties": {"error": code}}]}
     return {
-        "description": f"Refused: {' or '.join(codes)}.",
+        "description": f"The request is refused with the code {' or '.join(codes)}.",
         "headers": _headers("X-Request-Id", *_ERROR_HEADERS.get(status, ())),
         "content": {"application/json": {"schema": schema}},
     }
@@ -227,13 +282,3 @@ def _headers(*names: str) -> dict[str, Any]:
 def _header(name: str) -> dict[str, Any]:
     description, schema = _HEADERS[name]
     return {"description": description, "schema": schema}
-
-
-def main() -> int:
-    PATH.write_bytes(render())
-    print(f"wrote {PATH.relative_to(ROOT)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,27 +2,31 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from shared.openapi import Error, Operation
+from shared.endpoints import Endpoint, LazyTypes
+from shared.ids import RequestId
 
 _SCHEMAS = "#/components/schemas/"
 
 
 class Types:
-    """All types that are named in the operations. What we send has no names but those described; what
-    clients send may have others, which are left unread."""
+    """The schemas of all types of the endpoints, and of `error`, the JSON of most errors.
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
-        received = [operation.body.type for operation in operations if operation.body]
-        sent = [Error, *(type_ for operation in operations for type_ in _sent_by(operation))]
-        others = [operation.id_type for operation in operations]
-        others += [parameter.type for operation in operations for parameter in operation.parameters]
-        every = [*received, *sent, *others]
-        schemas, components = msgspec.json.schema_components(every, ref_template=_SCHEMAS + "{name}")
+    Objects that the server sends have no other names than the described ones. Objects that clients send may
+    have others, which are ignored.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], error: Any) -> None:
+        received = [endpoint.body.type for endpoint in endpoints if endpoint.body]
+        sent = [error, *(type_ for endpoint in endpoints for type_ in _sent_by(endpoint))]
+        every = [*received, *sent]
+        schemas, components = msgspec.json.schema_components(
+            every, schema_hook=_schema_hook, ref_template=_SCHEMAS + "{name}"
+        )
         self._schemas = {repr(type_): _tidied(schema) for type_, schema in zip(every, schemas, strict=True)}
         self.components = {_short(name): _tidied(schema) for name, schema in components.items()}
         self.components = dict(sorted(self.components.items()))
@@ -38,7 +42,7 @@ class Types:
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
     def _reached(self, types: Iterable[Any]) -> set[str]:
-        """The names of the components that these are made of."""
+        """The names of the components that the types refer to, also indirectly."""
         found: set[str] = set()
         left = [name for type_ in types for name in _references(self.schema(type_))]
         while left:
@@ -49,11 +53,22 @@ class Types:
         return found
 
 
-def _sent_by(operation: Operation) -> Iterator[Any]:
-    yield operation.error_type
-    for replies in operation.replies.values():
-        for reply in replies:
-            yield from reply.types
+def load_types(types: tuple[Any, ...] | LazyTypes) -> tuple[Any, ...]:
+    """The types of a reply, imported if they are lazy."""
+    return types() if callable(types) else types
+
+
+def _sent_by(endpoint: Endpoint) -> Iterator[Any]:
+    if endpoint.error_type:
+        yield endpoint.error_type()
+    for reply in endpoint.replies:
+        yield from load_types(reply.types)
+
+
+def _schema_hook(type_: type) -> dict[str, str]:
+    if type_ is not RequestId:
+        raise NotImplementedError
+    return {"type": "string", "format": "uuid"}
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -62,14 +77,13 @@ def _references(schema: Any) -> Iterator[str]:
 
 
 def _tidied(schema: Any) -> Any:
-    """Short names, descriptions without the indentation of their source, and no titles that only say
-    what the name says."""
+    """A schema with short names and descriptions on one line, without titles, which repeat the names."""
     if isinstance(schema, list):
         return [_tidied(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     tidied = {name: _tidied(value) for name, value in schema.items()}
-    # A property may be called so too; it is no text then.
+    # A property may have this name too; its value is a schema, not a text.
     if isinstance(tidied.get("title"), str):
         del tidied["title"]
     if isinstance(tidied.get("description"), str):
@@ -80,7 +94,7 @@ def _tidied(schema: Any) -> Any:
 
 
 def _short(name: str) -> str:
-    """Of several types of one name, msgspec gives the modules too: `a.chat.Body` becomes `ChatBody`. What
-    is in a module `shapes` keeps its own."""
+    """Types with equal names have their module in msgspec's name: `a.chat.Body` becomes `ChatBody`. Those of
+    a module `schemas` keep their own name."""
     *_, module, own = f".{name}".split(".")
-    return own if module in {"", "shapes"} else module.title().replace("_", "") + own
+    return own if module in {"", "schemas"} else module.title().replace("_", "") + own

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dev import openapi
 from infra import interpreters
 from infra.imports import reachable
 
@@ -68,11 +69,14 @@ ENTRIES = {
 DATA = {
     "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
     "functions/chat_stream/prompt/system_prompt.py": "functions/chat_stream/prompt/system_prompt.md",
-    "functions/conversations/openapi_routes.py": "functions/conversations/openapi.json",
     "migrations/files.py": "migrations/**/*.sql",
     "shared/costs.py": "shared/models.json",
     "shared/db_credentials.py": "shared/rds_ca/*.pem",
 }
+
+
+# The module that serves the OpenAPI document, which the build writes beside it.
+_OPENAPI_READER = Path("functions/conversations/openapi_routes.py")
 
 
 def build(
@@ -100,6 +104,8 @@ def build(
         data = DATA.get(path.relative_to(ROOT).as_posix())
         for read in sorted(ROOT.glob(data)) if data else ():
             _copy(read, folder)
+        if path == ROOT / _OPENAPI_READER:
+            openapi.write(folder / _OPENAPI_READER.with_name("openapi.json"))
     compile_bytecode(folder, version)
     return _settle(folder)
 

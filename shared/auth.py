@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shared.errors import Unauthorized, Unavailable
+from shared.ids import parse_uuid
 from shared.jwks import ALGORITHMS, JwksCache
 from shared.logs import logger
 from shared.secret_sources import Secret, StaticSecret
@@ -176,16 +177,14 @@ def user_id_of(issuer: str | None, subject: str) -> uuid.UUID:
 
     Subjects of Auth0 and others, such as `auth0|5f7c8ec7`, are unique for one issuer only.
     """
-    if _UUID.fullmatch(subject):
-        return uuid.UUID(subject)
+    if (user_id := parse_uuid(subject)) is not None:
+        return user_id
     # A JSON array separates the two whatever they contain, and a missing issuer from an empty one.
     return uuid.uuid5(_SUBJECTS, json.dumps([issuer, subject]))
 
 
 # This must never change: users would lose their conversations.
 _SUBJECTS = uuid.UUID("1c4d6d0e-8a5b-4f0c-9a47-0d3c1f6b2e95")
-# `uuid.UUID` also accepts braces, URNs and bare hex. Then several subjects would be one user.
-_UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.ASCII)
 
 # RFC 6750, section 2.1, for tokens in the compact form of RFC 7515.
 _BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)", re.ASCII)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.errors import InvalidRequest
+from shared.ids import decode_hook
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ def decode(body: bytes, shape: type[T]) -> T:
     try:
         # Parsers differ in which of two equal names they keep, and would read two different requests.
         value = json.loads(body, object_pairs_hook=_checked_object)
-        return msgspec.json.decode(body, type=shape)
+        return msgspec.json.decode(body, type=shape, dec_hook=decode_hook)
     except msgspec.ValidationError:
         raise _error(value, shape) from None
     except (ValueError, RecursionError):

@@ -60,6 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_level: str
     metrics_namespace: str | None
     xray_daemon: str | None
+    openapi_file: str | None
 
     async def server_secret(self) -> str:
         """A value that clients do not know and that all processes of a deployment share. It keys the
@@ -130,6 +131,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
         )
         if env.boolean("TRACING", default=False)
         else None,
+        openapi_file=env.text("OPENAPI_FILE"),
     )
 
 

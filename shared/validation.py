@@ -11,17 +11,18 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta, inspect
 
 from shared.errors import InvalidRequest
+from shared.ids import decode_hook
 
 # The JSON values that a type may accept, by the Python types that `json.loads` returns.
 _JSON_TYPES: Mapping[type[inspect.Type], frozenset[type]] = {
     inspect.AnyType: frozenset({str, int, float, bool, type(None), list, dict}),
     inspect.BoolType: frozenset({bool}),
+    inspect.CustomType: frozenset({str}),
     inspect.DateTimeType: frozenset({str}),
     inspect.DictType: frozenset({dict}),
     inspect.FloatType: frozenset({int, float}),
@@ -31,14 +32,13 @@ _JSON_TYPES: Mapping[type[inspect.Type], frozenset[type]] = {
     inspect.NoneType: frozenset({type(None)}),
     inspect.StrType: frozenset({str}),
     inspect.StructType: frozenset({dict}),
-    inspect.UUIDType: frozenset({str}),
 }
 _PATTERNS: Mapping[str, str] = {r"\S": "that is not blank"}
 _NAMES: Mapping[type[inspect.Type], str] = {
     inspect.BoolType: "true or false",
+    inspect.CustomType: "a UUID",
     inspect.DictType: "an object",
     inspect.StructType: "an object",
-    inspect.UUIDType: "a UUID",
 }
 
 
@@ -53,8 +53,8 @@ def find_error(value: Any, shape: type[Any]) -> InvalidRequest | None:
     """The error of the first invalid field, in the order of the body, or None when all fields are valid.
 
     `value` is what `json.loads` returns. `shape` is a msgspec Struct of strings, numbers, booleans, literal
-    strings, UUIDs, times, lists, objects of any values, and other Structs. A field is named as in
-    `messages[0].role`.
+    strings, ids (`RequestId`), times, lists, objects of any values, and other Structs. A field is named as
+    in `messages[0].role`.
     """
     problem = _check(value, inspect.type_info(shape), ())
     if problem is None:
@@ -141,7 +141,7 @@ def _is_valid(value: Any, expected: inspect.Type) -> bool:
             return _is_within_bounds(value, expected)
         case inspect.LiteralType(values=values):
             return value in values
-        case inspect.UUIDType() | inspect.DateTimeType():
+        case inspect.CustomType() | inspect.DateTimeType():
             return _is_convertible(value, expected)
     return True
 
@@ -183,10 +183,13 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
-def _is_convertible(value: str, expected: inspect.UUIDType | inspect.DateTimeType) -> bool:
-    target = UUID if isinstance(expected, inspect.UUIDType) else Annotated[datetime, Meta(tz=expected.tz)]
+def _is_convertible(value: str, expected: inspect.CustomType | inspect.DateTimeType) -> bool:
+    if isinstance(expected, inspect.CustomType):
+        target: Any = expected.cls
+    else:
+        target = Annotated[datetime, Meta(tz=expected.tz)]
     try:
-        msgspec.convert(value, target)
+        msgspec.convert(value, target, dec_hook=decode_hook)
     except msgspec.ValidationError:
         return False
     return True

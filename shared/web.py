@@ -20,7 +20,6 @@ from shared.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from shared.json_bodies import decode as decode  # noqa: PLC0414 (part of this module)
 from shared.logs import logger
 
 MAX_BODY_BYTES = 65_536

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> ASGIApp:
+    return web.with_middleware(create_router(settings), Cors(settings.cors_allow_origins))
+
+
+def create_router(settings: Settings) -> Router:
+    """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
     database = Database(
         settings.database,
         schemas=settings.database_schemas,
@@ -62,8 +67,7 @@ def create_app(settings: Settings) -> ASGIApp:
         if services.tracer is not None:
             services.tracer.close()
 
-    router = Router(ChatRoutes(services).routes(), lifespan=lifespan)
-    return web.with_middleware(router, Cors(settings.cors_allow_origins))
+    return Router(ChatRoutes(services).routes(), lifespan=lifespan)
 
 
 def _tracer(settings: Settings) -> "Tracer | None":

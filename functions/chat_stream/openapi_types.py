@@ -1,6 +1,6 @@
-"""What the streams of the dialects are made of, for their description: the encoders write it by hand."""
+"""The types of events and responses that encoders write by hand. Only the OpenAPI document needs them."""
 
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
@@ -18,7 +18,7 @@ class TokenEvent(Struct, frozen=True):
 
 
 class DoneEvent(Struct, frozen=True, rename="camel"):
-    """`finishReason` is there where the answer did not come to its own end."""
+    """`finishReason` is present if the model did not end the answer itself."""
 
     type: Literal["done"]
     message_id: UUID
@@ -90,7 +90,7 @@ class ChunkChoice(Struct, frozen=True):
 
 
 class ChatCompletionChunk(Struct, frozen=True):
-    """`usage` is there if it was asked for, and null but in the last chunk."""
+    """`usage` is present if the request asks for it. It is null except in the last chunk."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -177,10 +177,3 @@ class UIFinish(Struct, frozen=True, rename="camel"):
 
 class Health(Struct, frozen=True):
     status: Literal["ok"]
-
-
-NATIVE: tuple[Any, ...] = (TokenEvent, DoneEvent, FailedEvent)
-CONTENT: tuple[Any, ...] = (ContentEvent, ContentErrorEvent)
-NAMED: tuple[Any, ...] = (MessageStart, MessageChunk, MessageComplete, MessageError)
-OPENAI: tuple[Any, ...] = (ChatCompletionChunk, OpenAIError)
-UI: tuple[Any, ...] = (UIStart, UIMark, UIPart, UIDelta, UIError, UIFinish)

@@ -1,5 +1,6 @@
 """What a client asks, whatever its wire format: the question, its conversation, and two headers."""
 
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -7,6 +8,7 @@ from starlette.requests import Request
 
 from shared.errors import InvalidRequest
 from shared.llm.wire_format import ChatMessage
+from shared.parameters import Parameter
 
 
 class ConversationRef(Struct, frozen=True):
@@ -49,20 +51,49 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
         return self.messages[-1].content
 
 
+class IdempotencyKey(Parameter[str | None], frozen=True, kw_only=True, eq=False):
+    """1 to 255 printable ASCII characters; absent, None."""
+
+    def parse(self, text: str | None) -> str | None:
+        if text is not None and not (0 < len(text) <= 255 and text.isascii() and text.isprintable()):
+            raise InvalidRequest(f"{self.name} must be 1 to 255 ASCII characters", field=self.name)
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
+
+
+class LastEventId(Parameter[int], frozen=True, kw_only=True, eq=False):
+    """1 to 9 digits: the number of characters that the client has; absent or empty, 0."""
+
+    def parse(self, text: str | None) -> int:
+        last = text or "0"
+        if not (last.isascii() and last.isdecimal() and len(last) <= 9):
+            raise InvalidRequest(f"{self.name} must be the id of an event of this answer", field=self.name)
+        return int(last)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[0-9]{1,9}$"}
+
+
+IDEMPOTENCY_KEY = IdempotencyKey(
+    name="Idempotency-Key",
+    place="header",
+    description="The client's name for this turn. The same request with the same key returns the same answer"
+    " from its beginning, even if it is still being written. Another request with it is refused with 422.",
+)
+LAST_EVENT_ID = LastEventId(
+    name="Last-Event-ID",
+    place="header",
+    description="The `id` of the last event that the client received. The response continues after it.",
+)
+
+
 def idempotency_key(request: Request) -> str | None:
-    """The `Idempotency-Key` header, 1 to 255 printable ASCII characters. Raises InvalidRequest."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 ASCII characters", field="Idempotency-Key")
-    return key
+    """The `Idempotency-Key` header. Raises InvalidRequest."""
+    return IDEMPOTENCY_KEY.parse(request.headers.get(IDEMPOTENCY_KEY.name))
 
 
 def last_event_id(request: Request) -> int:
-    """The `Last-Event-ID` header: the number of characters that the client has, 0 without the header.
-
-    Raises InvalidRequest for anything but 1 to 9 digits.
-    """
-    last = request.headers.get("last-event-id") or "0"
-    if not (last.isascii() and last.isdecimal() and len(last) <= 9):
-        raise InvalidRequest("Last-Event-ID must be the id of an event of this answer", field="Last-Event-ID")
-    return int(last)
+    """The `Last-Event-ID` header: the number of characters that the client has. Raises InvalidRequest."""
+    return LAST_EVENT_ID.parse(request.headers.get(LAST_EVENT_ID.name))

@@ -1,6 +1,8 @@
-"""The endpoints of the chat function: they read the request, and leave the work to others."""
+"""The endpoints of the chat function and their handlers, which read the request and call other modules."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,14 +10,133 @@ from starlette.routing import Route
 
 from functions.chat_stream.answer_response import RESUME_REQUEST, ChatResponse, replay_response
 from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai_chat
+from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import refusal
-from functions.chat_stream.request import last_event_id
+from functions.chat_stream.request import IDEMPOTENCY_KEY, LAST_EVENT_ID, last_event_id
 from functions.chat_stream.services import ChatServices
 from functions.chat_stream.start_turn import start_turn
-from functions.chat_stream.store import parse_uuid
 from functions.chat_stream.timeouts import Timeouts
 from shared import web
-from shared.errors import ChatError, InvalidRequest, NotFound
+from shared.endpoint_route import EndpointRoute, RequestHandler
+from shared.endpoints import Body, Endpoint, LazyTypes, Reply
+from shared.errors import (
+    BudgetExceeded,
+    ChatError,
+    Conflict,
+    IdempotencyMismatch,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    UpstreamError,
+)
+from shared.parameters import ResourceId, Text
+
+_TAG = "Chat"
+_MESSAGE_ID = ResourceId(
+    name="id", place="path", required=True, resource="message", description="The id of the answer's message."
+)
+
+
+def turn_endpoint(dialect: Dialect) -> Endpoint:
+    """The endpoint that asks a question in a dialect."""
+    description = dialect.description
+    replies: tuple[Reply, ...] = (description.events,)
+    if description.complete_type is not None:
+        complete = Reply(
+            description="The complete answer, for `stream: false`.",
+            types=_tuple_of(description.complete_type),
+            headers=("X-Message-Id",),
+            optional_headers=description.events.optional_headers,
+        )
+        replies = (description.events, complete)
+    return Endpoint(
+        method="POST",
+        path=dialect.route,
+        operation_id=description.operation_id,
+        tag=_TAG,
+        summary=description.summary,
+        access="optional" if dialect.stateless else "user",
+        parameters=(IDEMPOTENCY_KEY,),
+        body=Body(type=description.body, max_bytes=dialect.max_body_bytes, example=description.example),
+        replies=replies,
+        errors=(
+            IdempotencyMismatch,
+            RateLimited,
+            BudgetExceeded,
+            UpstreamError,
+            *((NotFound, Conflict) if description.stored else ()),
+        ),
+        error_type=description.error_type,
+    )
+
+
+def _tuple_of(lazy_type: Callable[[], Any]) -> LazyTypes:
+    return lambda: (lazy_type(),)
+
+
+def _model_list_types() -> tuple[Any, ...]:
+    from functions.chat_stream.openapi_types import ModelList  # noqa: PLC0415 (only OpenAPI needs it)
+
+    return (ModelList,)
+
+
+def _health_types() -> tuple[Any, ...]:
+    from functions.chat_stream.openapi_types import Health  # noqa: PLC0415 (only OpenAPI needs it)
+
+    return (Health,)
+
+
+RESUME = Endpoint(
+    method="GET",
+    path="/api/chat/messages/{id}/stream",
+    operation_id="resumeMessage",
+    tag=_TAG,
+    summary="Continue to read an answer, whether it is finished or not",
+    parameters=(
+        _MESSAGE_ID,
+        LAST_EVENT_ID,
+    ),
+    replies=(NATIVE.description.events,),
+)
+RESUME_UI = Endpoint(
+    method="GET",
+    path="/api/ui/chat/{id}/stream",
+    operation_id="resumeUIChat",
+    tag=_TAG,
+    summary="Read the running answer of a `useChat` conversation from its beginning",
+    parameters=(
+        Text(
+            name="id",
+            place="path",
+            required=True,
+            constraints={"minLength": 1},
+            description="The id of the conversation, or the client's own name for it.",
+        ),
+    ),
+    replies=(
+        UI.description.events,
+        Reply(status=204, description="No answer is being written.", media_type=None),
+    ),
+)
+MODELS = Endpoint(
+    method="GET",
+    path="/v1/models",
+    operation_id="listModels",
+    tag=_TAG,
+    summary="List the models that a request may name",
+    access="optional",
+    replies=(Reply(description="The names of the models.", types=_model_list_types),),
+    error_type=openai_chat.error_type,
+)
+HEALTH = Endpoint(
+    method="GET",
+    path="/health",
+    operation_id="getHealth",
+    tag="Service",
+    summary="Report that this process serves requests",
+    access="public",
+    replies=(Reply(description="The process serves requests.", types=_health_types),),
+)
 
 
 class ChatRoutes:
@@ -25,22 +146,20 @@ class ChatRoutes:
     def routes(self) -> list[Route]:
         return [
             *(
-                Route(dialect.route, partial(start_turn, self._services, dialect), methods=["POST"])
+                _route(turn_endpoint(dialect), partial(start_turn, self._services, dialect))
                 for dialect in DIALECTS
             ),
-            Route("/api/chat/messages/{id}/stream", self.resume, methods=["GET"]),
-            Route("/api/ui/chat/{id}/stream", self.resume_ui, methods=["GET"]),
-            Route("/v1/models", self.models, methods=["GET"]),
-            Route("/health", self.health, methods=["GET"]),
+            _route(RESUME, self.resume),
+            _route(RESUME_UI, self.resume_ui),
+            _route(MODELS, self.models),
+            _route(HEALTH, self.health),
         ]
 
     async def resume(self, request: Request) -> ChatResponse:
         """The rest of an answer after `Last-Event-ID`, until it ends; all of it without that header."""
         services = self._services
         user_id = await services.authentication.user_id(request)
-        answer_id = parse_uuid(request.path_params["id"])
-        if answer_id is None:
-            raise NotFound("no such message")
+        answer_id = _MESSAGE_ID.parse(request.path_params["id"])
         offset = last_event_id(request)
         stored = await services.store.read(user_id, answer_id, offset)
         if offset > stored.length and stored.status == "complete":
@@ -84,3 +203,7 @@ class ChatRoutes:
     async def health(self, _: Request) -> Response:
         """Whether this process serves requests."""
         return web.json_response({"status": "ok"})
+
+
+def _route(endpoint: Endpoint, handler: RequestHandler) -> Route:
+    return EndpointRoute(endpoint.path, [(endpoint, handler)])

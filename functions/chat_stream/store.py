@@ -18,6 +18,7 @@ from shared import costs, rate_limits
 from shared.db import Database, json_argument
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
+from shared.ids import parse_uuid
 from shared.llm.wire_format import ChatMessage
 from shared.logs import logger
 from shared.rate_limits import Rate
@@ -223,13 +224,6 @@ def conversation_named(user_id: UUID, name: str) -> UUID:
     """The id of a conversation that a client named itself. The user's id is part of it, so that the same name
     of another user has another id."""
     return uuid5(user_id, f"conversation {name}")
-
-
-def parse_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def _refusal(outcome: _Outcome) -> ChatError:

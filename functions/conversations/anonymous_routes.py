@@ -1,24 +1,24 @@
-"""Anonymous users: signing one in, and handing what they have to the account they come to have."""
+"""The endpoints of anonymous users: one creates a user, one moves its conversations to an account."""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from functions.conversations.anonymous_store import AnonymousStore
-from functions.conversations.parameters import caller
-from functions.conversations.routing import resource
+from functions.conversations.routing import Call, endpoint
 from functions.conversations.schemas import AnonymousUser, Claim, Claimed
 from shared import addresses, auth, rate_limits, web
 from shared.auth import Identity, TokenVerifier
-from shared.errors import Forbidden, InvalidRequest, Unauthorized
+from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
+from shared.errors import Conflict, Forbidden, InvalidRequest, RateLimited, Unauthorized
 from shared.settings import Settings
 
+_TAG = "Anonymous users"
 _LIFETIME_SECONDS = 30 * 24 * 3600
+_CLAIM = Body(type=Claim, max_bytes=web.MAX_BODY_BYTES)
 
 
 class AnonymousRoutes:
@@ -37,19 +37,32 @@ class AnonymousRoutes:
         self._store = store
         self._now = now
 
-    def routes(self) -> list[Route]:
-        return [
-            resource("/auth/anonymous", POST=self.sign_in),
-            resource("/api/chat/conversations/claim", POST=self.claim),
-        ]
+    @endpoint(
+        "POST",
+        "/auth/anonymous",
+        operation_id="signInAnonymously",
+        tag=_TAG,
+        access="public",
+        replies=[
+            Reply(
+                description="The token is in this response only.",
+                types=(AnonymousUser,),
+                headers=("Cache-Control", *RATE_LIMIT_HEADERS),
+            )
+        ],
+        errors=[Forbidden, RateLimited],
+    )
+    async def sign_in(self, call: Call) -> Response:
+        """Create an anonymous user and return a token that is valid for 30 days.
 
-    async def sign_in(self, request: Request) -> Response:
-        """A new user. Forbidden where that is not allowed, or there is no secret of ours to sign with."""
+        The request is refused with 403 unless ALLOW_ANONYMOUS is on and the deployment has a secret of its
+        own to sign tokens with.
+        """
         if not self._settings.allow_anonymous or self._settings.jwt_secret is None:
             raise Forbidden("anonymous users are not allowed here")
         secret = await self._settings.jwt_secret.value()
-        host = addresses.client_address(request.scope, self._settings.proxies) or ""
-        rate = await self._store.count_sign_in(addresses.pseudonym(host, secret))
+        address = addresses.client_address(call.request.scope, self._settings.proxies) or ""
+        rate = await self._store.count_sign_in(addresses.pseudonym(address, secret))
         now = int(self._now())
         user_id = uuid4()
         token = auth.sign(
@@ -65,18 +78,34 @@ class AnonymousRoutes:
         headers = {"Cache-Control": "no-store", **rate_limits.headers("sign_in", rate)}
         return web.json_response(user, headers=headers)
 
-    async def claim(self, request: Request) -> Response:
-        """The caller's own token and the anonymous one together show that both are the same person."""
-        identity = await caller(request, self._verifier)
-        if identity.is_anonymous:
+    @endpoint(
+        "POST",
+        "/api/chat/conversations/claim",
+        operation_id="claimConversations",
+        tag=_TAG,
+        body=_CLAIM,
+        replies=[
+            Reply(
+                description="The conversations belong to the caller now.",
+                types=(Claimed,),
+                headers=RATE_LIMIT_HEADERS,
+            )
+        ],
+        errors=[Conflict, RateLimited],
+    )
+    async def claim(self, call: Call) -> Response:
+        """Move an anonymous user's conversations to the caller's account.
+
+        The caller's token and the anonymous user's token together show that both are the same person.
+        """
+        if call.identity.is_anonymous:
             raise Forbidden("conversations are claimed by a user who is signed in")
-        said = web.decode(await web.read_body(request), Claim)
-        former = await self._anonymous(said.token)
-        claimed, rate = await self._store.claim(identity.user_id, former.user_id)
+        anonymous = await self._verify_anonymous(call[_CLAIM].token)
+        claimed, rate = await self._store.claim(call.identity.user_id, anonymous.user_id)
         return web.json_response(Claimed(claimed), headers=rate_limits.headers("write", rate))
 
-    async def _anonymous(self, token: str) -> Identity:
-        # Not the caller's own token: a 401 would make the client sign in again, and again.
+    async def _verify_anonymous(self, token: str) -> Identity:
+        # 400, not 401: the caller's own token is valid, and a client that gets 401 signs in again.
         try:
             identity = await self._verifier.verify(f"Bearer {token}")
         except Unauthorized:

@@ -1,8 +1,9 @@
-"""Wires the conversations function. `handler` is what Lambda calls, `app` what a local server loads."""
+"""Wires the conversations function. Lambda calls `handler`, a local server loads `app`."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from mangum import Mangum
@@ -16,7 +17,8 @@ from functions.conversations.conversations_routes import ConversationRoutes
 from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_routes import MessageRoutes
 from functions.conversations.messages_store import MessageStore
-from functions.conversations.openapi_routes import DescriptionRoutes
+from functions.conversations.openapi_routes import BUNDLED, OpenAPIRoutes
+from functions.conversations.routing import routes
 from functions.conversations.search_routes import SearchRoutes
 from functions.conversations.search_store import SearchStore
 from functions.conversations.usage_routes import UsageRoutes
@@ -31,6 +33,11 @@ from shared.settings import Settings, load_settings
 
 
 def create_app(settings: Settings) -> ASGIApp:
+    return web.with_middleware(create_router(settings), Cors(settings.cors_allow_origins))
+
+
+def create_router(settings: Settings) -> Router:
+    """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
     database = Database(
         settings.database,
         schemas=settings.database_schemas,
@@ -44,38 +51,31 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     limit = settings.rate_limit_write
     conversations, messages = ConversationStore(database, limit), MessageStore(database, limit)
-    archive = ArchiveRoutes(
-        verifier=verifier,
-        conversations=conversations,
-        messages=messages,
-        store=ArchiveStore(database, limit),
+    owners = (
+        AnonymousRoutes(settings, verifier=verifier, store=AnonymousStore(database, limit)),
+        ConversationRoutes(conversations),
+        MessageRoutes(messages),
+        ArchiveRoutes(conversations=conversations, messages=messages, store=ArchiveStore(database, limit)),
+        SearchRoutes(SearchStore(database)),
+        UsageRoutes(UsageStore(database, settings.budget_usd_per_day)),
+        OpenAPIRoutes(Path(settings.openapi_file or BUNDLED)),
     )
-    routes = [
-        *AnonymousRoutes(settings, verifier=verifier, store=AnonymousStore(database, limit)).routes(),
-        *ConversationRoutes(verifier=verifier, store=conversations).routes(),
-        *MessageRoutes(verifier=verifier, store=messages).routes(),
-        *archive.routes(),
-        *SearchRoutes(verifier=verifier, store=SearchStore(database)).routes(),
-        *UsageRoutes(verifier=verifier, store=UsageStore(database, settings.budget_usd_per_day)).routes(),
-        *DescriptionRoutes().routes(),
-    ]
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         yield
         await database.close()
 
-    router = Router(routes, redirect_slashes=False, lifespan=lifespan)
-    return web.with_middleware(router, Cors(settings.cors_allow_origins))
+    return Router(routes(owners, verifier), redirect_slashes=False, lifespan=lifespan)
 
 
 def __getattr__(name: str) -> Any:
-    """`app` and `handler`, made when first asked for: a test that brings its own settings needs none set."""
+    """Makes `app` and `handler` when they are first used. Tests pass their own settings instead."""
     if name == "app":
-        made: Any = create_app(load_settings(os.environ))
+        created: Any = create_app(load_settings(os.environ))
     elif name == "handler":
-        made = Mangum(__getattr__("app"), lifespan="off")
+        created = Mangum(__getattr__("app"), lifespan="off")
     else:
         raise AttributeError(name)
-    globals()[name] = made
-    return made
+    globals()[name] = created
+    return created

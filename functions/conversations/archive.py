@@ -1,7 +1,7 @@
-"""The file that a conversation is exported to and imported from: written piece by piece, read strictly.
+"""The file format of export and import.
 
-JSON, `serverless-chat/1`: {"format", "conversation": {...}, "messages": [{...}, ...]}, the oldest first.
-Markdown is for people, and is not read again. No I/O: pages of messages come in, bytes go out.
+JSON, `serverless-chat/1`: {"format", "conversation": {...}, "messages": [{...}, ...]}, oldest message first.
+Markdown is for reading and cannot be imported. No I/O: the functions take pages of messages and give bytes.
 """
 
 import re
@@ -24,21 +24,24 @@ from functions.conversations.schemas import (
     Title,
     check_metadata,
 )
-from shared import costs, web
+from shared import costs
 from shared.errors import InvalidRequest
+from shared.ids import RequestId
 
 MAX_BYTES = 5_000_000
 MAX_MESSAGES = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# By which the clock that wrote a file may be ahead of the one that reads it.
+# The clock of the server that wrote a file may be this far ahead of the clock here.
 _LEEWAY = timedelta(minutes=1)
 
 Format = Literal["serverless-chat/1"]
 
 
 class ArchivedConversation(Struct, frozen=True, kw_only=True):
-    id: UUID
+    """The conversation of an imported file."""
+
+    id: RequestId
     title: Title | None = None
     model: ModelName | None = None
     tags: Annotated[list[Tag], Meta(max_length=20)] = []
@@ -47,9 +50,9 @@ class ArchivedConversation(Struct, frozen=True, kw_only=True):
 
 
 class ArchivedMessage(Struct, frozen=True, kw_only=True):
-    """`metadata` is at most 8 KB of JSON. Without a `token_count` the content is measured."""
+    """`metadata` is at most 8 KB of JSON. Without a `token_count` the tokens of `content` are estimated."""
 
-    id: UUID
+    id: RequestId
     role: Literal["user", "assistant"]
     content: Annotated[str, Meta(max_length=1_000_000)]
     status: Status = "complete"
@@ -59,18 +62,38 @@ class ArchivedMessage(Struct, frozen=True, kw_only=True):
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """`messages` from the oldest to the newest, none of them later than now, and no id twice."""
+    """`messages` are ordered from the oldest to the newest; none is in the future, and no id is repeated."""
 
     format: Format
     conversation: ArchivedConversation
     messages: Annotated[list[ArchivedMessage], Meta(max_length=MAX_MESSAGES)]
 
 
+class ExportedConversation(Struct, frozen=True, kw_only=True):
+    """The conversation of an exported file."""
+
+    id: UUID
+    title: Title | None = None
+    model: ModelName | None = None
+    tags: Annotated[list[Tag], Meta(max_length=20)] = []
+    context_window: Annotated[int, Meta(ge=1, le=100_000_000)] | None = None
+    created_at: Moment
+
+
+class Export(Struct, frozen=True, kw_only=True):
+    """An exported file, which the import endpoint accepts."""
+
+    format: Format
+    conversation: ExportedConversation
+    messages: list[Message]
+
+
 async def as_json(
     conversation: Conversation, pages: AsyncIterator[Sequence[Message]]
 ) -> AsyncIterator[bytes]:
-    archived = msgspec.convert(conversation, ArchivedConversation, from_attributes=True)
-    head = Archive(format="serverless-chat/1", conversation=archived, messages=[])
+    """The pieces of an `Export`, for one conversation and the pages of its messages."""
+    exported = msgspec.convert(conversation, ExportedConversation, from_attributes=True)
+    head = Export(format="serverless-chat/1", conversation=exported, messages=[])
     yield msgspec.json.encode(head).removesuffix(b"]}")
     separator = b"\n"
     async for messages in pages:
@@ -83,6 +106,7 @@ async def as_json(
 async def as_markdown(
     conversation: Conversation, pages: AsyncIterator[Sequence[Message]]
 ) -> AsyncIterator[bytes]:
+    """The pieces of a Markdown file: the title, then each message under a heading of its role and time."""
     yield f"# {_one_line(conversation.title)}\n".encode()
     async for messages in pages:
         for message in messages:
@@ -92,18 +116,22 @@ async def as_markdown(
 
 
 def disposition(conversation: Conversation, extension: str) -> str:
-    """The Content-Disposition of a file named after the conversation (RFC 6266): in ASCII for old
-    clients, and as it is written."""
+    """The Content-Disposition header of a file named after the conversation (RFC 6266).
+
+    It has the name twice: in ASCII for old clients, and in full.
+    """
     name = re.sub(r"[^\w -]+", " ", _one_line(conversation.title))
     name = " ".join(name.split())[:80].strip() or "conversation"
     plain = re.sub(r"[^A-Za-z0-9_ -]", "_", name)
     return f"attachment; filename=\"{plain}.{extension}\"; filename*=UTF-8''{quote(name)}.{extension}"
 
 
-def read(body: bytes, user_id: UUID, now: datetime) -> Archive:
-    """A file as this user's own: with ids made from the user's and the file's, the same each time and
-    nobody else's, in the order of the file. Raises InvalidRequest."""
-    archive = web.decode(body, Archive)
+def own_copy(archive: Archive, user_id: UUID, now: datetime) -> Archive:
+    """The user's own copy of a file, with its messages in the order of the file.
+
+    The ids are made from the user's id and the ids in the file: the same file gives the same ids again, and
+    no other user gets them. Raises InvalidRequest for what the type of the file cannot express.
+    """
     _check_moment(archive.conversation.created_at, "conversation.created_at", now)
     conversation_id = uuid5(user_id, str(archive.conversation.id))
     return Archive(
@@ -114,40 +142,40 @@ def read(body: bytes, user_id: UUID, now: datetime) -> Archive:
             tags=list(dict.fromkeys(archive.conversation.tags)),
             created_at=archive.conversation.created_at.astimezone(UTC),
         ),
-        messages=_read_messages(archive.messages, conversation_id, now),
+        messages=_copy_messages(archive.messages, conversation_id, now),
     )
 
 
-def _read_messages(
+def _copy_messages(
     messages: list[ArchivedMessage], conversation_id: UUID, now: datetime
 ) -> list[ArchivedMessage]:
-    found: dict[UUID, ArchivedMessage] = {}
-    said_before = stands_before = _EPOCH
+    copies: dict[UUID, ArchivedMessage] = {}
+    previous_in_file = previous_in_copy = _EPOCH
     for position, message in enumerate(messages):
         field = f"messages[{position}]"
-        if message.id in found:
+        if message.id in copies:
             raise InvalidRequest(f"{field}.id is there twice", field=f"{field}.id")
         _check_moment(message.created_at, f"{field}.created_at", now)
-        if message.created_at < said_before:
+        if message.created_at < previous_in_file:
             raise InvalidRequest(f"{field} is older than the one before", field=f"{field}.created_at")
         check_metadata(message.metadata, f"{field}.metadata")
-        said_before = message.created_at
-        # Of two with the same time the id decides which is first, and the ids are new.
-        stands_before = max(message.created_at.astimezone(UTC), stands_before + _MICROSECOND)
-        found[message.id] = structs.replace(
+        previous_in_file = message.created_at
+        # Messages with equal times are ordered by id, and the copies have other ids than the file.
+        previous_in_copy = max(message.created_at.astimezone(UTC), previous_in_copy + _MICROSECOND)
+        copies[message.id] = structs.replace(
             message,
             id=uuid5(conversation_id, str(message.id)),
             status=_status(message),
             token_count=costs.estimate_tokens(message.content)
             if message.token_count is None
             else message.token_count,
-            created_at=stands_before,
+            created_at=previous_in_copy,
         )
-    return list(found.values())
+    return list(copies.values())
 
 
 def _status(message: ArchivedMessage) -> Status:
-    """Nobody is writing an answer out of a file."""
+    """The status of a copy: no turn writes its answer, so `streaming` becomes `interrupted`."""
     if message.role == "user":
         return "complete"
     return "interrupted" if message.status == "streaming" else message.status

@@ -1,4 +1,4 @@
-"""The routes of export and import: a conversation as a file, and back."""
+"""The endpoints of export and import: a conversation as a file, and a conversation from a file."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -6,25 +6,49 @@ from datetime import UTC, datetime
 from typing import get_args
 from uuid import UUID
 
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from functions.conversations import archive
 from functions.conversations.archive_store import ArchiveStore
 from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_store import MessageStore
 from functions.conversations.paging import Cursor, PageRequest
-from functions.conversations.parameters import caller, choice, path_id
-from functions.conversations.routing import resource
-from functions.conversations.schemas import ExportFormat, Message
+from functions.conversations.parameters import CONVERSATION_ID
+from functions.conversations.routing import Call, endpoint
+from functions.conversations.schemas import ExportFormat, Imported, Message
 from shared import rate_limits, web
-from shared.auth import TokenVerifier
+from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
+from shared.errors import Conflict, RateLimited
+from shared.parameters import Choice
 
+_TAG = "Export and import"
 _PAGE_MESSAGES = 200
-_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
-# How a file is written, what it is, and how its name ends.
-_FILES = {
+_FORMAT = Choice[ExportFormat](
+    name="format",
+    choices=get_args(ExportFormat),
+    description="`json` can be imported again, `markdown` is for reading.",
+)
+_ARCHIVE = Body(
+    type=archive.Archive,
+    max_bytes=archive.MAX_BYTES,
+    example={
+        "format": "serverless-chat/1",
+        "conversation": {
+            "id": "0b5c1a3e-8a0f-4e55-9a3c-6c1f6f0d9a11",
+            "created_at": "2026-01-01T12:00:00Z",
+        },
+        "messages": [
+            {
+                "id": "5d0e6f0e-52b5-4a7c-8a8e-3a8b4f1f2c22",
+                "role": "user",
+                "content": "How do I sleep better?",
+                "created_at": "2026-01-01T12:00:00Z",
+            }
+        ],
+    },
+)
+# For each format: the function that writes the file, its media type and its extension.
+_WRITERS = {
     "json": (archive.as_json, "application/json", "json"),
     "markdown": (archive.as_markdown, "text/markdown; charset=utf-8", "md"),
 }
@@ -36,51 +60,90 @@ class ArchiveRoutes:
     def __init__(
         self,
         *,
-        verifier: TokenVerifier,
         conversations: ConversationStore,
         messages: MessageStore,
         store: ArchiveStore,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._verifier = verifier
         self._conversations = conversations
         self._messages = messages
         self._store = store
         self._now = now
 
-    def routes(self) -> list[Route]:
-        return [
-            resource("/api/chat/conversations/{id}/export", GET=self.export),
-            resource("/api/chat/import", POST=self.import_),
-        ]
+    @endpoint(
+        "GET",
+        "/api/chat/conversations/{id}/export",
+        operation_id="exportConversation",
+        tag=_TAG,
+        parameters=(CONVERSATION_ID, _FORMAT),
+        replies=[
+            Reply(
+                description="The conversation as a file.",
+                types=(archive.Export,),
+                headers=("Content-Disposition",),
+            ),
+            Reply(
+                description="The conversation as a file.",
+                media_type="text/markdown",
+                headers=("Content-Disposition",),
+            ),
+        ],
+    )
+    async def export(self, call: Call) -> Response:
+        """Export a conversation as a file.
 
-    async def export(self, request: Request) -> Response:
-        """Read as it is sent, page by page: neither a transaction nor a connection is held for a slow
-        client, and memory for one page is enough. What goes wrong on the way breaks the file off."""
-        identity = await caller(request, self._verifier)
-        conversation_id = path_id(request, "conversation")
-        write, media_type, extension = _FILES[choice(request, "format", _FORMATS)]
-        conversation = await self._conversations.get(identity.user_id, conversation_id)
+        The conversation is read while the file is sent. An error meanwhile ends the file early and closes the
+        connection.
+        """
+        # Page by page: a slow client holds neither a transaction nor a connection, and one page is in memory.
+        user_id, conversation_id = call.identity.user_id, call[CONVERSATION_ID]
+        write, media_type, extension = _WRITERS[call[_FORMAT]]
+        conversation = await self._conversations.get(user_id, conversation_id)
         return StreamingResponse(
-            write(conversation, self._pages(identity.user_id, conversation_id)),
+            write(conversation, self._pages(user_id, conversation_id)),
             media_type=media_type,
             headers={"Content-Disposition": archive.disposition(conversation, extension)},
         )
 
-    async def import_(self, request: Request) -> Response:
-        """201 if anything was new, else 200."""
-        identity = await caller(request, self._verifier)
-        body = await web.read_body(request, limit=archive.MAX_BYTES)
-        said = archive.read(body, identity.user_id, datetime.fromtimestamp(self._now(), UTC))
-        imported, is_new, rate = await self._store.add(identity.user_id, said)
+    @endpoint(
+        "POST",
+        "/api/chat/import",
+        operation_id="importConversation",
+        tag=_TAG,
+        body=_ARCHIVE,
+        replies=[
+            Reply(
+                status=201,
+                description="The file had messages that were not stored yet.",
+                types=(Imported,),
+                headers=RATE_LIMIT_HEADERS,
+            ),
+            Reply(
+                description="Everything in the file was stored already.",
+                types=(Imported,),
+                headers=RATE_LIMIT_HEADERS,
+            ),
+        ],
+        errors=[Conflict, RateLimited],
+    )
+    async def import_(self, call: Call) -> Response:
+        """Import a copy of an exported conversation.
+
+        The new ids are made from the caller's id and the ids in the file. So the same file again adds only
+        what is missing, and the file of another user becomes a copy of the caller's own. An import that
+        fails may have stored a part of the file; the client sends the file again.
+        """
+        user_id = call.identity.user_id
+        copy = archive.own_copy(call[_ARCHIVE], user_id, datetime.fromtimestamp(self._now(), UTC))
+        imported, is_new, rate = await self._store.add(user_id, copy)
         headers = rate_limits.headers("write", rate)
         return web.json_response(imported, status=201 if is_new else 200, headers=headers)
 
     async def _pages(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[list[Message]]:
         cursor = None
         while True:
-            window = PageRequest(_PAGE_MESSAGES, 0, cursor)
-            page = await self._messages.page(user_id, conversation_id, window, "asc")
+            request = PageRequest(_PAGE_MESSAGES, 0, cursor)
+            page = await self._messages.page(user_id, conversation_id, request, "asc")
             yield page.messages
             if page.next_cursor is None:
                 return

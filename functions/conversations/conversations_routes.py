@@ -1,74 +1,140 @@
-"""The routes of conversations."""
+"""The endpoints of conversations."""
 
 from typing import Any
 
 from msgspec import UNSET, structs
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from functions.conversations.conversations_store import ConversationStore
-from functions.conversations.parameters import Range, as_id, caller, check_own, parameter, path_id, window
-from functions.conversations.routing import resource
-from functions.conversations.schemas import ConversationPatch, NewConversation
+from functions.conversations.parameters import CONVERSATION_ID, CURSOR, OFFSET, page_limit, page_request
+from functions.conversations.routing import Call, check_own, endpoint
+from functions.conversations.schemas import Conversation, ConversationPage, ConversationPatch, NewConversation
 from shared import rate_limits, web
-from shared.auth import TokenVerifier
-from shared.errors import InvalidRequest
+from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
+from shared.errors import InvalidRequest, NotFound, RateLimited
+from shared.parameters import ResourceId
 
-LIMIT = Range(50, 1, 100)
+_TAG = "Conversations"
+_PATH = "/api/chat/conversations"
+_LIMIT = page_limit(50)
+_ID_IN_QUERY = ResourceId(
+    name="id", required=True, resource="conversation", description="The id of the conversation."
+)
+_NEW_CONVERSATION = Body(
+    type=NewConversation, max_bytes=web.MAX_BODY_BYTES, example={"title": "Better sleep"}
+)
+_PATCH = Body(
+    type=ConversationPatch,
+    max_bytes=web.MAX_BODY_BYTES,
+    example={"title": "Better sleep", "tags": ["night"]},
+    constraints={"anyOf": [{"required": [name]} for name in ConversationPatch.__struct_fields__]},
+)
 
 
 class ConversationRoutes:
-    def __init__(self, *, verifier: TokenVerifier, store: ConversationStore) -> None:
-        self._verifier = verifier
+    def __init__(self, store: ConversationStore) -> None:
         self._store = store
 
-    def routes(self) -> list[Route]:
-        return [
-            resource("/api/chat/conversations", GET=self.page, POST=self.create, DELETE=self.delete_named),
-            resource("/api/chat/conversations/{id}", GET=self.get, PATCH=self.change, DELETE=self.delete),
-        ]
+    @endpoint(
+        "GET",
+        _PATH,
+        operation_id="listConversations",
+        tag=_TAG,
+        parameters=(_LIMIT, OFFSET, CURSOR),
+        replies=[Reply(description="One page of the conversations.", types=(ConversationPage,))],
+    )
+    async def list_(self, call: Call) -> Response:
+        """List the caller's conversations, the most recently active first."""
+        page = await self._store.page(call.identity.user_id, page_request(call, _LIMIT))
+        return web.json_response(page)
 
-    async def page(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        asked = window(request, LIMIT)
-        return web.json_response(await self._store.page(identity.user_id, asked))
+    @endpoint(
+        "POST",
+        _PATH,
+        operation_id="createConversation",
+        tag=_TAG,
+        body=_NEW_CONVERSATION,
+        replies=[
+            Reply(
+                status=201,
+                description="The created conversation.",
+                types=(Conversation,),
+                headers=RATE_LIMIT_HEADERS,
+            )
+        ],
+        errors=[RateLimited],
+    )
+    async def create(self, call: Call) -> Response:
+        """Create a new conversation.
 
-    async def create(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        said = web.decode(await web.read_body(request), NewConversation)
-        check_own(said.user_id, identity)
-        made, rate = await self._store.create(identity.user_id, said)
-        return web.json_response(made, status=201, headers=rate_limits.headers("write", rate))
+        Without a title, the conversation gets one from the first message of its user.
+        """
+        body = call[_NEW_CONVERSATION]
+        check_own(body.user_id, call.identity)
+        created, rate = await self._store.create(call.identity.user_id, body)
+        return web.json_response(created, status=201, headers=rate_limits.headers("write", rate))
 
-    async def get(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        return web.json_response(await self._store.get(identity.user_id, path_id(request, "conversation")))
+    @endpoint(
+        "DELETE",
+        _PATH,
+        operation_id="deleteConversationByQuery",
+        tag=_TAG,
+        parameters=[_ID_IN_QUERY],
+        replies=[Reply(status=204, description="The conversation is deleted.", media_type=None)],
+        errors=[NotFound],
+    )
+    async def delete_by_query(self, call: Call) -> Response:
+        """Delete a conversation whose id is in the query string."""
+        await self._store.delete(call.identity.user_id, call[_ID_IN_QUERY])
+        return Response(status_code=204)
 
-    async def change(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        conversation_id = path_id(request, "conversation")
-        said = web.decode(await web.read_body(request), ConversationPatch)
-        changed = await self._store.change(identity.user_id, conversation_id, _changes(said))
+    @endpoint(
+        "GET",
+        f"{_PATH}/{{id}}",
+        operation_id="getConversation",
+        tag=_TAG,
+        parameters=[CONVERSATION_ID],
+        replies=[Reply(description="The requested conversation.", types=(Conversation,))],
+    )
+    async def get(self, call: Call) -> Response:
+        """Return one conversation."""
+        return web.json_response(await self._store.get(call.identity.user_id, call[CONVERSATION_ID]))
+
+    @endpoint(
+        "PATCH",
+        f"{_PATH}/{{id}}",
+        operation_id="changeConversation",
+        tag=_TAG,
+        parameters=[CONVERSATION_ID],
+        body=_PATCH,
+        replies=[Reply(description="The changed conversation.", types=(Conversation,))],
+    )
+    async def change(self, call: Call) -> Response:
+        """Change the title, the model or the tags of a conversation."""
+        changes = _changes(call[_PATCH])
+        changed = await self._store.change(call.identity.user_id, call[CONVERSATION_ID], changes)
         return web.json_response(changed)
 
-    async def delete(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        await self._store.delete(identity.user_id, path_id(request, "conversation"))
+    @endpoint(
+        "DELETE",
+        f"{_PATH}/{{id}}",
+        operation_id="deleteConversation",
+        tag=_TAG,
+        parameters=[CONVERSATION_ID],
+        replies=[Reply(status=204, description="The conversation is deleted.", media_type=None)],
+    )
+    async def delete(self, call: Call) -> Response:
+        """Delete a conversation with its messages.
+
+        A running answer is asked to stop. The cost of its answers stays in the usage report.
+        """
+        await self._store.delete(call.identity.user_id, call[CONVERSATION_ID])
         return Response(status_code=204)
 
-    async def delete_named(self, request: Request) -> Response:
-        """The same, for clients that name it in the query string."""
-        identity = await caller(request, self._verifier)
-        named = parameter(request, "id")
-        if named is None:
-            raise InvalidRequest("id is missing", field="id")
-        await self._store.delete(identity.user_id, as_id(named, "conversation"))
-        return Response(status_code=204)
 
-
-def _changes(said: ConversationPatch) -> dict[str, Any]:
-    changes = {name: value for name, value in structs.asdict(said).items() if value is not UNSET}
+def _changes(patch: ConversationPatch) -> dict[str, Any]:
+    """The columns to change. Raises InvalidRequest if there are none."""
+    changes = {name: value for name, value in structs.asdict(patch).items() if value is not UNSET}
     if not changes:
         raise InvalidRequest("the body must have title, model or tags")
     if "tags" in changes:

@@ -1,55 +1,105 @@
-"""The routes of messages, and of stopping the turn that writes one."""
+"""The endpoints of messages, and the endpoint that stops a running answer."""
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from functions.conversations.messages_store import ORDERS, MessageStore
-from functions.conversations.parameters import Range, caller, check_own, choice, path_id, window
-from functions.conversations.routing import resource
-from functions.conversations.schemas import Cancellation, NewMessage, check_metadata
+from functions.conversations.messages_store import ORDERS, MessageStore, Order
+from functions.conversations.parameters import (
+    CONVERSATION_ID,
+    CURSOR,
+    MESSAGE_ID,
+    OFFSET,
+    page_limit,
+    page_request,
+)
+from functions.conversations.routing import Call, check_own, endpoint
+from functions.conversations.schemas import Cancellation, Message, MessagePage, NewMessage, check_metadata
 from shared import rate_limits, web
-from shared.auth import TokenVerifier
+from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
+from shared.errors import RateLimited
+from shared.parameters import Choice
 
-LIMIT = Range(100, 1, 100)
-# 32,000 characters of four bytes, metadata, and room for what is written as escapes.
-MAX_BODY_BYTES = 262_144
+_TAG = "Messages"
+_PATH = "/api/chat/conversations/{id}/messages"
+_LIMIT = page_limit(100)
+_ORDER = Choice[Order](
+    name="order",
+    choices=ORDERS,
+    description="`asc` returns the oldest message first, `desc` the newest.",
+)
+_NEW_MESSAGE = Body(
+    type=NewMessage,
+    # 32,000 characters of four bytes, metadata, and room for characters that are written as escapes.
+    max_bytes=262_144,
+    example={"role": "user", "content": "How do I sleep better?"},
+)
 
 
 class MessageRoutes:
-    def __init__(self, *, verifier: TokenVerifier, store: MessageStore) -> None:
-        self._verifier = verifier
+    def __init__(self, store: MessageStore) -> None:
         self._store = store
 
-    def routes(self) -> list[Route]:
-        return [
-            resource("/api/chat/conversations/{id}/messages", GET=self.page, POST=self.add),
-            resource("/api/chat/messages/{id}/cancel", POST=self.cancel),
-        ]
+    @endpoint(
+        "GET",
+        _PATH,
+        operation_id="listMessages",
+        tag=_TAG,
+        parameters=(CONVERSATION_ID, _LIMIT, OFFSET, CURSOR, _ORDER),
+        replies=[Reply(description="One page of the messages.", types=(MessagePage,))],
+    )
+    async def list_(self, call: Call) -> Response:
+        """List the messages of a conversation.
 
-    async def page(self, request: Request) -> Response:
-        """Oldest first; with `order=desc` newest first, as a page that shows the end of a conversation
-        and reads backwards wants it."""
-        identity = await caller(request, self._verifier)
-        conversation_id = path_id(request, "conversation")
-        asked = window(request, LIMIT)
-        order = choice(request, "order", ORDERS)
-        return web.json_response(await self._store.page(identity.user_id, conversation_id, asked, order))
+        A page of long messages may have fewer than `limit` entries; `next_cursor` continues the list. A
+        client that shows the end of a conversation and reads backwards uses `order=desc`.
+        """
+        page = await self._store.page(
+            call.identity.user_id, call[CONVERSATION_ID], page_request(call, _LIMIT), call[_ORDER]
+        )
+        return web.json_response(page)
 
-    async def add(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        conversation_id = path_id(request, "conversation")
-        said = web.decode(await web.read_body(request, limit=MAX_BODY_BYTES), NewMessage)
-        check_own(said.user_id, identity)
-        check_metadata(said.metadata, "metadata")
-        made, rate = await self._store.add(identity.user_id, conversation_id, said)
-        return web.json_response(made, status=201, headers=rate_limits.headers("write", rate))
+    @endpoint(
+        "POST",
+        _PATH,
+        operation_id="addMessage",
+        tag=_TAG,
+        parameters=[CONVERSATION_ID],
+        body=_NEW_MESSAGE,
+        replies=[
+            Reply(
+                status=201,
+                description="The new message, as stored.",
+                types=(Message,),
+                headers=RATE_LIMIT_HEADERS,
+            )
+        ],
+        errors=[RateLimited],
+    )
+    async def add(self, call: Call) -> Response:
+        """Add a message without asking a model."""
+        body = call[_NEW_MESSAGE]
+        check_own(body.user_id, call.identity)
+        check_metadata(body.metadata, "metadata")
+        added, rate = await self._store.add(call.identity.user_id, call[CONVERSATION_ID], body)
+        return web.json_response(added, status=201, headers=rate_limits.headers("write", rate))
 
-    async def cancel(self, request: Request) -> Response:
-        """202 while the turn is being stopped, 200 once it has ended: asking again does no harm."""
-        identity = await caller(request, self._verifier)
-        message_id = path_id(request, "message")
-        status = await self._store.cancel(identity.user_id, message_id)
+    @endpoint(
+        "POST",
+        "/api/chat/messages/{id}/cancel",
+        operation_id="cancelMessage",
+        tag=_TAG,
+        parameters=[MESSAGE_ID],
+        replies=[
+            Reply(description="The answer has ended with this status.", types=(Cancellation,)),
+            Reply(status=202, description="The answer is being stopped.", types=(Cancellation,)),
+        ],
+    )
+    async def cancel(self, call: Call) -> Response:
+        """Stop the turn that writes this answer, in whichever process it runs.
+
+        The request can be repeated: it returns 202 until the turn has stopped, then 200.
+        """
+        message_id = call[MESSAGE_ID]
+        status = await self._store.cancel(call.identity.user_id, message_id)
         if status == "running":
             return web.json_response(Cancellation(message_id, "cancelling"), status=202)
         return web.json_response(Cancellation(message_id, status))

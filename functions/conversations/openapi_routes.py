@@ -1,24 +1,35 @@
-"""The route of the API's description, which is a file: made by `make openapi`, read when it is first
-asked for."""
+"""The endpoint of the OpenAPI document, which is a file that the build writes."""
 
-from functools import cache
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from functions.conversations.routing import resource
+from functions.conversations.routing import Call, endpoint
+from shared.endpoints import Reply
 
-
-class DescriptionRoutes:
-    def routes(self) -> list[Route]:
-        return [resource("/openapi.json", GET=self.description)]
-
-    async def description(self, _: Request) -> Response:
-        return Response(_description(), media_type="application/json")
+BUNDLED = Path(__file__).parent / "openapi.json"
 
 
-@cache
-def _description() -> bytes:
-    return (Path(__file__).parent / "openapi.json").read_bytes()
+class OpenAPIRoutes:
+    """`path` is the file; it is read when it is first requested."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @endpoint(
+        "GET",
+        "/openapi.json",
+        operation_id="getDescription",
+        tag="Service",
+        access="public",
+        replies=[Reply(description="An OpenAPI 3.1 document.", types=(dict[str, Any],))],
+    )
+    async def description(self, _: Call) -> Response:
+        """Return this description of the API."""
+        return Response(self._document, media_type="application/json")
+
+    @cached_property
+    def _document(self) -> bytes:
+        return self._path.read_bytes()

@@ -1,10 +1,9 @@
-"""What goes in and what comes out: the bodies as they are validated, the answers as they are sent.
+"""The types of the bodies that this function decodes and of the replies that it sends.
 
-The description of the API is made from these types.
+Their docstrings and bounds are part of the OpenAPI document.
 """
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
@@ -13,18 +12,19 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.errors import InvalidRequest
+from shared.ids import RequestId
 
-MAX_CONTENT = 32_000  # characters, as for a question that is asked
+MAX_CONTENT = 32_000  # characters, as for the question of a turn
 _MAX_METADATA_BYTES = 8192
-# An escape that means NUL, and not the text of one: the backslashes before it are in pairs.
+# The escape of NUL. An odd number of backslashes before `u0000` makes it one.
 _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 
-# With something in it that is no white space.
+# A text that is not all white space.
 Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"\S")]
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
-# In words for the description alone: what is in them is ours.
+# The constraints are for OpenAPI only: the server writes these texts itself.
 Day: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date"})]
 Money: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": r"^\d+(\.\d+)?$"})]
 Ending: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
@@ -34,17 +34,17 @@ ExportFormat: TypeAlias = Literal["json", "markdown"]
 
 
 class NewConversation(Struct, frozen=True, kw_only=True):
-    """`user_id` may be given, and is the caller's own then."""
+    """A new conversation. `user_id` is optional and must be the caller's own id."""
 
-    user_id: UUID | None = None
+    user_id: RequestId | None = None
     title: Title | None = None
     model: ModelName | None = None
     context_window: Annotated[int, Meta(ge=1, le=100_000_000)] | None = None
 
 
 class ConversationPatch(Struct, frozen=True, kw_only=True):
-    """What is absent stays, what is null is cleared. A conversation without a title takes one from
-    the next message of its user; one with a title keeps it."""
+    """An absent field stays unchanged, null clears a field. A conversation without a title gets one from
+    the next message of its user."""
 
     title: Title | UnsetType | None = UNSET
     model: ModelName | UnsetType | None = UNSET
@@ -52,12 +52,12 @@ class ConversationPatch(Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(Struct, frozen=True, kw_only=True):
-    """`metadata` is at most 8 KB of JSON. What is null here is for the server alone to say."""
+    """A new message. `metadata` is at most 8 KB of JSON. The server sets the fields that must be null."""
 
     role: Literal["user", "assistant"]
     content: Annotated[str, Meta(min_length=1, max_length=MAX_CONTENT, pattern=r"\S")]
     metadata: dict[str, Any] = {}
-    user_id: UUID | None = None
+    user_id: RequestId | None = None
     status: None = None
     token_count: None = None
     cost: None = None
@@ -65,12 +65,14 @@ class NewMessage(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """The token of the anonymous user that the caller was before."""
+    """The token that the caller had as an anonymous user."""
 
     token: Annotated[str, Meta(min_length=1, max_length=8192)]
 
 
 class Conversation(Struct, frozen=True, kw_only=True):
+    """A conversation. `total_tokens` counts the tokens of its messages."""
+
     id: UUID
     user_id: UUID
     title: str | None
@@ -85,6 +87,8 @@ class Conversation(Struct, frozen=True, kw_only=True):
 
 
 class Message(Struct, frozen=True, kw_only=True):
+    """A message. The `content` of an answer grows while its `status` is `streaming`."""
+
     id: UUID
     role: Literal["system", "user", "assistant"]
     content: str
@@ -95,7 +99,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class ConversationPage(Struct, frozen=True):
-    """`total` counts all of the caller's; without a `next_cursor` this page is the last."""
+    """`total` counts all conversations of the caller. `next_cursor` is null on the last page."""
 
     conversations: list[Conversation]
     total: int
@@ -103,7 +107,7 @@ class ConversationPage(Struct, frozen=True):
 
 
 class MessagePage(Struct, frozen=True):
-    """`total` counts all of the conversation's; without a `next_cursor` this page is the last."""
+    """`total` counts all messages of the conversation. `next_cursor` is null on the last page."""
 
     messages: list[Message]
     total: int
@@ -111,27 +115,29 @@ class MessagePage(Struct, frozen=True):
 
 
 class Cancellation(Struct, frozen=True):
-    """`cancelling` until the turn has stopped; then, and ever after, how it ended."""
+    """`status` is `cancelling` until the turn has stopped, and then the status of its answer."""
 
     id: UUID
     status: Literal["cancelling"] | Ending
 
 
 class AnonymousUser(Struct, frozen=True):
+    """A new anonymous user, with the bearer token of its requests."""
+
     token: str
     user_id: UUID
     expires_at: Moment
 
 
 class Claimed(Struct, frozen=True):
-    """The number of conversations that are the caller's now."""
+    """`claimed` is the number of conversations that were moved to the caller."""
 
     claimed: int
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """`tokens_in` and `tokens_out` are whole, with what was cached and thought in them; `cost_usd` is a
-    decimal string; `estimated_share` is the part, 0 to 1, of the turns whose provider did not count."""
+    """`tokens_in` includes cached tokens, `tokens_out` includes reasoning tokens. `estimated_share` is the
+    share of turns, 0 to 1, whose tokens are estimated because the provider did not report them."""
 
     turns: int
     tokens_in: int
@@ -144,22 +150,26 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class DayFigures(Figures, frozen=True, kw_only=True):
+    """The tokens and the cost of one day in UTC."""
+
     day: Day
 
 
 class ModelFigures(Figures, frozen=True, kw_only=True):
+    """The tokens and the cost of one model of a provider."""
+
     provider: str
     model: str
 
 
 class ConversationFigures(Figures, frozen=True, kw_only=True):
-    """`conversation_id` may be of one that is deleted, and is null where nothing was stored."""
+    """The conversation may be deleted. `conversation_id` is null for turns that were not stored."""
 
     conversation_id: UUID | None
 
 
 class Budget(Struct, frozen=True, kw_only=True):
-    """A day's, in UTC. `reserved_usd` is held back for answers that are being written."""
+    """The budget of the current day in UTC. `reserved_usd` is reserved for running answers."""
 
     limit_usd: Money
     spent_usd: Money
@@ -168,15 +178,36 @@ class Budget(Struct, frozen=True, kw_only=True):
     renews_at: Moment
 
 
-class UsageReport(Struct, frozen=True, kw_only=True):
+class UsageByDay(Struct, frozen=True, kw_only=True):
+    """A report by day. `budget` is null if the deployment sets no budget."""
+
     totals: Figures
-    rows: Sequence[DayFigures | ModelFigures | ConversationFigures]
+    rows: list[DayFigures]
     budget: Budget | None
 
 
+class UsageByModel(Struct, frozen=True, kw_only=True):
+    """A report by model. `budget` is null if the deployment sets no budget."""
+
+    totals: Figures
+    rows: list[ModelFigures]
+    budget: Budget | None
+
+
+class UsageByConversation(Struct, frozen=True, kw_only=True):
+    """A report by conversation. `budget` is null if the deployment sets no budget."""
+
+    totals: Figures
+    rows: list[ConversationFigures]
+    budget: Budget | None
+
+
+UsageReport: TypeAlias = UsageByDay | UsageByModel | UsageByConversation
+
+
 class SearchResult(Struct, frozen=True, kw_only=True):
-    """`snippet` is plain text out of the message. `matches` are the places in it of what was found:
-    begin and end, counted in Unicode characters from 0, the end not included."""
+    """`snippet` is a plain text from the message. `matches` are pairs of the start and the end of a match in
+    it, counted in Unicode characters from 0; the end is not included."""
 
     message_id: UUID
     conversation_id: UUID
@@ -188,13 +219,13 @@ class SearchResult(Struct, frozen=True, kw_only=True):
 
 
 class SearchResults(Struct, frozen=True):
-    """The best first."""
+    """`results` are ordered from the best match to the worst."""
 
     results: list[SearchResult]
 
 
 class Imported(Struct, frozen=True, kw_only=True):
-    """`id` is the conversation's; `skipped` are the messages that were there already."""
+    """`id` is the id of the conversation; `skipped` counts the messages that were stored already."""
 
     id: UUID
     imported: int
@@ -202,7 +233,7 @@ class Imported(Struct, frozen=True, kw_only=True):
 
 
 def check_metadata(metadata: dict[str, Any], field: str) -> None:
-    """What the type does not say. Raises InvalidRequest."""
+    """Checks the size of `metadata`, and that it has no NUL. Raises InvalidRequest that names `field`."""
     encoded = msgspec.json.encode(metadata)
     if len(encoded) > _MAX_METADATA_BYTES:
         raise InvalidRequest(f"{field} must be at most {_MAX_METADATA_BYTES} bytes", field=field)

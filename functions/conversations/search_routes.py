@@ -1,33 +1,40 @@
-"""The route of the search through the caller's messages."""
+"""The endpoint that searches the caller's messages."""
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from functions.conversations.parameters import Range, caller, number, parameter
-from functions.conversations.routing import resource
+from functions.conversations.routing import Call, endpoint
 from functions.conversations.schemas import SearchResults
 from functions.conversations.search_store import SearchStore
 from shared import web
-from shared.auth import TokenVerifier
-from shared.errors import InvalidRequest
+from shared.endpoints import Reply
+from shared.parameters import Integer, SearchText
 
-MAX_QUERY = 200  # characters
-LIMIT = Range(20, 1, 50)
+_QUERY = SearchText(
+    name="q", required=True, max_length=200, description="The words to search for; any text is a query."
+)
+_LIMIT = Integer(
+    name="limit", default=20, at_least=1, at_most=50, description="The maximum number of results."
+)
 
 
 class SearchRoutes:
-    def __init__(self, *, verifier: TokenVerifier, store: SearchStore) -> None:
-        self._verifier = verifier
+    def __init__(self, store: SearchStore) -> None:
         self._store = store
 
-    def routes(self) -> list[Route]:
-        return [resource("/api/chat/search", GET=self.search)]
+    @endpoint(
+        "GET",
+        "/api/chat/search",
+        operation_id="searchMessages",
+        tag="Messages",
+        parameters=(_QUERY, _LIMIT),
+        replies=[Reply(description="The matching messages, best first.", types=(SearchResults,))],
+    )
+    async def search(self, call: Call) -> Response:
+        """Search the caller's messages.
 
-    async def search(self, request: Request) -> Response:
-        identity = await caller(request, self._verifier)
-        typed = parameter(request, "q") or ""
-        if not typed.strip() or len(typed) > MAX_QUERY or "\0" in typed:
-            raise InvalidRequest(f"q must be a text of 1 to {MAX_QUERY} characters", field="q")
-        limit = number(request, "limit", LIMIT)
-        return web.json_response(SearchResults(await self._store.search(identity.user_id, typed, limit)))
+        A result has all words of the query. The last word may be the beginning of a longer word. Words in
+        quotes must follow each other, `-` excludes a word, and `or` between two words accepts either. The
+        results are ranked among the newest 500 messages that match.
+        """
+        results = await self._store.search(call.identity.user_id, call[_QUERY], call[_LIMIT])
+        return web.json_response(SearchResults(results))

@@ -8,21 +8,19 @@ from uuid import UUID
 import msgspec
 
 from functions.conversations.schemas import (
-    Budget,
-    ConversationFigures,
-    DayFigures,
-    Figures,
     Grouping,
-    ModelFigures,
+    UsageByConversation,
+    UsageByDay,
+    UsageByModel,
     UsageReport,
 )
 from shared.db import Database
 
-# The columns that a row stands for, in which order the rows come, and their type.
-_GROUPINGS: Mapping[Grouping, tuple[str, str, type[DayFigures | ModelFigures | ConversationFigures]]] = {
-    "day": ("day", "day", DayFigures),
-    "model": ("provider, model", "cost desc, provider, model", ModelFigures),
-    "conversation": ("conversation_id", "cost desc, conversation_id", ConversationFigures),
+# The columns of a group, the order of the rows, and the type of the report.
+_GROUPINGS: Mapping[Grouping, tuple[str, str, type[UsageReport]]] = {
+    "day": ("day", "day", UsageByDay),
+    "model": ("provider, model", "cost desc, provider, model", UsageByModel),
+    "conversation": ("conversation_id", "cost desc, conversation_id", UsageByConversation),
 }
 # Lambda buffers 6 MB of an answer at most. The costliest come first, and the totals count all.
 _MAX_ROWS = 1000
@@ -37,7 +35,7 @@ class UsageStore:
         self, user_id: UUID, *, since: datetime, until: datetime, group_by: Grouping
     ) -> UsageReport:
         """What was used from `since` up to `until`, and what is left of today's budget."""
-        keys, order, shape = _GROUPINGS[group_by]
+        keys, order, report_type = _GROUPINGS[group_by]
         totals, *rows = await self._database.fetch(
             user_id,
             f"""
@@ -84,8 +82,6 @@ class UsageStore:
             """,  # noqa: S608 (constants)
             (since, until, self._budget, 1 + _MAX_ROWS),
         )
-        return UsageReport(
-            totals=msgspec.convert(totals, Figures),
-            rows=[msgspec.convert(row, shape) for row in rows],
-            budget=msgspec.convert(totals, Budget) if self._budget else None,
+        return msgspec.convert(
+            {"totals": totals, "rows": rows, "budget": totals if self._budget else None}, report_type
         )

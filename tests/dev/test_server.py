@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from dev import openapi
 from dev.local import ROOT
 
 USER = uuid4()
@@ -64,6 +65,12 @@ def test_a_token_is_all_that_make_token_prints(database):
         made = httpx.post(f"{url}/api/chat/conversations", json={}, headers=headers, trust_env=False)
     assert printed.count("\n") == 1
     assert made.json()["user_id"] == str(USER)
+
+
+def test_it_serves_the_openapi_document(database):
+    with running(database) as process:
+        response = httpx.get(f"{ready_url(process)}/openapi.json", trust_env=False)
+    assert response.content == openapi.render()
 
 
 def test_no_token_no_key_and_no_message_reach_the_log(database, mock):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dev import openapi
 from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES, functions
 from dev.local import ROOT
@@ -126,7 +127,7 @@ def descended(path, resources):
 
 
 def test_each_route_reaches_its_function_however_the_gateway_looks_for_it():
-    described = json.loads((ROOT / "functions/conversations/openapi.json").read_text("utf-8"))
+    described = openapi.document()
     resources = (*CHAT_STREAM_ROUTES, *CONVERSATIONS_ROUTES)
     assert described["paths"]
     for path in described["paths"]:
@@ -250,7 +251,7 @@ def behaviours():
 
 
 def test_every_route_of_the_api_is_behind_the_domain_and_no_file_of_the_page_is():
-    described = json.loads((ROOT / "functions/conversations/openapi.json").read_text("utf-8"))
+    described = openapi.document()
     patterns = [behaviour["PathPattern"] for behaviour in behaviours()]
     for path in described["paths"]:
         assert any(fnmatchcase(path, pattern) for pattern in patterns), path

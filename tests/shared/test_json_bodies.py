@@ -1,10 +1,10 @@
 from typing import Annotated, Literal
-from uuid import UUID
 
 import pytest
 from msgspec import Meta, Struct
 
 from shared.errors import InvalidRequest
+from shared.ids import RequestId
 from shared.json_bodies import decode
 
 
@@ -19,7 +19,7 @@ class Shape(Struct):
     share: Annotated[float, Meta(gt=0, le=2)] = 1.0
     code: Annotated[str, Meta(pattern="^[a-z]+$")] = "a"
     kind: Literal["square", "round"] = "round"
-    id: UUID | None = None
+    id: RequestId | None = None
 
 
 def error_of(body: bytes) -> tuple[str, str | None]:

@@ -5,7 +5,6 @@ import re
 import time
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-from uuid import UUID
 
 import msgspec
 import pytest
@@ -13,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from functions.chat_stream import openapi as chat_stream_openapi
+from dev import openapi
 from functions.chat_stream.dialects import chat, chat_stream, openai_chat, stream, stream_chat, ui
 from functions.conversations import archive, schemas
-from functions.conversations import openapi as conversations_openapi
+from shared.ids import RequestId, decode_hook
 from shared.validation import find_error
 
 BODIES: dict[str, type[Struct]] = {
@@ -53,9 +52,8 @@ ANY = LEAVES | containers_of(LEAVES | containers_of(LEAVES))
 
 
 def test_the_bodies_of_all_routes_are_checked():
-    operations = (*chat_stream_openapi.OPERATIONS, *conversations_openapi.OPERATIONS)
-    types = [operation.body.type for operation in operations if operation.body]
-    assert {getattr(each, "__origin__", each) for each in types} == set(BODIES.values())
+    types = [endpoint.body.type for endpoint in openapi.endpoints() if endpoint.body]
+    assert set(types) == set(BODIES.values())
 
 
 def names_of(struct: type[Struct]) -> dict[str, structs.FieldInfo]:
@@ -108,7 +106,7 @@ def object_of(struct: type[Struct]):
 
 def is_accepted(body: bytes, shape: Any) -> bool:
     try:
-        msgspec.json.decode(body, type=shape)
+        msgspec.json.decode(body, type=shape, dec_hook=decode_hook)
     except msgspec.ValidationError:
         return False
     return True
@@ -266,7 +264,7 @@ class Bounds(Struct):
     most: Annotated[float, Meta(lt=5)] = 0
     either: Annotated[str, Meta(min_length=2)] | Annotated[int, Meta(le=7)] = 0
     kind: Literal["a"] | None = None
-    id: UUID | None = None
+    id: RequestId | None = None
 
 
 @pytest.mark.parametrize(

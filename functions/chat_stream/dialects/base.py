@@ -1,12 +1,13 @@
 """What a dialect is: a parser for the requests of one front end, and an encoder for its answers. No I/O."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
 
 from functions.chat_stream.request import TurnRequest
+from shared.endpoints import RATE_LIMIT_HEADERS, EventStream, LazyTypes
 from shared.errors import ChatError
 from shared.events import Event, Usage
 
@@ -39,9 +40,29 @@ class Encoder(Protocol):
         and its bytes end the stream as the format demands."""
 
 
+class DialectDescription(Struct, frozen=True, kw_only=True):
+    """What OpenAPI says of a dialect's endpoint, beside what follows from the dialect's other attributes.
+
+    `body`: the type that `parse` decodes.
+    `stored`: the turn can be stored in a conversation.
+    `complete_type`: the type of `complete_answer`, for formats with `stream: false`.
+    `error_type`: the type of `error`, if it is not the error contract of `shared/errors.py`.
+    """
+
+    operation_id: str
+    summary: str
+    body: type
+    example: Mapping[str, Any]
+    events: EventStream
+    stored: bool = True
+    complete_type: Callable[[], Any] | None = None
+    error_type: Callable[[], Any] | None = None
+
+
 class Dialect(ABC):
     """The wire format of one front end, with the defaults of most.
 
+    `description`: for OpenAPI.
     `route`: the path of its endpoint.
     `stateless`: it may be called without a token where ALLOW_ANONYMOUS is on.
     `requires_storage`: without the database there is no answer.
@@ -49,6 +70,7 @@ class Dialect(ABC):
     `headers`: what every answer of the format has.
     """
 
+    description: ClassVar[DialectDescription]
     route: ClassVar[str]
     stateless: ClassVar[bool] = False
     requires_storage: ClassVar[bool] = True
@@ -70,6 +92,28 @@ class Dialect(ABC):
     def error(self, error: ChatError) -> Any:
         """The JSON body of a refusal."""
         return error.body()
+
+
+def event_stream(
+    types: LazyTypes,
+    *,
+    format_docs: str | None,
+    description: str = "The answer, sent as it is written.",
+    event_names: tuple[str, ...] = (),
+    has_ids: bool = False,
+    last_data: str | None = None,
+) -> EventStream:
+    """The description of a stream, with the headers that every answer has."""
+    return EventStream(
+        description=description,
+        types=types,
+        format_docs=format_docs or "",
+        event_names=event_names,
+        has_ids=has_ids,
+        last_data=last_data,
+        headers=("X-Message-Id", "Cache-Control"),
+        optional_headers=("X-Conversation-Id", *RATE_LIMIT_HEADERS),
+    )
 
 
 def token_counts(usage: Usage) -> dict[str, int]:

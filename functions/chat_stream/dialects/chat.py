@@ -6,16 +6,23 @@ With a `conversation_id` the turn is stored there.
 """
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Dialect, Encoder, token_counts
-from functions.chat_stream.dialects.content import ContentEncoder
+from functions.chat_stream.dialects.base import (
+    AnswerMeta,
+    CompletedAnswer,
+    Dialect,
+    DialectDescription,
+    Encoder,
+    token_counts,
+)
+from functions.chat_stream.dialects.content import CONTENT_EVENTS, ContentEncoder
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
 from functions.chat_stream.dialects.words import WordsEncoder
 from functions.chat_stream.request import ConversationRef, TurnRequest
+from shared.ids import RequestId
 from shared.json_bodies import decode
 
 
@@ -25,11 +32,25 @@ class Body(Struct, frozen=True, kw_only=True):
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
     stream: bool = True
-    conversation_id: UUID | None = None
+    conversation_id: RequestId | None = None
     chunk_words: Annotated[int, Meta(ge=1, le=100)] | None = None
 
 
+def _complete_type() -> Any:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs it)
+
+    return types.WholeContent
+
+
 class Chat(Dialect):
+    description = DialectDescription(
+        operation_id="chat",
+        summary="Ask with the whole conversation in the request; the answer is stored if it names one",
+        body=Body,
+        example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
+        events=CONTENT_EVENTS,
+        complete_type=_complete_type,
+    )
     route = "/api/chat"
     stateless = True
 

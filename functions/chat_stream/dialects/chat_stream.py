@@ -11,17 +11,24 @@ itself: `length`, `content_filter`, `cancelled` or `deadline`.
 """
 
 from collections.abc import Sequence
-from uuid import UUID
+from typing import Any
 
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, Dialect, token_counts
+from functions.chat_stream.dialects.base import (
+    AnswerMeta,
+    Dialect,
+    DialectDescription,
+    event_stream,
+    token_counts,
+)
 from functions.chat_stream.dialects.fields import Content, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.frames import TAKING_A_MOMENT_JSON, frame, json_text, to_json
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared import web
 from shared.errors import InvalidRequest
 from shared.events import Event, Failed, Finished, TextDelta, Usage
+from shared.ids import RequestId
 from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
 
@@ -31,7 +38,7 @@ _ERROR = frame(b'{"type":"error","message":%b}' % TAKING_A_MOMENT_JSON)
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
     message: Content
-    conversation_id: UUID | None = None
+    conversation_id: RequestId | None = None
     model: ModelName | None = None
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
@@ -67,7 +74,20 @@ class ChatStreamEncoder:
         return done if reason == "stop" else done | {"finishReason": reason}
 
 
+def _event_types() -> tuple[Any, ...]:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs them)
+
+    return types.TokenEvent, types.DoneEvent, types.FailedEvent
+
+
 class ChatStream(Dialect):
+    description = DialectDescription(
+        operation_id="chatStream",
+        summary="Ask a question in a stored conversation",
+        body=Body,
+        example={"message": "How do I sleep better?"},
+        events=event_stream(_event_types, has_ids=True, format_docs=__doc__),
+    )
     route = "/chat-stream"
     max_body_bytes = web.MAX_BODY_BYTES
 

@@ -8,13 +8,24 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+from functions.chat_stream.dialects.base import event_stream
 from functions.chat_stream.dialects.frames import TAKING_A_MOMENT_JSON, frame, json_text
 from shared.events import Event, Failed, Finished, TextDelta
 
 _CONTENT = frame(b'{"content":%b}')
 _ERROR = frame(b'{"error":%b}' % TAKING_A_MOMENT_JSON)
 _DONE = frame(b"[DONE]")
+
+
+def _event_types() -> tuple[Any, ...]:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs them)
+
+    return types.ContentEvent, types.ContentErrorEvent
+
+
+CONTENT_EVENTS = event_stream(_event_types, last_data="[DONE]", format_docs=__doc__)
 
 
 class ContentEncoder:

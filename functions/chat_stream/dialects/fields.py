@@ -1,11 +1,11 @@
 """The fields that several formats have, with their bounds."""
 
 from typing import Annotated, TypeAlias
-from uuid import UUID
 
 from msgspec import Meta
 
 from functions.chat_stream.request import ConversationRef
+from shared.ids import parse_uuid
 
 MAX_CONTENT = 32_000  # characters
 
@@ -19,8 +19,4 @@ Name: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 def conversation_ref(name: str, *, replaces: str | None = None) -> ConversationRef:
     """The conversation that the client calls `name`, which may also be the conversation's id."""
-    try:
-        conversation_id = UUID(name)
-    except ValueError:
-        conversation_id = None
-    return ConversationRef(conversation_id, name, replaces)
+    return ConversationRef(parse_uuid(name), name, replaces)

@@ -19,7 +19,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Dialect, token_counts
+from functions.chat_stream.dialects.base import (
+    AnswerMeta,
+    CompletedAnswer,
+    Dialect,
+    DialectDescription,
+    event_stream,
+    token_counts,
+)
 from functions.chat_stream.dialects.fields import MAX_CONTENT, Content, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.frames import frame, frame_around, json_text, to_json
 from functions.chat_stream.dialects.messages import split_messages
@@ -141,7 +148,44 @@ def _error_frame(code: str) -> bytes:
     return frame(to_json({"error": error}))
 
 
+def _event_types() -> tuple[Any, ...]:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs them)
+
+    return types.ChatCompletionChunk, types.OpenAIError
+
+
+def _complete_type() -> Any:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs it)
+
+    return types.ChatCompletion
+
+
+def error_type() -> Any:
+    """The type of this format's errors, for OpenAPI."""
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs it)
+
+    return types.OpenAIError
+
+
 class OpenAIChat(Dialect):
+    description = DialectDescription(
+        operation_id="createChatCompletion",
+        summary="Ask a question in OpenAI's format",
+        body=Body,
+        example={
+            "messages": [{"role": "user", "content": "How do I sleep better?"}],
+            "model": "openai/gpt-6.1-terra",
+        },
+        stored=False,
+        events=event_stream(
+            _event_types,
+            description="The answer as a stream, for `stream: true`.",
+            last_data="[DONE]",
+            format_docs=__doc__,
+        ),
+        complete_type=_complete_type,
+        error_type=error_type,
+    )
     route = "/v1/chat/completions"
     stateless = True
 

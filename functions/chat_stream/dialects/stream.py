@@ -11,11 +11,11 @@ data: {"message":"Coach is taking a moment. Let's try again."}
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, Dialect
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription, event_stream
 from functions.chat_stream.dialects.fields import Content, ModelName, Name, conversation_ref
 from functions.chat_stream.dialects.frames import (
     TAKING_A_MOMENT_JSON,
@@ -70,7 +70,27 @@ class StreamEncoder:
         return b"".join(parts)
 
 
+def _event_types() -> tuple[Any, ...]:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs them)
+
+    return types.MessageStart, types.MessageChunk, types.MessageComplete, types.MessageError
+
+
 class Stream(Dialect):
+    description = DialectDescription(
+        operation_id="stream",
+        summary="Ask a question and receive named events",
+        body=Body,
+        example={
+            "messages": [{"role": "user", "content": "How do I sleep better?"}],
+            "model": "openai/gpt-6.1-terra",
+        },
+        events=event_stream(
+            _event_types,
+            event_names=("message-start", "message-chunk", "message-complete", "error"),
+            format_docs=__doc__,
+        ),
+    )
     route = "/api/stream"
     stateless = True
     requires_storage = False

@@ -5,8 +5,8 @@ The events are those of `content.py`.
 
 from msgspec import Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, Dialect
-from functions.chat_stream.dialects.content import ContentEncoder
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription
+from functions.chat_stream.dialects.content import CONTENT_EVENTS, ContentEncoder
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
 from functions.chat_stream.request import TurnRequest
@@ -21,6 +21,14 @@ class Body(Struct, frozen=True, kw_only=True):
 
 
 class StreamChat(Dialect):
+    description = DialectDescription(
+        operation_id="streamChat",
+        summary="Ask with the whole conversation in the request; nothing but the cost is stored",
+        body=Body,
+        example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
+        stored=False,
+        events=CONTENT_EVENTS,
+    )
     route = "/stream-chat"
     stateless = True
 

@@ -20,12 +20,12 @@ client's own name for the conversation.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from functions.chat_stream.dialects.base import AnswerMeta, Dialect
+from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription, event_stream
 from functions.chat_stream.dialects.fields import (
     MAX_CONTENT,
     ModelName,
@@ -124,7 +124,23 @@ def _end(cause: bytes, reason: bytes) -> bytes:
     return frame(b'{"type":"finish-step"}') + cause + finish + frame(b"[DONE]")
 
 
+def _event_types() -> tuple[Any, ...]:
+    from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs them)
+
+    return types.UIStart, types.UIMark, types.UIPart, types.UIDelta, types.UIError, types.UIFinish
+
+
 class UIChat(Dialect):
+    description = DialectDescription(
+        operation_id="uiChat",
+        summary="Ask a question with `useChat` of the AI SDK",
+        body=Body,
+        example={
+            "id": "chat-1",
+            "messages": [{"role": "user", "parts": [{"type": "text", "text": "How do I sleep better?"}]}],
+        },
+        events=event_stream(_event_types, last_data="[DONE]", format_docs=__doc__),
+    )
     route = "/api/ui/chat"
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 

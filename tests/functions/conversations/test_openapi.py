@@ -1,6 +1,8 @@
-"""The description of the API: whole, valid, and of what the functions do."""
+"""The OpenAPI document: it is valid, it has every route, and the functions do what it says."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from uuid import uuid4
@@ -9,7 +11,7 @@ import httpx_sse
 import jsonschema_rs
 import openapi_spec_validator
 import pytest
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
 from dev import openapi
 from dev.local import ROOT
@@ -29,20 +31,17 @@ def operations():
             yield path, method, operation
 
 
-def routes(app):
-    """Of a function, through what is around its router."""
-    while not isinstance(app, Router):
-        app = app._app
-    return {
-        (route.path, method.lower())
-        for route in app.routes
-        if isinstance(route, Route)
-        for method in route.methods or ()
-    }
-
-
-def test_the_file_that_is_served_is_up_to_date():
-    assert openapi.PATH.read_bytes() == openapi.render(), "run: make openapi"
+def descriptions(value, path="#"):
+    """All descriptions and summaries of a part of the document, with their place."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if name in {"description", "summary"} and isinstance(member, str):
+                yield f"{path}/{name}", member
+            else:
+                yield from descriptions(member, f"{path}/{name}")
+    if isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from descriptions(member, f"{path}/{index}")
 
 
 def test_it_is_openapi_3_1():
@@ -50,32 +49,91 @@ def test_it_is_openapi_3_1():
     assert DOCUMENT["openapi"].startswith("3.1.")
 
 
-def test_every_route_of_both_functions_is_described_and_no_other():
+def test_every_route_of_both_functions_is_described():
     configured = settings("postgresql://nobody@127.0.0.1/none")
-    found = routes(chat_stream.create_app(configured)) | routes(conversations.create_app(configured))
-    described = {(path, method) for path, method, _ in operations()}
-    assert {(path, method) for path, method in found if method in METHODS} == described
+    routers = (chat_stream.create_router(configured), conversations.create_router(configured))
+    served = {
+        (route.path, method.lower())
+        for router in routers
+        for route in router.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert served == {(path, method) for path, method, _ in operations()}
 
 
-def test_operations_have_names_of_their_own():
+def test_a_path_with_an_id_describes_the_id():
+    for path, _, operation in operations():
+        places = {parameter["name"]: parameter["in"] for parameter in operation.get("parameters", ())}
+        assert set(re.findall(r"{(\w+)}", path)) == {name for name in places if places[name] == "path"}, path
+
+
+def test_no_description_is_shorter_than_a_sentence():
+    texts = dict(descriptions(DOCUMENT))
+    assert len(texts) > 100
+    assert {path: text for path, text in texts.items() if len(text) < 23} == {}
+
+
+def test_every_operation_has_a_summary_and_every_parameter_a_description():
+    for path, method, operation in operations():
+        assert operation["summary"], (method, path)
+        assert all(parameter["description"] for parameter in operation.get("parameters", ())), (method, path)
+
+
+# For each kind of bound: the last value that is accepted and the first that is refused.
+VALUES_AT = {
+    "minimum": lambda bound: (bound, bound - 1),
+    "maximum": lambda bound: (bound, bound + 1),
+    "maxLength": lambda bound: ("x" * bound, "x" * (bound + 1)),
+}
+
+
+def bounded_parameters():
+    for path, method, operation in operations():
+        for parameter in operation.get("parameters", ()):
+            for name in VALUES_AT.keys() & parameter["schema"].keys():
+                if method == "get":
+                    yield path, parameter["name"], VALUES_AT[name](parameter["schema"][name])
+
+
+def test_described_bounds_of_parameters_are_the_accepted_ones(database):
+    conversation = uuid4()
+    database.rows("insert into conversations (id, user_id) values (%s, %s)", (conversation, USER))
+    found = list(bounded_parameters())
+    assert len(found) >= 9
+    with serve(settings(database.url)) as url, Client(url, USER) as client:
+        for path, name, (accepted, refused) in found:
+            target = path.replace("{id}", str(conversation))
+            required = {"q": "sleep"} if path == "/api/chat/search" else {}
+            assert client.get(target, params=required | {name: accepted}).status_code == 200, (path, name)
+            response = client.get(target, params=required | {name: refused})
+            assert (response.status_code, response.json()["field"]) == (400, name), path
+
+
+def test_operation_ids_are_unique():
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(names) == len(set(names))
 
 
-def test_everybody_may_read_it(database):
-    with serve(settings(database.url)) as url, Client(url) as client:
+def test_everyone_may_read_it(database, tmp_path):
+    path = tmp_path / "openapi.json"
+    openapi.write(path)
+    with serve(settings(database.url, OPENAPI_FILE=str(path))) as url, Client(url) as client:
         response = client.get("/openapi.json")
-    assert response.json() == DOCUMENT
+    assert response.content == path.read_bytes() == openapi.render()
     assert response.headers["content-type"] == "application/json"
 
 
-def test_it_costs_nothing_where_requests_are_served():
-    program = "import sys, functions.chat_stream.app, functions.conversations.app; print(*sys.modules)"
-    said = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "functions.conversations.openapi_routes" in said.stdout.split()
-    assert "shared.openapi" not in said.stdout.split()
+def test_no_type_that_only_the_document_needs_is_imported_where_requests_are_served():
+    program = "import sys, functions.chat_stream.app as a, functions.conversations.app as b;"
+    program += " a.app; b.app; print(*sys.modules)"
+    env = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "JWT_SECRET": "x" * 32}
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "functions.conversations.openapi_routes" in loaded
+    assert {"functions.chat_stream.openapi_types", "dev", "dev.openapi"} & {*loaded} == set()
 
 
 STREAMS = {
@@ -105,7 +163,7 @@ def test_streams_are_made_of_the_events_described(database, mock, path, script):
     operation = STREAMS[path]
     body = operation["requestBody"]["content"]["application/json"]["example"]
     environ = mocked(database.url, mock, "openai/mock", LLM_ALLOWED_MODELS="openai/*")
-    body |= {"model": f"openai/mock:{script}", "stream": True}
+    body = {**body, "model": f"openai/mock:{script}", "stream": True}
     with (
         serve(load_settings(environ)) as url,
         Client(url, USER) as client,

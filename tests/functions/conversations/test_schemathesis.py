@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from dev import openapi
 from shared.settings import load_settings
 from tests.serving import mocked, serve, token
 
@@ -137,7 +138,9 @@ def test_every_answer_is_as_described_for_two_users_and_a_third_is_left_alone(da
         ALLOW_ANONYMOUS="true",
         RATE_LIMIT_CHAT="100000/1",
         RATE_LIMIT_WRITE="100000/1",
+        OPENAPI_FILE=str(tmp_path / "openapi.json"),
     )
+    openapi.write(tmp_path / "openapi.json")
     write_files(tmp_path, database)
     before = all_of(database, CLEO)
     with serve(load_settings(environ)) as url:
