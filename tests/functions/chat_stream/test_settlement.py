@@ -270,7 +270,8 @@ def test_a_request_without_a_limit_or_a_cost_is_an_error_and_not_unlimited(datab
     request = requests[function]
     database.call(function, **request)
     del request[missing]
-    request |= {"answer_id": uuid4()} if function.startswith("begin") else {}
+    if function.startswith("begin"):
+        request |= {"answer_id": uuid4(), "question_id": uuid4(), "new_conversation_id": uuid4()}
     with pytest.raises(psycopg.Error):
         database.call(function, **request)
 
