@@ -33,7 +33,7 @@ class Letters:
     @endpoint("DELETE", "/letters", operation_id="deleteLetters", tag="Letters", replies=[REPLY])
     async def delete(self, call: Call) -> Response:
         """Delete letters, whose number is not declared."""
-        return PlainTextResponse("a" * call[SIZE])
+        return PlainTextResponse(str(call[SIZE]))
 
 
 def request(method, path, **options):
