@@ -76,7 +76,7 @@ DATA = {
 
 
 # The module that serves the OpenAPI document, which the build writes beside it.
-_OPENAPI_READER = Path("functions/conversations/openapi_routes.py")
+OPENAPI_READER = Path("functions/conversations/openapi_routes.py")
 
 
 def build(
@@ -104,8 +104,8 @@ def build(
         data = DATA.get(path.relative_to(ROOT).as_posix())
         for read in sorted(ROOT.glob(data)) if data else ():
             _copy(read, folder)
-        if path == ROOT / _OPENAPI_READER:
-            openapi.write(folder / _OPENAPI_READER.with_name("openapi.json"))
+        if path == ROOT / OPENAPI_READER:
+            openapi.write(folder / OPENAPI_READER.with_name("openapi.json"))
     compile_bytecode(folder, version)
     return _settle(folder)
 

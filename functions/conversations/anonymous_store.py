@@ -25,7 +25,7 @@ class AnonymousStore:
         self._write_limit = write_limit
 
     async def count_sign_in(self, address: str) -> Rate:
-        """`address` is a hash of the client's. Raises RateLimited."""
+        """Counts a sign-in. `address` is a hash of the client's address. Raises RateLimited."""
         rate = msgspec.convert(
             await self._database.call(
                 "select $functions.consume_rate_limit(%s)",
@@ -38,8 +38,10 @@ class AnonymousStore:
         return rate
 
     async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, Rate]:
-        """Moves all that the anonymous user has, at once; again, there is nothing left to move.
-        Returns the number of conversations. Raises RateLimited, or Conflict while one is answered."""
+        """Moves everything of the anonymous user in one transaction. A second call finds nothing to move.
+
+        Returns the number of conversations. Raises RateLimited, or Conflict while a turn runs in one of them.
+        """
         request = {
             "user_id": user_id,
             "anonymous_id": anonymous_id,

@@ -1,5 +1,8 @@
-"""The SQL of imports. Each call is a transaction of its own, small enough for the time that it has: one
-that breaks off leaves a part, and the same import again adds the rest."""
+"""The SQL of imports.
+
+Each batch is one transaction, small enough for the statement timeout. An import that fails leaves the batches
+before, and the same import again adds the rest.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +19,7 @@ from shared.errors import Conflict
 from shared.rate_limits import Rate
 from shared.settings import RateLimit
 
-# To store and to index these takes some hundred milliseconds at most.
+# Storing and indexing one batch takes a few hundred milliseconds at most.
 _BATCH_MESSAGES = 500
 _BATCH_CHARACTERS = 250_000
 
@@ -33,9 +36,10 @@ class ArchiveStore:
         self._write_limit = write_limit
 
     async def add(self, user_id: UUID, archive: Archive) -> tuple[Imported, bool, Rate]:
-        """Adds what of it is not there yet, and says whether anything was new. The ids are the user's
-        own, as `archive.read` makes them. Raises RateLimited, with nothing stored, or Conflict when the
-        conversation is deleted meanwhile."""
+        """Stores what is missing of a file, whose ids `archive.own_copy` made. Says whether anything was new.
+
+        Raises RateLimited, and then stores nothing, or Conflict if the conversation is deleted meanwhile.
+        """
         first, *others = _batches(archive.messages)
         request: dict[str, Any] = {
             "user_id": user_id,
@@ -62,7 +66,7 @@ class ArchiveStore:
 
 
 def _batches(messages: list[ArchivedMessage]) -> Iterator[list[ArchivedMessage]]:
-    """One at least, which may be empty."""
+    """At least one batch, which may be empty."""
     batch: list[ArchivedMessage] = []
     characters = 0
     for message in messages:

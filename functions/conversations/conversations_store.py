@@ -25,28 +25,28 @@ class ConversationStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def create(self, user_id: UUID, said: NewConversation) -> tuple[Conversation, Rate]:
-        """Raises RateLimited, with nothing stored."""
+    async def create(self, user_id: UUID, new: NewConversation) -> tuple[Conversation, Rate]:
+        """Stores a conversation. Raises RateLimited, and then stores nothing."""
         [row] = await self._database.fetch(
             user_id,
             f"""
             with counted as materialized (select $functions.consume_rate_limit(%s) as rate),
-            made as (
+            created as (
                 insert into $tables.conversations (id, user_id, title, model, context_window)
                 select %s, %s, %s, %s, %s from counted where (rate -> 'allowed')::boolean
                 -- The id is new: only a repeat of this statement finds it.
                 on conflict (id) do update set id = excluded.id
                 returning {_COLUMNS}
             )
-            select counted.rate, made.* from counted left join made on true
+            select counted.rate, created.* from counted left join created on true
             """,  # noqa: S608 (a constant)
             (
                 rate_limits.request("write", self._write_limit),
                 uuid4(),
                 user_id,
-                said.title,
-                said.model,
-                said.context_window,
+                new.title,
+                new.model,
+                new.context_window,
             ),
         )
         rate = msgspec.convert(row["rate"], Rate)
@@ -54,8 +54,8 @@ class ConversationStore:
             raise rate_limits.refusal("write", rate)
         return msgspec.convert(row, Conversation), rate
 
-    async def page(self, user_id: UUID, window: PageRequest) -> ConversationPage:
-        """Newest activity first. The count is an index-only scan: 10 ms at 100,000 conversations."""
+    async def page(self, user_id: UUID, request: PageRequest) -> ConversationPage:
+        """The most recently active first. The count is an index-only scan: 10 ms at 100,000 conversations."""
         rows = await self._database.fetch(
             user_id,
             f"""
@@ -70,10 +70,10 @@ class ConversationStore:
             ) as page on true
             order by page.active_at desc, page.id desc
             """,  # noqa: S608 (a constant)
-            (*window.after(TOP), window.limit + 1, window.offset),
+            (*request.after(TOP), request.limit + 1, request.offset),
         )
         found = [row for row in rows if row["id"] is not None]
-        page = found[: window.limit]
+        page = found[: request.limit]
         more = len(found) > len(page)
         return ConversationPage(
             conversations=msgspec.convert(page, list[Conversation]),
@@ -82,7 +82,7 @@ class ConversationStore:
         )
 
     async def get(self, user_id: UUID, conversation_id: UUID) -> Conversation:
-        """Raises NotFound."""
+        """One conversation. Raises NotFound."""
         return await self._one(
             user_id,
             f"select {_COLUMNS} from $tables.conversations where id = %s",  # noqa: S608 (a constant)
@@ -90,7 +90,7 @@ class ConversationStore:
         )
 
     async def change(self, user_id: UUID, conversation_id: UUID, changes: Mapping[str, Any]) -> Conversation:
-        """`changes` by column; the names are ours. Raises NotFound."""
+        """Sets the columns in `changes`, whose names must not come from a client. Raises NotFound."""
         assignments = ", ".join(f"{name} = %s" for name in changes)
         return await self._one(
             user_id,
@@ -103,7 +103,7 @@ class ConversationStore:
         )
 
     async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
-        """With its messages; a turn that is writing one is asked to stop. Raises NotFound."""
+        """Deletes the conversation with its messages, and asks a running turn to stop. Raises NotFound."""
         request = {"user_id": user_id, "conversation_id": conversation_id}
         if not await self._database.call(
             "select $functions.delete_conversation(%s)", (json_argument(request),)

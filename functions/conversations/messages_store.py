@@ -1,6 +1,6 @@
 """The SQL of messages, each call as one user."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 from uuid import UUID, uuid4
 
 import msgspec
@@ -18,9 +18,9 @@ Order: TypeAlias = Literal["asc", "desc"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 _COLUMNS = "id, role, content, status, token_count, metadata, created_at"
-# How the rows after a place compare to it, and the place before all of them.
+# For each order: how rows compare to the row before them, and the position before the first row.
 _WAYS: dict[Order, tuple[str, tuple[str, UUID]]] = {"asc": (">", BOTTOM), "desc": ("<", TOP)}
-# Lambda buffers 6 MB of an answer at most. A page of long messages ends early, and its cursor goes on.
+# Lambda buffers at most 6 MB of a response. A page of long messages ends early, with a cursor.
 _MAX_PAGE_BYTES = 4_000_000
 
 
@@ -29,8 +29,8 @@ class MessageStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def add(self, user_id: UUID, conversation_id: UUID, said: NewMessage) -> tuple[Message, Rate]:
-        """Raises RateLimited or NotFound, with nothing stored."""
+    async def add(self, user_id: UUID, conversation_id: UUID, new: NewMessage) -> tuple[Message, Rate]:
+        """Stores a message. Raises RateLimited or NotFound, and then stores nothing."""
         [row] = await self._database.fetch(
             user_id,
             f"""
@@ -42,7 +42,7 @@ class MessageStore:
                 where id = %s and (select (rate -> 'allowed')::boolean from counted)
                 for no key update
             ),
-            made as (
+            created as (
                 insert into $tables.messages (
                     id, conversation_id, user_id, role, content, token_count, metadata
                 )
@@ -51,16 +51,16 @@ class MessageStore:
                 on conflict (id) do update set id = excluded.id
                 returning {_COLUMNS}
             )
-            select counted.rate, made.* from counted left join made on true
+            select counted.rate, created.* from counted left join created on true
             """,  # noqa: S608 (a constant)
             (
                 rate_limits.request("write", self._write_limit),
                 conversation_id,
                 uuid4(),
-                said.role,
-                said.content,
-                costs.estimate_tokens(said.content),
-                msgspec.json.encode(said.metadata).decode(),
+                new.role,
+                new.content,
+                costs.estimate_tokens(new.content),
+                msgspec.json.encode(new.metadata).decode(),
             ),
         )
         rate = msgspec.convert(row["rate"], Rate)
@@ -71,9 +71,9 @@ class MessageStore:
         return msgspec.convert(row, Message), rate
 
     async def page(
-        self, user_id: UUID, conversation_id: UUID, window: PageRequest, order: Order
+        self, user_id: UUID, conversation_id: UUID, request: PageRequest, order: Order
     ) -> MessagePage:
-        """Raises NotFound."""
+        """One page of the conversation's messages. Raises NotFound."""
         comparison, edge = _WAYS[order]
         rows = await self._database.fetch(
             user_id,
@@ -90,12 +90,12 @@ class MessageStore:
             where c.id = %s
             order by page.created_at {order}, page.id {order}
             """,  # noqa: S608 (constants)
-            (conversation_id, *window.after(edge), window.limit + 1, window.offset, conversation_id),
+            (conversation_id, *request.after(edge), request.limit + 1, request.offset, conversation_id),
         )
         if not rows:
             raise NotFound("no such conversation")
         found = [row for row in rows if row["id"] is not None]
-        page = _fitting(found[: window.limit])
+        page = _fitting(found[: request.limit])
         more = len(found) > len(page)
         return MessagePage(
             messages=msgspec.convert(page, list[Message]),
@@ -104,8 +104,10 @@ class MessageStore:
         )
 
     async def cancel(self, user_id: UUID, message_id: UUID) -> Literal["running"] | Ending:
-        """Asks the turn that writes the message to stop. Returns `running` if it will, or how it ended.
-        Raises NotFound."""
+        """Asks the turn that writes the message to stop. Raises NotFound.
+
+        Returns `running` while the turn has not stopped yet, else the status of its answer.
+        """
         request = {"user_id": user_id, "answer_id": message_id}
         status: Literal["running"] | Ending | None = await self._database.call(
             "select $functions.cancel_turn(%s)", (json_argument(request),)
@@ -116,11 +118,10 @@ class MessageStore:
 
 
 def _fitting(rows: list[Row]) -> list[Row]:
-    """As many as fit into an answer, and one at least."""
+    """The first rows that fit into one response, and at least one."""
     size = 0
     for count, row in enumerate(rows):
-        said: tuple[Any, ...] = (row["content"], row["metadata"])
-        size += len(msgspec.json.encode(said))
+        size += len(msgspec.json.encode((row["content"], row["metadata"])))
         if size > _MAX_PAGE_BYTES and count:
             return rows[:count]
     return rows

@@ -1,6 +1,6 @@
-"""Which part of a list a page is: so many rows after a place, or after a number of rows.
+"""Pages of a list: a number of rows after a cursor, or after a number of rows.
 
-A place is a time and an id, so that rows which come or go elsewhere do not move it.
+A cursor is a time and an id, so that rows which are inserted or deleted elsewhere do not shift it.
 """
 
 import base64
@@ -15,24 +15,24 @@ from shared.errors import InvalidRequest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Microseconds since the epoch, as exact as Postgres keeps time, and a UUID.
+# Microseconds since the epoch, which is the precision of Postgres, and a UUID.
 _LAYOUT = struct.Struct(">q16s")
 
 
-# The places before every row of a list that goes down or up: the first page is like all others.
+# The positions before the first row of a descending and of an ascending list.
 TOP = ("infinity", UUID(int=2**128 - 1))
 BOTTOM = ("-infinity", UUID(int=0))
 
 
 class Cursor(Struct, frozen=True):
-    """The place of a page's last row. Its text is opaque to clients."""
+    """The position of the last row of a page. Clients treat its text as opaque."""
 
     at: datetime
     id: UUID
 
     def __str__(self) -> str:
-        place = _LAYOUT.pack((self.at - _EPOCH) // _MICROSECOND, self.id.bytes)
-        return base64.urlsafe_b64encode(place).decode()
+        packed = _LAYOUT.pack((self.at - _EPOCH) // _MICROSECOND, self.id.bytes)
+        return base64.urlsafe_b64encode(packed).decode()
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
@@ -45,12 +45,12 @@ class Cursor(Struct, frozen=True):
 
 
 class PageRequest(Struct, frozen=True):
-    """What is asked for: `limit` rows after the cursor, or else after `offset` rows."""
+    """The requested page: `limit` rows after the cursor, or without one after `offset` rows."""
 
     limit: int
     offset: int
     cursor: Cursor | None
 
     def after(self, edge: tuple[str, UUID]) -> tuple[datetime | str, UUID]:
-        """The place where the page begins, as Postgres reads it; `edge` is the list's first."""
+        """The position after which the page begins, as SQL parameters; `edge` is that of the first page."""
         return (self.cursor.at, self.cursor.id) if self.cursor else edge

@@ -16,9 +16,9 @@ class SearchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def search(self, user_id: UUID, typed: str, limit: int) -> list[SearchResult]:
-        """Best first. `typed` may be anything without a NUL."""
-        request = json_argument({"text": typed, "limit": limit})
+    async def search(self, user_id: UUID, query: str, limit: int) -> list[SearchResult]:
+        """The results, best first. `query` is any text without NUL."""
+        request = json_argument({"text": query, "limit": limit})
         rows = await self._database.fetch(user_id, "select * from $functions.search_messages(%s)", (request,))
         for row in rows:
             row["snippet"], row["matches"] = _without_marks(row["snippet"])
@@ -26,8 +26,7 @@ class SearchStore:
 
 
 def _without_marks(marked: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text, and where in it the matches begin and end, in characters. Two matches with nothing
-    between them are one."""
+    """The text, and the start and end of each match in characters. Adjacent matches are joined."""
     pieces = _MARKS.split(marked.replace("\x02\x01", ""))
     places, length = [], 0
     for piece in pieces:
