@@ -127,7 +127,8 @@ class Unavailable(ChatError):
 class Interrupted(ChatError):
     """The process that wrote an answer ended before the answer did. The saved text can be read.
 
-    Raised by its code (`by_code`): the database settles such a turn, and a replay reads the code.
+    Never raised. A replay uses its code for an answer that ended without a reason, and a JSON response looks
+    it up with `by_code` for the status.
     """
 
     status, code, retryable = 503, "interrupted", True

@@ -1,7 +1,8 @@
 """What can happen during a turn, from the provider's decoder to the dialect's encoder.
 
 A turn yields any number of these and exactly one `Finished` or `Failed`, which is the last.
-Decoders make them, dialects write them; nothing else needs to know either side's wire format.
+A turn or a replay makes `Started`. Decoders make the others. A turn may also end an answer with `Finished` or
+`Failed`. Dialects encode all of them.
 """
 
 from typing import Literal, TypeAlias

@@ -195,11 +195,12 @@ class GeneratedToken(Secret):
         return await self.refresh()
 
     async def refresh(self) -> tuple[str, ...]:
-        self._generated_at = self._now()
+        generated_at = self._now()
         try:
             async with asyncio.timeout(_MAX_WAIT_SECONDS):
                 self._tokens = (await asyncio.to_thread(self._make),)
         except Exception as error:
             logger.exception("a token could not be made")
             raise Unavailable("a secret that this needs cannot be made") from error
+        self._generated_at = generated_at
         return self._tokens

@@ -1,6 +1,7 @@
 """The settings of a process, read once from its environment and checked.
 
-Nothing is opened or fetched here. Code that needs a secret reads it each time it needs it.
+Loading them opens no connection and reads no secret. It reads one file, SYSTEM_PROMPT_FILE. Code that needs
+a secret reads it each time it needs it.
 """
 
 import time
@@ -83,9 +84,10 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
     env = Environment(environ, now=now)
     providers = _configured_providers(env)
     model = env.text("LLM_MODEL") or _default_model(providers)
-    models = (model, *env.words("LLM_FALLBACK_MODELS"))
-    for name in models:
-        _check_model(name, providers)
+    fallback_models = env.words("LLM_FALLBACK_MODELS")
+    _check_model("LLM_MODEL", model, providers)
+    for name in fallback_models:
+        _check_model("LLM_FALLBACK_MODELS", name, providers)
     secret, jwks_url = env.secret("JWT_SECRET", "JWT_SECRET_ARN"), env.url("JWT_JWKS_URL")
     if jwks_url and not jwks_url.startswith("https:") and urlsplit(jwks_url).hostname not in _LOOPBACK:
         raise ConfigError(
@@ -104,7 +106,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
         cors_allow_origins=env.origins("CORS_ALLOW_ORIGINS"),
         proxies=env.integer("PROXIES", 0, at_least=0, at_most=10),
         model=model,
-        fallback_models=models[1:],
+        fallback_models=fallback_models,
         allowed_models=env.words("LLM_ALLOWED_MODELS"),
         providers=providers,
         ca_file=env.text("SSL_CERT_FILE"),
@@ -226,18 +228,18 @@ def _default_model(configured: Mapping[str, ProviderSettings]) -> str:
     return next(model for model in defaults if model is not None)
 
 
-def _check_model(name: str, configured: Mapping[str, ProviderSettings]) -> None:
+def _check_model(setting: str, name: str, configured: Mapping[str, ProviderSettings]) -> None:
     provider_name, _, model = name.partition("/")
     if not model:
-        raise ConfigError("LLM_MODEL and LLM_FALLBACK_MODELS name models as provider/model.")
+        raise ConfigError(f"{setting} must name a model as provider/model.")
     if len(name) > LONGEST_MODEL:
-        raise ConfigError(f"LLM_MODEL and LLM_FALLBACK_MODELS name models in {LONGEST_MODEL} characters.")
+        raise ConfigError(f"{setting} must name a model in at most {LONGEST_MODEL} characters.")
     if provider_name in configured:
         return
     if provider_name not in PROVIDERS:
-        raise ConfigError(f"LLM_MODEL names a provider that is none of {', '.join(PROVIDERS)}.")
+        raise ConfigError(f"{setting} has an unknown provider. The providers are {', '.join(PROVIDERS)}.")
     provider = PROVIDERS[provider_name]
     missing = "API_KEY" if provider.needs_key else "BASE_URL"
     raise ConfigError(
-        f"{provider.settings_prefix}_{missing} must be set, because LLM_MODEL asks for {provider_name}."
+        f"{provider.settings_prefix}_{missing} must be set, because {setting} uses {provider_name}."
     )

@@ -41,7 +41,8 @@ class AnswerReplay:
 
     async def run(self) -> None:
         """Never raises. Ends early when the client is gone, when the function's time is over, or when the
-        answer cannot be read. The stream then has no last event, so the client resumes it."""
+        answer cannot be read. The stream then has no last event. Clients of the native format resume it; a
+        client of another format may not notice."""
         self.events.put([Started(str(self._answer_id))])
         try:
             await self._poll()
@@ -70,6 +71,6 @@ def _last_events(stored: StoredAnswer) -> list[Event]:
     reason: FinishReason | None = stored.metadata.get("finish_reason")
     if reason is not None:
         return [usage, Finished(reason)]
-    # A process that died while it wrote the answer stored no reason.
+    # An answer that ended with an error has a code. An answer whose process died has neither.
     code = stored.metadata.get("code", "interrupted")
     return [usage, Failed(code, "the answer broke off", retryable=True)]

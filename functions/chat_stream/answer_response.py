@@ -28,7 +28,7 @@ def answer_response(
     dialect: Dialect,
     request: TurnRequest,
     events: EventQueue,
-    writer: asyncio.Task[None],
+    producer: asyncio.Task[None],
     *,
     answer_id: UUID,
     model: str,
@@ -37,17 +37,17 @@ def answer_response(
 ) -> ChatResponse:
     """A stream, or one JSON body where the client asked for it.
 
-    `writer` is the task that fills `events`. `model` is the `provider/model` that answers. The client has
+    `producer` is the task that fills `events`. `model` is the `provider/model` that answers. The client has
     the first `offset` characters of the answer.
     """
     meta = AnswerMeta(message_id=str(answer_id), model=model, created=int(time.time()))
     headers = {**dialect.headers, "X-Message-Id": meta.message_id, **headers}
     if not request.stream:
-        return JSONAnswerResponse(events, dialect, writer, meta=meta, headers=headers)
+        return JSONAnswerResponse(events, dialect, producer, meta=meta, headers=headers)
     return SSEResponse(
         events,
         dialect.encoder(request, meta, offset),
-        writer,
+        producer,
         headers=headers,
         heartbeat=services.settings.stream_heartbeat,
         padding=services.settings.stream_padding,

@@ -38,7 +38,8 @@ class BackgroundTasks:
         return task
 
     async def shut_down(self) -> None:
-        """Ends all tasks and waits until their answers are saved. Called when the process is about to end."""
+        """Stops all turns and replays, and waits until they and all saves are done. Called before the process
+        ends."""
         for turn in self._turns.values():
             turn.stop(Finished("deadline"))
         for replay in self._replays.values():

@@ -1,4 +1,4 @@
-"""Saves the text of a running answer every 0.8 s, beside the stream."""
+"""Saves the text of a running answer, 0.8 s after the last save, beside the stream."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,8 @@ class Checkpoints:
     """Saves in separate tasks, so that tokens never wait for the database.
 
     Each checkpoint also renews the turn's lease and asks for its state. `on_state` gets that state:
-    "running", "cancel" when the user wants the answer to stop, or how another process settled the turn.
+    "running", "cancel" when the user wants the answer to stop, how another process settled the turn, or None
+    if the database has no such turn. The text of a stateless turn is not saved; only its lease is renewed.
     A checkpoint that fails is logged; the next one makes up for it.
     """
 

@@ -8,14 +8,14 @@ from functions.chat_stream.dialects.base import AnswerMeta, CompletedAnswer, Dia
 from functions.chat_stream.event_queue import EventQueue
 from shared import errors, web
 from shared.asgi import Receive, Scope, Send
-from shared.errors import ChatError
+from shared.errors import ChatError, Unavailable
 from shared.events import Event, Failed, Finished, TextDelta, Usage
 
 
 class JSONAnswerResponse:
     """An ASGI response for a client that asked for `"stream": false`.
 
-    `writer` is the task that fills the queue. It goes on when the client leaves or the server cancels the
+    `producer` is the task that fills the queue. It goes on when the client leaves or the server cancels the
     request.
     """
 
@@ -23,24 +23,24 @@ class JSONAnswerResponse:
         self,
         events: EventQueue,
         dialect: Dialect,
-        writer: asyncio.Task[None],
+        producer: asyncio.Task[None],
         *,
         meta: AnswerMeta,
         headers: dict[str, str],
     ) -> None:
         self._events = events
         self._dialect = dialect
-        self._writer = writer
+        self._producer = producer
         self._meta = meta
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.shield(self._writer)
+        await asyncio.shield(self._producer)
         response = self._response(await self._events.take() or [])
         await response(scope, receive, send)
 
     def _response(self, events: list[Event]) -> Response:
-        text, usage, reason = [], Usage(0, 0), "stop"
+        text, usage = [], Usage(0, 0)
         for event in events:
             match event:
                 case TextDelta():
@@ -48,12 +48,14 @@ class JSONAnswerResponse:
                 case Usage():
                     usage = event
                 case Finished():
-                    reason = event.reason
+                    answer = CompletedAnswer(self._meta, "".join(text), usage, event.reason)
+                    return web.json_response(self._dialect.complete_answer(answer), headers=self._headers)
                 case Failed():
                     error = errors.by_code(event.code)(event.message)
                     return refusal(self._dialect, error, self._headers)
-        answer = CompletedAnswer(self._meta, "".join(text), usage, reason)
-        return web.json_response(self._dialect.complete_answer(answer), headers=self._headers)
+        # A replay ends like this when the function's time is over or the database is away.
+        error = Unavailable("the answer could not be read to its end")
+        return refusal(self._dialect, error, self._headers)
 
 
 def refusal(dialect: Dialect, error: ChatError, headers: dict[str, str] | None = None) -> Response:

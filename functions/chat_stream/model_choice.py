@@ -18,8 +18,13 @@ class ModelChoice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The models that have a name, `provider/model`; the default is the first."""
-        named = (pattern for pattern in self._patterns if not set(pattern) & set("*?["))
+        """The models that can be listed, as `provider/model`, the default first. Patterns with wildcards,
+        and models of providers that are not configured, are left out."""
+        named = (
+            pattern
+            for pattern in self._patterns
+            if not set(pattern) & set("*?[") and self._is_allowed(pattern)
+        )
         return tuple(dict.fromkeys((*self._configured, *named)))
 
     def resolve(self, requested: str | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ _HEADERS = (
 class SSEResponse:
     """An ASGI response. All events in the queue leave in one write, a heartbeat when there are none.
 
-    `writer` is the task that fills the queue. The response ends when this task does, even if the client
+    `producer` is the task that fills the queue. The response ends when this task does, even if the client
     left before: Lambda freezes a process whose invocation has ended.
     `heartbeat` is in seconds, `padding` in bytes.
     """
@@ -26,7 +26,7 @@ class SSEResponse:
         self,
         events: EventQueue,
         encoder: Encoder,
-        writer: asyncio.Task[None],
+        producer: asyncio.Task[None],
         *,
         headers: dict[str, str],
         heartbeat: float,
@@ -34,7 +34,7 @@ class SSEResponse:
     ) -> None:
         self._events = events
         self._encoder = encoder
-        self._writer = writer
+        self._producer = producer
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._heartbeat = heartbeat
         self._padding = padding
@@ -50,10 +50,10 @@ class SSEResponse:
         finally:
             disconnect.cancel()
             # Shielded: a server that cancels this request does not cancel the answer.
-            await asyncio.shield(self._writer)
+            await asyncio.shield(self._producer)
 
     async def _abandon_on_disconnect(self, receive: Receive) -> None:
-        """Some servers say only on `receive` that the client is gone. Lambda never says it."""
+        """Some servers report only on `receive` that the client is gone. Lambda reports it after the end."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._events.abandon()

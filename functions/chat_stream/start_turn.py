@@ -1,6 +1,6 @@
-"""Starts a turn: from a client's request to the first byte of the answer.
+"""Starts a turn: from a client's request to the response.
 
-What can be refused with a status is refused here. After the first byte an error is an event.
+Errors before the response have an HTTP status. Later errors are events of the stream.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class _TurnStart:
             active_turns=lambda: services.background.active_turns,
             tracer=services.tracer,
         )
-        # Saves that go on after a refusal was sent.
+        # Saves that go on after a refusal was sent. `refuse` keeps the invocation alive until they end.
         self._saves: list[asyncio.Task[object]] = []
 
     async def response(self) -> ChatResponse:
@@ -70,7 +70,9 @@ class _TurnStart:
         turn_request = dialect.parse(body)
         models = services.model_choice.resolve(turn_request.model)
         system = system_prompt(turn_request, services.system_prompt)
-        started = await self._begin(self._new_turn(turn_request, body, user_id, models[0], system))
+        # The budget is reserved for the first model, and settled with the price of the model that answers.
+        new_turn = self._new_turn(turn_request, body, user_id, models[0], system)
+        started = await self._begin(new_turn)
         if started.repeated:
             return await self._replay(turn_request, started)
         prompt = build_prompt(turn_request, started, system, history_limit=services.settings.history_messages)
@@ -88,9 +90,9 @@ class _TurnStart:
     def _new_turn(
         self, turn_request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str
     ) -> NewTurn:
-        # With an `Idempotency-Key` header the whole body must match on a retry. When the key comes from the
-        # body (the AI SDK's message id) only the question must match, because clients resend other fields
-        # changed.
+        # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (of the
+        # AI SDK and of the format with named events) is made of ids and the question, so other fields of the
+        # body may change on a retry.
         question = turn_request.question
         key, covered = idempotency_key(self._request), body
         if key is None and turn_request.idempotency_key is not None:
@@ -120,6 +122,7 @@ class _TurnStart:
         except Unavailable:
             if not self._may_run_unstored(turn):
                 # The turn may have begun, with only the reply lost. It is ended, so that a retry can begin.
+                # By the strict store, which logs a save that fails.
                 self._save(self._services.store.cancel_unconfirmed_begin(turn))
                 raise
             logger.exception("a turn could not be stored, and goes on")
@@ -185,12 +188,13 @@ class _TurnStart:
             store=self._store,
             log=self._log,
         )
+        producer = self._services.background.run_turn(turn)
         return answer_response(
             self._services,
             self._dialect,
             turn_request,
             turn.events,
-            self._services.background.run_turn(turn),
+            producer,
             answer_id=started.answer_id,
             model=answer.target.name,
             headers=_turn_headers(started),

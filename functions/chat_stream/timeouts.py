@@ -19,8 +19,8 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """The limits of one turn. Durations are in seconds; moments are in the event loop's time.
 
     `arrived_at`: when the request arrived.
-    `start_until`: when a model must have started its answer, fallbacks included (LLM_START_TIMEOUT).
-    `first_token`, `idle`: the longest wait for the first content, and between two pieces of content.
+    `start_until`: when a provider must have accepted the request, fallbacks included (LLM_START_TIMEOUT).
+    `first_token`: the longest wait for the first content after that. `idle`: between two pieces of content.
     `deadline`: when the function's time is over; None outside of Lambda.
     """
 

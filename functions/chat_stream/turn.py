@@ -1,7 +1,9 @@
 """One turn, from the model's first event until its answer and cost are committed.
 
 It knows neither the client nor the wire format: the response takes the events from `events`, at its own
-pace. Exactly one `Finished` or `Failed` comes last, and only after answer, tokens and cost are committed.
+pace. The last event is exactly one `Finished` or `Failed`. `Finished` is sent only after answer, tokens and
+cost are committed (with `BestEffortStore`: after the attempt). If they cannot be committed, the last event
+is `Failed`.
 """
 
 import asyncio
@@ -28,7 +30,7 @@ _SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another proce
 
 
 class Turn:
-    """`run` it once.
+    """Reads one answer of a model and settles it. Call `run` once.
 
     `prompt` is what the model was asked; its tokens are estimated when the provider does not count them.
     `failed_attempts` are the usage rows of models that were asked before and gave no answer.
@@ -58,8 +60,9 @@ class Turn:
         self._characters = 0
         self._usage: Usage | None = None
         self._end: Finished | Failed | None = None
-        self._reading: asyncio.Timeout | None = None
+        self._read_timeout: asyncio.Timeout | None = None
         self._read_timer = ReadTimer(timeouts, self.stop)
+        # Reads `_text` while `_take` appends to it.
         self._checkpoints = Checkpoints(store, started, self._text, on_state=self._on_checkpoint)
 
     async def run(self) -> None:
@@ -72,8 +75,8 @@ class Turn:
             logger.exception("turn failed")
             self._end = self._end or Failed("internal", "the turn failed", retryable=True)
         self._checkpoints.stop()
-        # Closed at once, because an answer costs money until its connection is closed. Not awaited here,
-        # because the client waits for the last event.
+        # The connection to the model is closed at once, because tokens cost money until then. It is awaited
+        # after the last event, so that the client does not wait for it.
         closing = asyncio.create_task(self._answer.aclose())
         try:
             self.events.put(await self._settle())
@@ -87,25 +90,28 @@ class Turn:
                 logger.error("a task of the turn failed", exc_info=error)
 
     def stop(self, end: Finished | Failed) -> None:
-        """Ends the answer with the text that has arrived. The first call decides how it ends."""
+        """Ends the answer with the text that has arrived. The first call decides how it ends.
+
+        Called by the timer of silence, by a checkpoint, at the length limit, and when the process ends.
+        """
         if self._end is None:
             self._end = end
-            if self._reading is not None:
-                self._reading.reschedule(0)
+            if self._read_timeout is not None:
+                self._read_timeout.reschedule(0)  # a moment in the past: `_read` stops at once
 
     async def _read(self) -> None:
         if self._end is not None:
-            return
+            return  # stopped before the first read
         try:
-            async with asyncio.timeout(None) as self._reading:
+            async with asyncio.timeout(None) as self._read_timeout:
                 self._read_timer.start()
                 async for events in self._answer:
                     self._take(events)
         except TimeoutError:
-            if self._end is None:
+            if self._end is None:  # otherwise `stop` caused it
                 raise
         finally:
-            self._reading = None
+            self._read_timeout = None
             self._read_timer.cancel()
 
     def _take(self, events: list[Event]) -> None:
@@ -136,7 +142,7 @@ class Turn:
     def _on_checkpoint(self, state: str | None) -> None:
         if state == "cancel":
             self.stop(Finished("cancelled"))
-        elif state != "running":
+        elif state != "running":  # settled by another process, or not in the database
             self.stop(_SETTLED_BY_ANOTHER)
 
     async def _settle(self) -> list[Event]:

@@ -21,7 +21,9 @@ _STATUSES = {"cancelled": "cancelled", "deadline": "interrupted"}
 
 
 class TurnLog:
-    """Of one request. The first call of `refused`, `unanswered`, `settled` and `lost` writes the line.
+    """The log line of one request. The first call of `refused`, `unanswered`, `settled` or `lost` writes it.
+
+    A request that replays an answer writes none.
 
     `arrived_at` is in the event loop's time. `active_turns` says how many turns this process runs.
     """
@@ -56,7 +58,7 @@ class TurnLog:
         self._fields["fallbacks"] = models.index(model) or None
 
     def refused(self, error: ChatError) -> None:
-        """The turn did not begin."""
+        """The request was refused, or starting the turn failed."""
         self._write("refused", code=error.code)
 
     def unanswered(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:

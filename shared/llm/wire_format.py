@@ -30,7 +30,6 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     """
 
     messages: tuple[ChatMessage, ...]
-    model: str = ""
     system: str | None = None
     max_tokens: int = 4096
     temperature: float | None = None

@@ -94,7 +94,7 @@ def test_no_token_no_key_and_no_message_reach_the_log(database, mock):
     [
         (
             {"LLM_MODEL": "openai/gpt-6-luna"},
-            "OPENAI_API_KEY must be set, because LLM_MODEL asks for openai.\n",
+            "OPENAI_API_KEY must be set, because LLM_MODEL uses openai.\n",
         ),
         ({"HISTORY_MESSAGES": "many"}, "HISTORY_MESSAGES must be a whole number from 1 to 1000.\n"),
         ({"JWT_SECRET": "short"}, None),

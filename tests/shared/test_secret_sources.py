@@ -275,3 +275,24 @@ def test_a_token_is_generated_at_its_first_use_and_again_before_it_expires():
         assert await token.value() == "token 2"
 
     asyncio.run(scenario())
+
+
+def test_an_old_token_is_not_used_on_after_generating_a_new_one_failed():
+    clock = Clock()
+    works = [True]
+
+    def make():
+        if not works[0]:
+            raise OSError
+        return "token"
+
+    async def scenario():
+        token = GeneratedToken(make, now=clock)
+        assert await token.value() == "token"
+        clock.time += 600
+        works[0] = False
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await token.value()
+
+    asyncio.run(scenario())

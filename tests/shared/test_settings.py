@@ -116,3 +116,9 @@ def test_tracing_is_off_by_default():
     assert load_settings(NEEDED | daemon).xray_daemon is None
     assert load_settings(NEEDED | {"TRACING": "true"}).xray_daemon == "127.0.0.1:2000"
     assert load_settings(NEEDED | daemon | {"TRACING": "true"}).xray_daemon == "169.254.79.129:2000"
+
+
+@pytest.mark.parametrize("model", ["gpt", "nobody/gpt", "openai/gpt", "openai/" + "x" * 200])
+def test_a_wrong_fallback_model_is_reported_under_its_own_setting(model):
+    with pytest.raises(ConfigError, match="LLM_FALLBACK_MODELS"):
+        load_settings(NEEDED | {"LLM_FALLBACK_MODELS": model})

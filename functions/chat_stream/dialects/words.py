@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from functions.chat_stream.dialects.base import Encoder
 from shared.events import Event, Failed, Finished, TextDelta
 
-# Longer words, and text without spaces, are passed on before the word ends.
+# Held text that is longer than this for each word of a group is sent at once, so that text without spaces is
+# not held back.
 _LONGEST_WORD = 100  # characters
 
 

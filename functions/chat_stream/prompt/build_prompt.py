@@ -1,4 +1,7 @@
-"""The steps that build a prompt, in order. To add a step: one file in this folder, and one call here."""
+"""Builds the request for the model. To add a step: one file in this folder, and one call here.
+
+The system prompt is chosen earlier, in `start_turn.py`, because its tokens count for the budget.
+"""
 
 from functions.chat_stream.prompt.history_window import history_window
 from functions.chat_stream.records import StartedTurn
@@ -14,8 +17,7 @@ def build_prompt(
 ) -> ChatRequest:
     """The request for the model.
 
-    `started` is what the database returned when the turn began. `system` is the system prompt, which is
-    chosen before that, because its tokens count for the budget.
+    `started` is what the database returned when the turn began. `system` is the system prompt.
     """
     return ChatRequest(
         system=system or None,

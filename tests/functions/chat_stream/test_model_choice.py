@@ -57,3 +57,7 @@ def test_a_name_that_is_too_long_with_its_provider_is_refused_whatever_a_pattern
     assert allowing.resolve("m" * 193)[0] == "openai/" + "m" * 193
     with pytest.raises(InvalidRequest):
         allowing.resolve("m" * 194)
+
+
+def test_a_model_of_a_provider_that_is_not_configured_is_not_listed():
+    assert "nvidia/meta/llama" not in choice(LLM_ALLOWED_MODELS="nvidia/meta/llama").names

@@ -8,6 +8,10 @@ import httpx_sse
 import pytest
 
 from functions.chat_stream.answer_replay import AnswerReplay
+from functions.chat_stream.dialects.base import AnswerMeta
+from functions.chat_stream.dialects.chat import Chat
+from functions.chat_stream.event_queue import EventQueue
+from functions.chat_stream.json_response import JSONAnswerResponse
 from functions.chat_stream.records import Settlement, StoredAnswer
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SAVING_SECONDS, Timeouts
@@ -101,6 +105,29 @@ def test_a_replay_ends_before_the_functions_time_is_over_and_without_an_end_of_t
     assert 2 <= ended_at < 3
     assert {type(event) for event in events} == {Started, TextDelta}
     assert exhausted
+
+
+def test_a_json_answer_that_cannot_be_read_to_its_end_is_an_error_and_not_half_an_answer():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def main():
+        events = EventQueue()
+        events.put([Started(str(USER)), TextDelta("half an ans")])
+        events.close()
+        meta = AnswerMeta(str(USER), "openai/some-model", 1_700_000_000)
+        producer = asyncio.create_task(asyncio.sleep(0))
+        response = JSONAnswerResponse(events, Chat(), producer, meta=meta, headers={})
+        await response({"type": "http"}, receive, send)
+
+    virtual_time.run(main())
+    assert sent[0]["status"] == 503
+    assert b"half" not in sent[1]["body"]
 
 
 def finish(*, back_at, patient, deadline=None):
