@@ -5,7 +5,6 @@ before a statement is sent, so that the project can share a database with schema
 """
 
 import re
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -28,11 +27,5 @@ class DatabaseSchemas(Struct, frozen=True):
 
     def fill(self, sql: str) -> str:
         """The SQL with both placeholders replaced by quoted names."""
-        return _fill(self, sql)
-
-
-# A process uses a few dozen statements.
-@lru_cache(maxsize=256)
-def _fill(schemas: DatabaseSchemas, sql: str) -> str:
-    names = {"tables": schemas.tables, "functions": schemas.functions}
-    return _PLACEHOLDER.sub(lambda match: f'"{names[match[1]]}"', sql)
+        names = {"tables": self.tables, "functions": self.functions}
+        return _PLACEHOLDER.sub(lambda match: f'"{names[match[1]]}"', sql)

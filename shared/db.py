@@ -58,6 +58,7 @@ class Database:
     ) -> None:
         self._credentials = credentials
         self._schemas = schemas or DatabaseSchemas()
+        self._statements: dict[str, bytes] = {}
         self._timeout = timeout
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
@@ -77,7 +78,7 @@ class Database:
 
         async def work(connection: Connection) -> Any:
             cursor = connection.cursor(row_factory=scalar_row)
-            return await (await cursor.execute(self._schemas.fill(query).encode(), params)).fetchone()
+            return await (await cursor.execute(self._statement(query), params)).fetchone()
 
         return await self._run(work, min(self._timeout, within or self._timeout))
 
@@ -87,15 +88,22 @@ class Database:
         Both statements are sent together in one pipeline. A pipeline without a sync between its statements
         is one transaction, and the user's id is set until its end.
         """
-        begin_request = self._schemas.fill("select $functions.begin_request(%s)").encode()
 
         async def work(connection: Connection) -> list[Row]:
             async with connection.pipeline():
+                begin_request = self._statement("select $functions.begin_request(%s)")
                 await connection.execute(begin_request, (json_argument({"user_id": user_id}),))
-                cursor = await connection.execute(self._schemas.fill(query).encode(), params)
+                cursor = await connection.execute(self._statement(query), params)
             return await cursor.fetchall()
 
         return await self._run(work, self._timeout)
+
+    def _statement(self, query: str) -> bytes:
+        """The query with the names of the schemas. Each query of the code is filled in once."""
+        statement = self._statements.get(query)
+        if statement is None:
+            statement = self._statements[query] = self._schemas.fill(query).encode()
+        return statement
 
     async def close(self) -> None:
         if self._warm_up is not None:

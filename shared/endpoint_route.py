@@ -25,4 +25,5 @@ class EndpointRoute(Route):
         async def dispatch(request: Request) -> ASGIApp:
             return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
-        super().__init__(path, dispatch, methods=list(by_method))
+        handler = handlers[0][1] if len(handlers) == 1 else dispatch
+        super().__init__(path, handler, methods=list(by_method))

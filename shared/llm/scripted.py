@@ -54,19 +54,20 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         messages = msgspec.json.decode(await request.aread())["messages"]
-        prompt_tokens = estimate_tokens(*[message["content"] for message in messages])
         question = next(m["content"] for m in reversed(messages) if m["role"] == "user")
         return httpx.Response(
             200,
             headers={"content-type": "text/event-stream"},
-            stream=_AnswerStream(answer_to(question), prompt_tokens, self._sleep),
+            stream=_AnswerStream(answer_to(question), messages, self._sleep),
         )
 
 
 class _AnswerStream(httpx.AsyncByteStream):
-    def __init__(self, answer: str, prompt_tokens: int, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, answer: str, messages: list[dict[str, str]], sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
         self._answer = answer
-        self._prompt_tokens = prompt_tokens
+        self._messages = messages
         self._sleep = sleep
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -77,7 +78,8 @@ class _AnswerStream(httpx.AsyncByteStream):
             await self._sleep(_TOKEN_SECONDS)
             tokens += 1
         yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": tokens}
+        prompt_tokens = estimate_tokens(*[message["content"] for message in self._messages])
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens}
         yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
 
