@@ -15,7 +15,7 @@ import time
 from collections import deque
 from functools import lru_cache
 
-from dev.mock_llm.openai import OpenAI
+from dev.mock_llm.openai_format import OpenAI
 from dev.mock_llm.scripts import Script
 from dev.mock_llm.wire import NewTurn
 

@@ -23,7 +23,7 @@ from shared.ids import parse_uuid
 from shared.jwks import ALGORITHMS, JwksCache
 from shared.logs import logger
 from shared.secret_sources import Secret, StaticSecret
-from shared.settings import ConfigError
+from shared.settings import ConfigError, Settings
 from shared.warmup import WarmUp
 
 # PyJWT imports cryptography if that is installed, also when only HS256 is used.
@@ -70,6 +70,15 @@ class TokenVerifier:
         self._now = now
         # By token: its claims, the caller that they name, and when the signature was checked.
         self._verified: dict[str, tuple[_Claims, Identity, float]] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "TokenVerifier":
+        return cls(
+            secret=settings.jwt_secret,
+            jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+        )
 
     def warm_up(self) -> WarmUp:
         """Starts to read the secret and to fetch the key set. The first token waits for both."""

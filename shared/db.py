@@ -22,6 +22,7 @@ from shared.db_credentials import DatabaseCredentials
 from shared.errors import Unavailable
 from shared.logs import logger
 from shared.metrics import measured
+from shared.settings import Settings
 from shared.warmup import WarmUp
 
 Row: TypeAlias = dict[str, Any]
@@ -64,6 +65,14 @@ class Database:
         self._idle: list[tuple[Connection, float]] = []
         self._free = asyncio.Semaphore(max_connections)
         self._warm_up: WarmUp | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Database":
+        return cls(
+            settings.database,
+            schemas=settings.database_schemas,
+            max_connections=settings.database_connections,
+        )
 
     def warm_up(self) -> WarmUp:
         """Starts to open a connection. The first call waits for it."""

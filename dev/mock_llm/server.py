@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from dev.mock_llm.anthropic import Anthropic
+from dev.mock_llm.anthropic_format import Anthropic
 from dev.mock_llm.connection import Connection, Request
-from dev.mock_llm.ollama import Ollama
-from dev.mock_llm.openai import CompatibleServer, OpenAI
+from dev.mock_llm.ollama_format import Ollama
+from dev.mock_llm.openai_format import CompatibleServer, OpenAI
 from dev.mock_llm.playback import play
 from dev.mock_llm.process import Endpoints, base_path
 from dev.mock_llm.scripts import Script, ScriptError, choose, obey

@@ -19,7 +19,6 @@ from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
 from shared.cors import Cors
 from shared.db import Database
-from shared.jwks import JwksCache
 from shared.llm.client import ModelClient
 from shared.settings import Settings, load_settings
 
@@ -33,17 +32,8 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def create_router(settings: Settings) -> Router:
     """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
-    database = Database(
-        settings.database,
-        schemas=settings.database_schemas,
-        max_connections=settings.database_connections,
-    )
-    verifier = TokenVerifier(
-        secret=settings.jwt_secret,
-        jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-    )
+    database = Database.from_settings(settings)
+    verifier = TokenVerifier.from_settings(settings)
     services = ChatServices(
         settings=settings,
         system_prompt=default_system_prompt(settings),

@@ -28,7 +28,6 @@ from shared.asgi import ASGIApp
 from shared.auth import TokenVerifier
 from shared.cors import Cors
 from shared.db import Database
-from shared.jwks import JwksCache
 from shared.settings import Settings, load_settings
 
 
@@ -38,17 +37,8 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def create_router(settings: Settings) -> Router:
     """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
-    database = Database(
-        settings.database,
-        schemas=settings.database_schemas,
-        max_connections=settings.database_connections,
-    )
-    verifier = TokenVerifier(
-        secret=settings.jwt_secret,
-        jwks=JwksCache(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-    )
+    database = Database.from_settings(settings)
+    verifier = TokenVerifier.from_settings(settings)
     limit = settings.rate_limit_write
     conversations, messages = ConversationStore(database, limit), MessageStore(database, limit)
     owners = (

@@ -11,10 +11,14 @@ from dev import openapi
 from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES, functions
 from dev.local import ROOT
+from functions.chat_stream import app as chat_stream
+from functions.conversations import app as conversations
+from shared.endpoint_route import EndpointRoute
 from shared.environment import Environment
 from shared.llm.providers import PROVIDERS
 from shared.settings import database_credentials, load_settings
 from tests.infra.templates import Stack, load
+from tests.serving import settings
 
 TEMPLATE = load("template.yaml")
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
@@ -127,13 +131,16 @@ def descended(path, resources):
 
 
 def test_each_route_reaches_its_function_however_the_gateway_looks_for_it():
-    described = openapi.document()
+    """The gateway, the emulator and the local server send each declared path to the function that has it."""
     resources = (*CHAT_STREAM_ROUTES, *CONVERSATIONS_ROUTES)
-    assert described["paths"]
-    for path in described["paths"]:
-        asked = path.replace("{id}", "5f2d8c1e")
-        best = resource_for(asked, resources)
-        assert (descended(asked, resources) in CHAT_STREAM_ROUTES) == (best in CHAT_STREAM_ROUTES), path
+    configured = settings("postgresql://")
+    for create_router, streams in ((chat_stream.create_router, True), (conversations.create_router, False)):
+        paths = [route.path for route in create_router(configured).routes if isinstance(route, EndpointRoute)]
+        assert paths
+        for path in paths:
+            asked = path.replace("{id}", "5f2d8c1e")
+            assert (descended(asked, resources) in CHAT_STREAM_ROUTES) == streams, path
+            assert (resource_for(asked, resources) in CHAT_STREAM_ROUTES) == streams, path
 
 
 @pytest.mark.parametrize("name", ["ChatStreamFunction", "ConversationsFunction"])
