@@ -1,4 +1,5 @@
-"""A client's address as something to count by: never stored as it is."""
+"""Finds the network address of a client, and hashes it for rate limits and anonymous users. The address
+itself is never stored."""
 
 import hmac
 import ipaddress
@@ -7,8 +8,9 @@ from shared.asgi import Scope
 
 
 def client_address(scope: Scope, proxies: int) -> str | None:
-    """The client as the front door saw it or, where so many `proxies` of one's own are before the front
-    door, as the first of these did: of X-Forwarded-For, whatever a client wrote itself comes earlier."""
+    """The client's IP address. Without proxies it is the address that the endpoint (function URL or REST API)
+    reports. With `proxies` own proxies in front of the endpoint, it is the entry of X-Forwarded-For that the
+    first of these proxies added, counted from the right. Entries further left may be forged by the client."""
     seen: list[str] = [
         address.strip()
         for name, value in scope["headers"]
@@ -22,10 +24,10 @@ def client_address(scope: Scope, proxies: int) -> str | None:
 
 
 def pseudonym(host: str, secret: str) -> str:
-    """The same 64 hex digits for the same client, of no use to whoever lacks the secret.
+    """An HMAC-SHA-256 of the address, as 64 hex digits. Without the secret the address cannot be found again.
 
-    `host` is the client's address, from `client_address`. Of an IPv6 address the
-    first 64 bits count: the rest is the client's to choose (RFC 6177), and so to change at each request.
+    `host` is the client's address, from `client_address`. For IPv6 only the first 64 bits are used, because a
+    client can choose the other bits freely (RFC 6177).
     """
     return hmac.digest(secret.encode(), b"client address\0" + _network(host).encode(), "sha256").hex()
 

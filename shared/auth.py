@@ -1,8 +1,8 @@
 """Verifies the bearer token of a request, and signs tokens for anonymous users and tests.
 
 PyJWT parses tokens and checks signatures. The rules about keys, headers and claims are in this module,
-because PyJWT's own rules are less strict. `shared.jwks` has the key sets. Routes decide whether a caller is
-needed.
+because PyJWT's own rules are less strict. `shared.jwks` fetches the key set. Routes decide whether a token is
+required.
 """
 
 import asyncio
@@ -44,11 +44,11 @@ class TokenVerifier:
     If the secret is in Secrets Manager and rotates, tokens that are signed with its previous version are
     valid too.
 
-    The signature of a token is checked once a minute, because that takes longer than all other checks.
-    Its times, issuer and audience are checked for each request.
+    The signature of a token is checked once a minute, because this check is the slowest. The times, the
+    issuer and the audience are checked for each request.
 
-    A token must have the `issuer` and the `audience`, unless they are None. `now` is in seconds since the
-    epoch. Raises ConfigError if `secret` cannot be used for HS256.
+    If `issuer` or `audience` is not None, tokens must have it. `now` is in seconds since the epoch. Raises
+    ConfigError if `secret` cannot be used for HS256.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._now = now
-        # By token: its claims, the caller that they name, and when the signature was checked.
+        # For each token: the claims, the identity, and the time of the last signature check.
         self._verified: dict[str, tuple[_Claims, Identity, float]] = {}
 
     @classmethod
@@ -85,7 +85,7 @@ class TokenVerifier:
         return WarmUp("keys of tokens", self._load_keys, now=self._now)
 
     async def verify(self, authorization: str | None) -> Identity:
-        """The caller that an `Authorization` header names. The header may have any content.
+        """The identity of the token in an `Authorization` header. Any header value is accepted as input.
 
         Raises Unauthorized, or Unavailable if the key set or the secret could never be read.
         """
@@ -119,8 +119,8 @@ class TokenVerifier:
         await asyncio.gather(*filter(None, readings))
 
     async def _payload(self, token: str, header: dict[str, Any]) -> bytes | None:
-        """The signed content of the token; None if the signature is not valid. Each key has one algorithm:
-        the token's `alg` chooses a key, and never how a key is used."""
+        """The signed content of the token; None if the signature is not valid. Each key has one fixed
+        algorithm. The token's `alg` is used only to find the key."""
         algorithm, key = header.get("alg"), None
         if algorithm == "HS256" and self._secret is not None:
             return await self._payload_by_secret(token, self._secret)
@@ -188,11 +188,12 @@ def user_id_of(issuer: str | None, subject: str) -> uuid.UUID:
     """
     if (user_id := parse_uuid(subject)) is not None:
         return user_id
-    # A JSON array separates the two whatever they contain, and a missing issuer from an empty one.
+    # A JSON array keeps issuer and subject apart whatever they contain, and null differs from an empty
+    # issuer.
     return uuid.uuid5(_SUBJECTS, json.dumps([issuer, subject]))
 
 
-# This must never change: users would lose their conversations.
+# This namespace must never change, or users lose their conversations.
 _SUBJECTS = uuid.UUID("1c4d6d0e-8a5b-4f0c-9a47-0d3c1f6b2e95")
 
 # RFC 6750, section 2.1, for tokens in the compact form of RFC 7515.

@@ -37,7 +37,7 @@ class SecretsManager:
         self._lock = threading.Lock()
 
     def secret(self, text: str) -> Secret:
-        """The secret of an ARN, or its field for `ARN:field`. Nothing is read yet. Raises ValueError."""
+        """The secret with this ARN, or one field of it for `ARN:field`. Reads nothing. Raises ValueError."""
         match = _ARN.fullmatch(text)
         if match is None:
             raise ValueError("not an ARN of Secrets Manager")
@@ -51,8 +51,8 @@ class SecretsManager:
     def _read(self, arn: str, region: str, stage: Stage) -> str | None:
         provider = self._provider(region)
         try:
-            # Powertools' own cache does not know stages and loses values in an outage. So it only reads, and
-            # SecretsManagerSecret caches.
+            # Powertools' cache ignores stages and loses values in an outage, so it is switched off.
+            # SecretsManagerSecret is the cache.
             value = provider.get(arn, force_fetch=True, max_age=0, VersionStage=stage)
         except Exception as error:
             if stage != "AWSCURRENT" and _is_missing(error.__context__):

@@ -29,9 +29,9 @@ _PREFLIGHT: tuple[Header, ...] = (
 
 
 class Cors:
-    """`allow_origins` as in CORS_ALLOW_ORIGINS: whole origins, or `*` alone for any page.
+    """`allow_origins` is the setting CORS_ALLOW_ORIGINS: a list of origins, or only `*` for all origins.
 
-    Raises ConfigError for `*` among others, which would look narrower than it is.
+    Raises ConfigError for a list that has `*` and other origins, because it would allow all origins.
     """
 
     def __init__(self, allow_origins: Sequence[str]) -> None:
@@ -39,8 +39,8 @@ class Cors:
             raise ConfigError("CORS_ALLOW_ORIGINS must list origins or be *, not both.")
         self._any_origin = "*" in allow_origins
         self._origins = frozenset(allow_origins)
-        # Responses vary by Origin even without one in the request: a cache must not give a page that is
-        # allowed what it stored for one that is not. With `*` they are the same for all.
+        # All responses have `Vary: Origin`, also if the request has no Origin. Otherwise a cache could send a
+        # response without CORS headers to an allowed origin. With `*` all responses are equal.
         self._vary = [_VARY] if self._origins and not self._any_origin else []
 
     def headers(self, origin: str | None) -> list[Header]:
@@ -52,10 +52,10 @@ class Cors:
         return [*self._vary, (b"access-control-allow-origin", origin.encode()), _EXPOSE]
 
     def preflight_headers(self, origin: str) -> list[Header]:
-        """The headers of the response to a preflight. They allow nothing to other origins.
+        """The headers of the response to a preflight. Other origins get no headers that allow anything.
 
-        The status is 204 for these too: browsers then name the origin as the cause, where they would
-        report a 403 as a failed request.
+        The status is 204 also for origins that are not allowed. With a 204 browsers report that the origin is
+        not allowed; with a 403 they report only a failed request.
         """
         headers = self.headers(origin)
         return [*headers, *_PREFLIGHT] if _EXPOSE in headers else headers

@@ -15,7 +15,8 @@ from shared.events import Usage
 from shared.llm.providers import PROVIDERS
 
 _MILLION = 1_000_000
-# The precision of the column `usage_logs.cost_usd`. It is exact for prices of up to four decimals.
+# The precision of the column `usage_logs.cost_usd`. This precision is exact for prices with up to four
+# decimals.
 _SMALLEST = Decimal("1e-10")
 # The largest value of the token columns. No model reads or writes a hundredth of it.
 _MAX_TOKENS = 2**31 - 1
@@ -61,14 +62,14 @@ _FALLBACK = Prices(input=Decimal(5), output=Decimal(15))
 
 
 def lookup(provider: str, model: str) -> ModelInfo | None:
-    """The table's row for a model, by the vendor's name for it; None if there is no such row."""
+    """The row of a model in the table; None if it is not there. `model` is the vendor's name."""
     known = _models().get(model)
     return known if known and known.provider == provider else None
 
 
 def cost(provider: str, model: str, usage: Usage) -> Cost:
     """The price of one request. Impossible counts (negative, too large, more cached tokens than input) are
-    clamped, so the cost is never negative. Providers of the registry that are free cost 0."""
+    clamped, so the cost is never negative. Free providers (`is_free`) cost 0."""
     if provider in PROVIDERS and PROVIDERS[provider].is_free:
         return Cost(usd=Decimal(0), priced=True)
     known = lookup(provider, model)

@@ -40,7 +40,7 @@ _CONTENTION = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetec
 
 
 class Database:
-    """A small pool. `timeout` is the limit of a whole call in seconds, with the wait for a connection.
+    """A small pool. `timeout` is the time limit of a call in seconds. It includes the wait for a connection.
 
     A statement may run twice, if the connection is lost before the reply arrives. So it must be safe to
     repeat: ids are made by the caller and inserts use `on conflict`. Statements name the `schemas` by the
@@ -170,8 +170,8 @@ class Database:
         try:
             return await self._open(password)
         except psycopg.OperationalError as error:
-            # libpq gives no reason and no SQLSTATE for a failed connection. It only tells whether it has
-            # used a password. If the password was not the reason, one read of the secret is wasted.
+            # libpq gives no SQLSTATE for a failed connection; it only says whether a password was used. If
+            # the password was not the cause, the secret is read once for nothing.
             if error.pgconn is None or not error.pgconn.used_password:
                 raise
             replacement = await self._credentials.replacement_for(password)
@@ -195,7 +195,7 @@ class Database:
 
     def _handle_lost_connection(self, error: psycopg.Error, attempt: int) -> None:
         """Closes the idle connections: after a failover or a restart they are lost too. Raises Unavailable
-        if another attempt does not help."""
+        after the last attempt, or if the error is not about the connection."""
         while self._idle:
             self._idle.pop()[0].pgconn.finish()
         logger.warning(

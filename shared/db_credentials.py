@@ -17,14 +17,14 @@ from shared.logs import logger
 from shared.secret_sources import Secret
 
 _CA_FOLDER = Path(__file__).parent / "rds_ca"
-# A host name of RDS. Certificates of servers are signed by the region's authorities, those of proxies by
-# Amazon's public ones.
+# A host name of RDS. The certificates of database servers are signed by authorities of the region. The
+# certificates of RDS Proxy are signed by Amazon's public authorities.
 _RDS_HOST = re.compile(r"[^.]+\.(proxy-)?[^.]+\.([a-z0-9-]+)\.rds\.amazonaws\.com", re.ASCII)
 _LOCAL_HOSTS = {"", "localhost", "127.0.0.1", "::1"}
 
 
 class DatabaseCredentials(Struct, frozen=True, kw_only=True):
-    """The known parameters of libpq, and the secret that has the others.
+    """The connection parameters that are set, and the secret that contains the rest.
 
     The secret is RDS's JSON object, or the password alone if `is_password`.
     """
@@ -88,7 +88,7 @@ _RDS_SECRET = msgspec.json.Decoder(_RdsSecret)
 
 def _with_tls(parameters: dict[str, str]) -> dict[str, str]:
     """Adds the check of the server's certificate, so that a password or token is sent to the right server
-    only. Local servers and parameters with an `sslmode` stay as they are."""
+    only. Nothing is added for local servers or if `sslmode` is set."""
     host = parameters.get("host", "")
     if "sslmode" in parameters or host in _LOCAL_HOSTS or host.startswith("/"):
         return parameters

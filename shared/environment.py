@@ -24,7 +24,7 @@ class RateLimit(Struct, frozen=True):
 
 
 class Environment:
-    """A mapping of names to text. An empty value counts as not set. All methods raise ConfigError for a
+    """The environment variables. An empty value counts as not set. All methods raise ConfigError for a
     malformed value. `now` is the wall clock that the age of secrets is measured by."""
 
     def __init__(self, environ: Mapping[str, str], *, now: Callable[[], float] = time.time) -> None:

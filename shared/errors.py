@@ -24,8 +24,8 @@ ChatError                     500  internal
     ├── UpstreamTruncated     502  upstream_truncated     the stream ended without its end
     └── UpstreamInvalid       502  upstream_invalid       not the provider's wire format
 
-The sentence given to an error is for developers and for the wire: it is written here or at the
-place that raises it, and never made from another exception's text.
+`message` is for developers and is sent to clients. It is always a fixed text, never the text of another
+exception.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ TAKING_A_MOMENT = "Coach is taking a moment. Let's try again."
 
 
 class ChatError(Exception):
-    """Base of all. `retryable` says whether the same request may succeed later, unchanged."""
+    """The base class of all errors. `retryable`: the same request may succeed later."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -79,7 +79,7 @@ class Forbidden(ChatError):
 
 
 class NotFound(ChatError):
-    """Not there, or another user's: the two are told apart nowhere."""
+    """The resource does not exist or belongs to another user. Clients cannot tell the two cases apart."""
 
     status, code = 404, "not_found"
 

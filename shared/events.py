@@ -46,14 +46,14 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """The answer ended in a known way."""
+    """The answer is complete, or was ended on purpose. `reason` says how."""
 
     reason: FinishReason
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """The answer broke off. `code` is one of `shared.errors`; `message` names the fault for developers
-    in the project's own words and never quotes a provider, a prompt or an answer."""
+    """The answer failed. `code` is a code of `shared.errors`. `message` is a fixed text for developers; it
+    contains no text of a provider, a prompt or an answer."""
 
     code: str
     message: str

@@ -22,7 +22,8 @@ def decode(body: bytes, shape: type[T]) -> T:
     characters, which Postgres does not store. Ignores unknown names, because some clients send them.
     """
     try:
-        # Parsers differ in which of two equal names they keep, and would read two different requests.
+        # If a name occurs twice in an object, some parsers keep the first value and others the last. Such
+        # bodies are refused.
         value = json.loads(body, object_pairs_hook=_checked_object)
         return msgspec.json.decode(body, type=shape, dec_hook=decode_hook)
     except msgspec.ValidationError:
@@ -51,5 +52,6 @@ def _safe(name: str) -> str:
 def _error(value: Any, shape: type[Any]) -> InvalidRequest:
     from shared import validation  # noqa: PLC0415 (a cold start does not load it)
 
-    # Nothing is found only for an integer of 4,300 digits and a sign: Python reads it, msgspec does not.
+    # `find_error` returns None only for a very long integer (4,300 digits), which Python accepts and msgspec
+    # does not.
     return validation.find_error(value, shape) or InvalidRequest("the body has a number out of range")

@@ -22,7 +22,7 @@ ALGORITHMS = tuple(_ALGORITHM_OF.values())
 
 # The least time in seconds between two fetches, whatever number of unknown key ids clients send.
 _FETCH_INTERVAL = 30.0
-# In seconds, for name, connection and body together. Short, because a caller waits.
+# Seconds for DNS, connection and body together. Short, because a request waits for it.
 _FETCH_TIMEOUT = 2.0
 _MAX_BODY = 256 * 1024  # bytes
 
@@ -55,8 +55,8 @@ class JwksCache:
     async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         """The key of this algorithm with this id; without an id the only key of this algorithm.
 
-        None means that no such key was published up to 30 s ago. Raises Unavailable if the keys could never
-        be fetched.
+        None: the key set has no such key. Keys that were published less than 30 s ago may be missing. Raises
+        Unavailable if the keys could never be fetched.
         """
         if self._keys is None or not self._is_within(self._fetched_at, self._ttl):
             await self._refresh()
@@ -80,8 +80,8 @@ class JwksCache:
         return matching[0] if len(matching) == 1 else None
 
     async def _refresh(self) -> None:
-        """Fetches the keys, once for all callers that wait. If there are keys already, at most one fetch in
-        30 s is made."""
+        """Fetches the keys. Callers that wait at the same time share one fetch. If keys are known already, at
+        most one fetch is made in 30 s."""
         if self._refreshing is None or self._refreshing.done():
             if self._keys is not None and self._is_within(self._tried_at, _FETCH_INTERVAL):
                 return
@@ -94,7 +94,7 @@ class JwksCache:
         try:
             self._keys = _verification_keys(await self._fetch(self._url))
         except Exception:
-            # Any error: the old keys are better than a refusal of all callers.
+            # After any error the old keys stay in use; otherwise all requests would be refused.
             logger.warning("the key set could not be fetched", exc_info=True)
         else:
             self._fetched_at = self._now()

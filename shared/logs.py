@@ -1,5 +1,5 @@
-"""The logger: Powertools' JSON lines with the request's id and the user's pseudonym, never a token or a
-message.
+"""The logger. It writes JSON lines with Powertools. Each line has the request id and a hash of the user id.
+Tokens and the text of messages are never logged.
 
 Keys are added with `logger.thread_safe_append_keys`, which keeps them in a context variable: requests
 that share a process do not mix.

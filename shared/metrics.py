@@ -1,9 +1,8 @@
-"""Metrics that travel in the log: CloudWatch reads them from a line's own fields, by what the line says
-under `_aws` (the embedded metric format). A metric is named as its field is.
+"""Metrics in log lines (CloudWatch's embedded metric format). A line has the values as normal fields; its key
+`_aws` says which fields are metrics. A metric has the name of its field.
 
-Powertools' Metrics writes a line of its own for them, with each value in a list; beside the log's line
-that is twice the bytes and twice the time of one line that is both. This module knows the format's
-one object, and which fields are metrics: on a laptop (without a namespace) it adds nothing.
+Powertools' Metrics would write a second line, which doubles the bytes and the time. This module adds `_aws`
+to the existing line. Without a namespace, for example on a laptop, it adds nothing.
 
 Source: AWS, "Specification: Embedded metric format".
 """
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-# As Powertools calls it. A line's `service`, which the logger sets, is the dimension that all share.
+# The variable that Powertools uses. All metrics have the dimension `service`, which the logger sets.
 NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "").strip()
 
 
@@ -63,7 +62,8 @@ def measured(*, together: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]
 
 @lru_cache(maxsize=64)
 def _directives(namespace: str, names: tuple[str, ...], together: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One for each set of dimensions; of a service there are only so many kinds of lines."""
+    """One metric directive for each set of dimensions. Cached, because there are only a few kinds of
+    lines."""
     described: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for name in names:
         metric = METRICS[name]

@@ -2,7 +2,7 @@
 generated token.
 
 A secret may rotate, so code that uses one asks for it each time and keeps no copy. That costs nothing while
-the cached value is fresh. `shared.aws` knows the store.
+the cached value is fresh. `shared.aws` reads Secrets Manager.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from shared.logs import logger
 
 Stage = Literal["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"]
 
-# A secret that is older is read again in the background. Callers meanwhile get the old value.
+# After this age a secret is read again in the background. Until then callers get the old value.
 _MAX_AGE_SECONDS = 300.0
-# The least time between two calls of `refresh` that read the store, whatever number of invalid tokens
-# clients send.
+# The shortest time between two forced reads, so that invalid tokens of clients cannot cause many reads.
 _REFRESH_INTERVAL_SECONDS = 5.0
 # The longest time that a caller waits for the store. The read goes on for later callers.
 _MAX_WAIT_SECONDS = 2.0
-# A database token is valid for 15 minutes. The rest is for the time that a connection may take.
+# A database token is valid for 15 minutes and is used for 10, so that it cannot expire while a connection is
+# opened.
 _TOKEN_SECONDS = 600.0
 
 
@@ -44,7 +44,7 @@ class Secret(ABC):
         when another party's token or server fits none of the known versions."""
 
     async def value(self) -> str:
-        """The version to send to another party, such as a provider."""
+        """The version to use for a login or a request, for example to a provider."""
         return self._choose(await self.current_versions())
 
     async def replacement_for(self, refused: str) -> str | None:
@@ -57,7 +57,7 @@ class Secret(ABC):
         return None if replacement == refused else replacement
 
     def _choose(self, versions: tuple[str, ...]) -> str:
-        # During a rotation the other party may accept another version than the current one.
+        # During a rotation the server may accept another version than the current one.
         return next((version for version in versions if version != self._refused), versions[0])
 
 
@@ -115,7 +115,7 @@ class SecretsManagerSecret(Secret):
             await self._wait(self._reading)
         if not self._is_within(self._refreshed_at, _REFRESH_INTERVAL_SECONDS):
             self._refreshed_at = self._now()
-            # All three stages from now on: a version is in use that is not the current one.
+            # From now on all three stages are read, because a version other than the current one is in use.
             self._stages = ("AWSCURRENT", "AWSPENDING", "AWSPREVIOUS")
             await self._wait(self._start_reading())
         return self._known_versions()

@@ -64,8 +64,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     openapi_file: str | None
 
     async def server_secret(self) -> str:
-        """A value that clients do not know and that all processes of a deployment share. It keys the
-        hashes of client addresses. Raises Unavailable."""
+        """A value that clients do not know and that all processes of a deployment share. A secret value that
+        all processes of a deployment share. It is the key of the hashes of client addresses. Raises
+        Unavailable."""
         if self.jwt_secret is not None:
             return await self.jwt_secret.value()
         return await self.database.server_secret()

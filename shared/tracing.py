@@ -1,8 +1,9 @@
-"""Turns in X-Ray: one datagram for each, to the daemon that Lambda runs beside a traced function.
+"""Sends one X-Ray segment for each turn, as a UDP datagram, to the daemon that Lambda runs for a traced
+function.
 
-Loaded only where tracing is on. X-Ray's own SDK keeps its place in a trace per thread, patches
-libraries and takes longer to import than the function takes to start; what is known here when a turn
-ends is all that it would have gathered.
+Loaded only where tracing is on. X-Ray's SDK is not used: it keeps its state per thread, patches libraries,
+and its import takes longer than the start of the function. At the end of a turn this module has all the data
+that the SDK would have collected.
 
 Sources: AWS, "X-Ray segment documents" and "Sending segment documents to the X-Ray daemon".
 """
@@ -19,12 +20,12 @@ from typing import Any
 import msgspec
 
 _HEADER = b'{"format": "json", "version": 1}\n'
-# What can be searched for in X-Ray; ids and times are in the log under the same trace.
+# The fields that can be searched in X-Ray. The log has all fields under the same trace id.
 _ANNOTATIONS = ("dialect", "status", "code", "provider", "model", "fallbacks", "ttft_ms", "message_id")
 
 
 class Tracer:
-    """`address` is the daemon's, as host:port."""
+    """`address` is the address of the X-Ray daemon, as host:port."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -40,7 +41,7 @@ class Tracer:
         return Trace(self, parts["Root"], parts["Parent"])
 
     def send(self, document: Mapping[str, Any]) -> None:
-        """Never waits and never fails: a trace that is lost is a trace less."""
+        """Never waits and never raises. A trace that cannot be sent is dropped."""
         if self._socket is None:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self._socket.settimeout(0)
@@ -53,7 +54,7 @@ class Tracer:
 
 
 class Trace:
-    """One invocation's, to which a turn is added when it is over."""
+    """The trace of one invocation. A turn is added to the trace when the turn is over."""
 
     def __init__(self, tracer: Tracer, trace_id: str, parent_id: str) -> None:
         self._tracer = tracer
@@ -63,8 +64,8 @@ class Trace:
     def send(
         self, line: Mapping[str, Any], arrived_at: float, waits: Mapping[str, tuple[float, float]]
     ) -> None:
-        """`line` is the turn's in the log; `waits` are `begin`, `model` and `finish`, all in the loop's
-        time. What lies between the last two is the answer's."""
+        """`line` has the fields of the turn's log line. `waits` has the start and the end of `begin`, `model`
+        and `finish`, in the event loop's time. The time between `model` and `finish` is the span `answer`."""
         now = asyncio.get_running_loop().time()
         spans = dict(waits)
         if "model" in waits and "finish" in waits:

@@ -18,7 +18,7 @@ from msgspec import Meta, inspect
 from shared.errors import InvalidRequest
 from shared.ids import decode_hook
 
-# The JSON values that a type may accept, by the Python types that `json.loads` returns.
+# For each msgspec type: the Python types of `json.loads` that it may accept.
 _JSON_TYPES: Mapping[type[inspect.Type], frozenset[type]] = {
     inspect.AnyType: frozenset({str, int, float, bool, type(None), list, dict}),
     inspect.BoolType: frozenset({bool}),
@@ -170,7 +170,7 @@ def _is_double(value: float) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a value without a type has only numbers that msgspec reads. Integers have no bound."""
+    """Whether an untyped value has only finite numbers. Integers have no limit."""
     waiting = [value]
     while waiting:
         match waiting.pop():
@@ -196,7 +196,7 @@ def _is_convertible(value: str, expected: inspect.CustomType | inspect.DateTimeT
 
 
 def _describe_all(types: Sequence[inspect.Type], choices: Sequence[str]) -> str:
-    # Null stands for an absent field, so that it is named only where nothing else is allowed.
+    # null is left out of the message unless it is the only allowed value, because it means an absent field.
     described = [_describe(each, choices) for each in types if not isinstance(each, inspect.NoneType)]
     return f"must be {' or '.join(dict.fromkeys(described)) or 'null'}"
 

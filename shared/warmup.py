@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 
 from shared.logs import logger
 
-# A warm-up that takes longer is cancelled: the process may have been frozen during it.
+# A longer warm-up is cancelled: the process may have been frozen meanwhile.
 _MAX_WAIT_SECONDS = 2.0
 
 
 async def wait_if_provisioned(*warm_ups: "WarmUp") -> None:
-    """Waits for the warm-ups in a process of provisioned concurrency: Lambda freezes it after its start,
-    maybe for hours. In other processes a request waits already, so this returns at once."""
+    """With provisioned concurrency, waits for the warm-ups, because Lambda may freeze the process for hours
+    after its start. Otherwise returns at once, because a request is already waiting."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency":
         await asyncio.gather(*(warm_up.wait() for warm_up in warm_ups))
 
@@ -34,7 +34,8 @@ class WarmUp:
         self.task = asyncio.create_task(self._run(work))
 
     async def wait(self) -> None:
-        """Returns when the work is done, has failed or has taken too long. Then it is cancelled."""
+        """Returns when the work is done or has failed, or after 2 s. Work that is not done then is
+        cancelled."""
         time_left = _MAX_WAIT_SECONDS - (self._now() - self._started_at)
         if not self.task.done() and time_left > 0:
             await asyncio.wait({self.task}, timeout=time_left)

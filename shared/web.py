@@ -28,9 +28,9 @@ MAX_BODY_BYTES = 65_536
 def with_middleware(app: ASGIApp, cors: Cors) -> ASGIApp:
     """Wraps an app so that every response has CORS headers and an `X-Request-Id`, and every error is JSON.
 
-    The request id is Lambda's where there is one, so that the logs of both can be joined. Preflights are
-    answered here. Plain ASGI, and nothing is buffered. An error after the response has started is raised
-    again, so that the server breaks the response off.
+    On Lambda the request id is Lambda's own, so that the app's log lines and Lambda's can be matched.
+    Preflights are answered here. It is plain ASGI and buffers nothing. An error after the response has
+    started is raised again, so that the server closes the connection.
     """
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +60,8 @@ def with_middleware(app: ASGIApp, cors: Cors) -> ASGIApp:
                 message = {**message, "headers": _joined(message.get("headers", ()), added)}
             await send(message)
 
-        # Starlette's router raises what it cannot route only where it believes an app to be.
+        # Starlette's router raises HTTPException for an unknown route only if the scope has `app`; else it
+        # sends a text response.
         scope.setdefault("app", app)
         try:
             await response(scope, receive, send_with_headers)
@@ -73,7 +74,8 @@ def with_middleware(app: ASGIApp, cors: Cors) -> ASGIApp:
 
 
 def _joined(headers: Iterable[Header], added: Sequence[Header]) -> list[Header]:
-    """Both lists, with one `Vary`: a response of Lambda holds one value for each name."""
+    """Both lists, with all `Vary` values in one header: a Lambda response can have only one value for each
+    header."""
     headers = list(headers)
     vary = [value for name, value in headers if name.lower() == b"vary"]
     if not vary:
@@ -88,8 +90,8 @@ def error_response(error: ChatError) -> Response:
 
 
 def log_refusal(error: ChatError) -> None:
-    """What is the client's fault is the client's to know; what is ours or a provider's is logged, and
-    who asks too often is counted."""
+    """Logs errors with a status of 500 or more, and errors that a metric counts (rate limit, budget). Other
+    errors of clients are not logged."""
     counted = metrics.fault(error.code)
     if counted or error.status >= 500:
         logger.warning("request refused", **metrics.measured(code=error.code, **counted))
@@ -114,7 +116,8 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
             if len(body) > limit:
                 raise TooLarge(f"the body must be at most {limit} bytes")
     except ClientDisconnect:
-        # Nobody hears this; it keeps who left from looking like a fault of ours.
+        # The client has disconnected, so no response arrives. This error prevents that the disconnect is
+        # logged as a fault.
         raise InvalidRequest("the body broke off") from None
     return bytes(body)
 

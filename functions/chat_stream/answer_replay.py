@@ -1,4 +1,4 @@
-"""Replays an answer from the database, while another request writes it or after it has ended."""
+"""Replays a stored answer, also one that is still being written."""
 
 import asyncio
 from uuid import UUID

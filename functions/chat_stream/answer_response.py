@@ -1,4 +1,4 @@
-"""The response that carries an answer: of a turn that runs here, or of a stored answer."""
+"""Makes the response for an answer: one that this process reads from a model, or a stored one."""
 
 import asyncio
 import time
@@ -35,10 +35,10 @@ def answer_response(
     headers: dict[str, str],
     offset: int = 0,
 ) -> ChatResponse:
-    """A stream, or one JSON body where the client asked for it.
+    """Returns a stream, or one JSON body if the client asked for `"stream": false`.
 
-    `producer` is the task that fills `events`. `model` is the `provider/model` that answers. The client has
-    the first `offset` characters of the answer.
+    `producer` is the task that fills `events`. `model` is the `provider/model` that answers. The client
+    already has the first `offset` characters.
     """
     meta = AnswerMeta(message_id=str(answer_id), model=model, created=int(time.time()))
     headers = {**dialect.headers, "X-Message-Id": meta.message_id, **headers}

@@ -1,4 +1,5 @@
-"""Wires the chat function. Servers and the Lambda runtime load `app`, which reads the environment."""
+"""Creates the ASGI app of the chat function. Servers and the Lambda runtime load `app`; loading it reads the
+environment."""
 
 import os
 from collections.abc import AsyncIterator
@@ -48,7 +49,7 @@ def create_router(settings: Settings) -> Router:
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        # A cold process connects while the first request arrives.
+        # In a new process the connections are opened while the first request arrives.
         await warmup.wait_if_provisioned(verifier.warm_up(), database.warm_up(), services.models.warm_up())
         yield
         await services.background.shut_down()
@@ -69,7 +70,8 @@ def _tracer(settings: Settings) -> "Tracer | None":
 
 
 def __getattr__(name: str) -> ASGIApp:
-    """Makes `app` when it is first asked for, so that a test with its own settings needs no environment."""
+    """Creates `app` when it is first read, so that tests can call `create_app` without environment
+    variables."""
     if name != "app":
         raise AttributeError(name)
     app = globals()["app"] = create_app(load_settings(os.environ))

@@ -1,4 +1,4 @@
-"""Who sends a request: the user of the bearer token, or an anonymous user by network address."""
+"""Finds the user of a request: by its bearer token, or without a token by its network address."""
 
 from uuid import UUID, uuid5
 
@@ -9,7 +9,8 @@ from shared.addresses import client_address, pseudonym
 from shared.auth import TokenVerifier
 from shared.settings import Settings
 
-# The namespace of the ids of users without a token. Only a keyed hash of their address is stored.
+# The UUID namespace of users without a token. Their id is made of a keyed hash of the address; the address is
+# not stored.
 _ADDRESSES = UUID("5f2d8c1e-6a0b-4c53-9b7e-2f8e3a4d1c60")
 
 

@@ -1,4 +1,5 @@
-"""The tasks of this process that outlive a request: turns, replays and saves. No client owns them."""
+"""The tasks of this process that outlive a request: turns, replays and saves. Tasks that continue when their
+request ends: turns, replays and saves."""
 
 import asyncio
 from collections.abc import Coroutine

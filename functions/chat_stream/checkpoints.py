@@ -8,17 +8,17 @@ from functions.chat_stream.store import TurnStore
 from shared.errors import ChatError
 from shared.logs import logger
 
-# A stop request is seen, and all but the last words are saved, within a second.
+# With this interval a stop request takes effect within a second, and at most the text of a second is lost.
 _INTERVAL_SECONDS = 0.8
 
 
 class Checkpoints:
-    """Saves in separate tasks, so that tokens never wait for the database.
+    """Saves in a separate task, so that sending tokens never waits for the database.
 
     Each checkpoint also renews the turn's lease and asks for its state. `on_state` gets that state:
     "running", "cancel" when the user wants the answer to stop, how another process settled the turn, or None
-    if the database has no such turn. The text of a stateless turn is not saved; only its lease is renewed.
-    A checkpoint that fails is logged; the next one makes up for it.
+    if the database has no such turn. The text of a stateless turn is not saved; only its lease is renewed. An
+    error is only logged. The next checkpoint saves the whole text again.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Checkpoints:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Sets the timer for the next checkpoint. A turn that ends before has none."""
+        """Sets the timer for the next checkpoint. A turn shorter than 0.8 s has no checkpoint."""
         self._timer = asyncio.get_running_loop().call_later(_INTERVAL_SECONDS, self._begin_saving)
 
     def stop(self) -> None:
-        """Begins no further checkpoint."""
+        """Starts no more checkpoints. One that is running continues."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None

@@ -6,10 +6,10 @@ from shared.events import Event
 
 
 class EventQueue:
-    """One producer, one consumer. `put` never waits; `take` returns all events at once.
+    """One producer, one consumer. `put` never waits. `take` returns all events that are in the queue.
 
-    For a client that reads slowly, more events are written at a time. The queue holds at most the events
-    of one answer.
+    If a client reads slowly, each write contains more events. The queue holds at most the events of one
+    answer.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class EventQueue:
         return self._closed and not self._events
 
     def abandon(self) -> None:
-        """Says that the consumer is gone. Drops all events, those to come included."""
+        """Called when the consumer is gone. Drops all events, and all that are put later."""
         self.abandoned = True
         self.close()
         self._events.clear()
@@ -47,7 +47,8 @@ class EventQueue:
         self._notify()
 
     async def take(self) -> list[Event] | None:
-        """All events in the queue; waits for the first. [] after `wake`, None when the queue is exhausted."""
+        """Returns all events in the queue and waits if there are none. Returns [] after `wake`, and None when
+        no more events will come."""
         while not self._events:
             if self._closed:
                 return None

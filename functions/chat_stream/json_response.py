@@ -1,4 +1,4 @@
-"""Sends an answer as one JSON body, or its error with the error's status."""
+"""Sends an answer as one JSON body, or an error with its HTTP status."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Which models a client may ask for, and by what names."""
+"""Decides which models a client can choose."""
 
 from fnmatch import fnmatchcase
 
@@ -8,8 +8,8 @@ from shared.settings import LONGEST_MODEL, Settings
 
 
 class ModelChoice:
-    """What is configured is allowed, and so is what LLM_ALLOWED_MODELS names or matches, at providers
-    that are configured."""
+    """Allowed are LLM_MODEL, LLM_FALLBACK_MODELS, and each model of a configured provider that matches
+    LLM_ALLOWED_MODELS."""
 
     def __init__(self, settings: Settings) -> None:
         self._configured = tuple(dict.fromkeys((settings.model, *settings.fallback_models)))
@@ -30,8 +30,8 @@ class ModelChoice:
     def resolve(self, requested: str | None) -> tuple[str, ...]:
         """The models to try, in order: the one asked for, then the configured ones as fallbacks.
 
-        A name without its provider is enough where it fits one. Raises InvalidRequest, which lists
-        what there is.
+        A model can be given without its provider; then the first configured provider for which the name is
+        allowed is used. Raises InvalidRequest with the list of allowed models.
         """
         if requested is None:
             return self._configured
@@ -49,7 +49,8 @@ class ModelChoice:
         if name in self._configured:
             return True
         provider = name.partition("/")[0]
-        # A pattern matches names of any length, and a provider makes what was asked for longer.
+        # Names that a pattern matches can be too long for the database column, also because the provider was
+        # added.
         if provider not in self._providers or len(name) > LONGEST_MODEL:
             return False
         return any(fnmatchcase(name, pattern) for pattern in self._patterns)

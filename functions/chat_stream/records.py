@@ -1,4 +1,4 @@
-"""What is stored of a turn: what begins it, what settles it, and what is read of it later."""
+"""The records that a turn sends to the database and reads from it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -18,10 +18,10 @@ Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 
 class NewTurn(Struct, frozen=True, kw_only=True):
-    """What begins a turn.
+    """A new turn, as `TurnStore.begin` stores it.
 
-    `idempotency_key`: the client's name for the turn, if it has one. `request_hash`: SHA-256 of what must be
-    the same when the key is used again. `model`: the first choice, as `provider/model`.
+    `idempotency_key`: the client's name for the turn, if it has one. `request_hash`: the SHA-256 hash that
+    must be equal when the key is used again. `model`: the first choice, as `provider/model`.
     Tokens, for an estimate of the cost: `system_tokens` of the system prompt, `prompt_tokens` of the whole
     prompt of a stateless turn (for a stored turn the database adds its history), `max_tokens` of the answer.
     `conversation`: None for a stateless turn.
@@ -40,7 +40,7 @@ class NewTurn(Struct, frozen=True, kw_only=True):
 
 
 class StartedTurn(Struct, frozen=True, kw_only=True):
-    """A turn that has begun.
+    """The result of `TurnStore.begin`.
 
     `conversation_id`: None where nothing but the cost is stored.
     `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
@@ -98,7 +98,7 @@ class UsageRow(Struct, frozen=True, kw_only=True):
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """What is committed when a turn ends, in one transaction."""
+    """The data that settles a turn, committed in one transaction."""
 
     user_id: UUID
     answer_id: UUID
@@ -146,7 +146,8 @@ class StoredUsage(Struct, frozen=True):
 
 
 class StoredAnswer(Struct, frozen=True):
-    """An answer as it is stored, its text from some character on. `length`: characters of the whole text."""
+    """A stored answer. `text` is the part after the requested offset. `length` is the length of the whole
+    text in characters."""
 
     status: Literal["streaming", "complete", "cancelled", "interrupted", "error"]
     text: str

@@ -1,4 +1,4 @@
-"""What a client asks, whatever its wire format: the question, its conversation, and two headers."""
+"""A client's request in a form that is the same for all dialects, and two request headers."""
 
 from typing import Any
 from uuid import UUID
@@ -25,12 +25,12 @@ class ConversationRef(Struct, frozen=True):
 
 
 class TurnRequest(Struct, frozen=True, kw_only=True):
-    """What the client asked. A field that the client did not send is None.
+    """The content of a request. A field that the client did not send is None.
 
     `messages`: the conversation as the client sent it; the last one is the user's question. A stored turn
     (`conversation` is not None) uses only the question, because the server has the rest.
-    `system`: None is the project's own system prompt, "" is none.
-    `idempotency_key`: the format's own name for this turn, if the format has one.
+    `system`: the system prompt. None: the project's default. "": no system prompt.
+    `idempotency_key`: a key made from ids in the body, for dialects that send such ids.
     `stream`: False asks for the whole answer as one JSON body.
     `chunk_words`: the number of words in one event; 0 sends text as it arrives.
     """

@@ -156,7 +156,8 @@ class ChatRoutes:
         ]
 
     async def resume(self, request: Request) -> ChatResponse:
-        """The rest of an answer after `Last-Event-ID`, until it ends; all of it without that header."""
+        """Streams an answer from `Last-Event-ID` on, or from its beginning without that header, until the
+        answer ends."""
         services = self._services
         user_id = await services.authentication.user_id(request)
         answer_id = _MESSAGE_ID.parse(request.path_params["id"])
@@ -176,7 +177,8 @@ class ChatRoutes:
         )
 
     async def resume_ui(self, request: Request) -> ChatResponse:
-        """The running answer of a conversation from its beginning; 204 when no answer is running."""
+        """Streams the running answer of a conversation from its beginning. Returns 204 if no answer is
+        running."""
         services = self._services
         user_id = await services.authentication.user_id(request)
         answer_id = await services.store.running_answer(user_id, request.path_params["id"])
@@ -201,7 +203,7 @@ class ChatRoutes:
         return web.json_response(openai_chat.model_list(self._services.model_choice.names, created=0))
 
     async def health(self, _: Request) -> Response:
-        """Whether this process serves requests."""
+        """Returns 200 while this process serves requests."""
         return web.json_response({"status": "ok"})
 
 

@@ -1,4 +1,4 @@
-"""The parts that every request of this function uses. `app.py` creates them once."""
+"""The objects that all requests share. `app.py` creates them once."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # loaded where tracing is on
 
 
 class ChatServices(Struct, frozen=True, kw_only=True):
-    """`best_effort_store` is for the formats whose answers go on when they cannot be stored."""
+    """`best_effort_store` is for dialects whose answers continue if they cannot be stored."""
 
     settings: Settings
     system_prompt: str

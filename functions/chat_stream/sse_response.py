@@ -1,4 +1,4 @@
-"""Sends an answer as Server-Sent Events. The turn goes on when the client leaves."""
+"""Sends an answer as Server-Sent Events. The turn continues when the client disconnects."""
 
 import asyncio
 
@@ -15,7 +15,8 @@ _HEADERS = (
 
 
 class SSEResponse:
-    """An ASGI response. All events in the queue leave in one write, a heartbeat when there are none.
+    """An ASGI response. Sends all events in the queue in one write, and a heartbeat if there are none for
+    `heartbeat` seconds.
 
     `producer` is the task that fills the queue. The response ends when this task does, even if the client
     left before: Lambda freezes a process whose invocation has ended.
@@ -49,7 +50,7 @@ class SSEResponse:
             self._events.abandon()
         finally:
             disconnect.cancel()
-            # Shielded: a server that cancels this request does not cancel the answer.
+            # Shielded: if the server cancels this request, the turn continues.
             await asyncio.shield(self._producer)
 
     async def _abandon_on_disconnect(self, receive: Receive) -> None:

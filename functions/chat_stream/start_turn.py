@@ -33,7 +33,7 @@ from shared.web import read_body
 
 
 async def start_turn(services: ChatServices, dialect: Dialect, request: Request) -> ChatResponse:
-    """The response to a POST in the format of `dialect`: the events of an answer, or a refusal."""
+    """Handles a POST in one dialect. Returns a response with the answer, or with an error."""
     start = _TurnStart(services, dialect, request)
     try:
         return await start.response()
@@ -45,7 +45,7 @@ async def start_turn(services: ChatServices, dialect: Dialect, request: Request)
 
 
 class _TurnStart:
-    """The start of one turn. `response` tells it; each step is one call, or one method below it."""
+    """Starts one turn. `response` calls the steps in order; the longer steps are methods below it."""
 
     def __init__(self, services: ChatServices, dialect: Dialect, request: Request) -> None:
         self._services = services
@@ -59,7 +59,7 @@ class _TurnStart:
             active_turns=lambda: services.background.active_turns,
             tracer=services.tracer,
         )
-        # Saves that go on after a refusal was sent. `refuse` keeps the invocation alive until they end.
+        # Saves that may still run when an error response is sent. `refuse` waits for them after the response.
         self._saves: list[asyncio.Task[object]] = []
 
     async def response(self) -> ChatResponse:
@@ -80,7 +80,7 @@ class _TurnStart:
         return self._run(turn_request, started, prompt, answer)
 
     def refuse(self, error: ChatError) -> Response:
-        """The one way out for every refusal."""
+        """Logs the error and returns it as a response of this dialect."""
         self._log.refused(error)
         response = refusal(self._dialect, error)
         if self._saves:
@@ -115,13 +115,15 @@ class _TurnStart:
         )
 
     async def _begin(self, turn: NewTurn) -> StartedTurn:
-        """Checks limits and budget, and stores question and pending answer: one database round trip."""
+        """Checks the rate limit and the budget and stores the question and an empty answer, in one call of
+        the database."""
         try:
             with self._log.waiting("begin"):
                 started = await self._store.begin(turn, within=self._timeouts.seconds_to_respond())
         except Unavailable:
             if not self._may_run_unstored(turn):
-                # The turn may have begun, with only the reply lost. It is ended, so that a retry can begin.
+                # The database may have started the turn although its reply was lost. The turn is ended, so
+                # that a retry can start.
                 # By the strict store, which logs a save that fails.
                 self._save(self._services.store.cancel_unconfirmed_begin(turn))
                 raise
@@ -137,7 +139,7 @@ class _TurnStart:
         return not self._dialect.requires_storage and turn.conversation is not None and not has_budget
 
     async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
-        """The answer that this idempotency key has already; no model is called."""
+        """Returns the stored answer of this idempotency key. No model is called."""
         return await replay_response(
             self._services,
             self._dialect,
@@ -150,7 +152,8 @@ class _TurnStart:
     async def _ask_model(
         self, prompt: ChatRequest, models: tuple[str, ...], started: StartedTurn
     ) -> ModelAnswer:
-        """An answer that has begun. Where no model answers, the turn is settled and the error raised."""
+        """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
+        last error."""
         try:
             with self._log.waiting("model"):
                 answer = await self._services.models.start(prompt, models, self._timeouts.start_until)
@@ -166,8 +169,8 @@ class _TurnStart:
     ) -> None:
         """Keeps the question, and stores the answer as an `error`.
 
-        Saved before the client hears of it, so that a retry finds the conversation free, unless the database
-        takes longer than the client was promised to wait.
+        The turn is settled before the client gets the error, so that a retry finds no running answer. The
+        client waits for it 2.9 s at most (`seconds_to_respond`).
         """
         save = self._save(self._store.finish(Settlement.without_answer(started, error, rows)))
         with self._log.waiting("finish"):
@@ -178,7 +181,7 @@ class _TurnStart:
     def _run(
         self, turn_request: TurnRequest, started: StartedTurn, prompt: ChatRequest, answer: ModelAnswer
     ) -> ChatResponse:
-        """Runs the turn in a task of its own, and returns the response that writes its events."""
+        """Starts the turn as a background task and returns the response that sends the turn's events."""
         turn = Turn(
             started,
             prompt,

@@ -1,4 +1,4 @@
-"""The SQL of turns. Each step of a turn is one call of a stored function, so one round trip.
+"""The database calls of a turn. Each step is one call of a stored function, which is one round trip.
 
 A stored function takes one JSON document, whose fields are described in its file.
 """
@@ -24,13 +24,14 @@ from shared.logs import logger
 from shared.rate_limits import Rate
 from shared.settings import Settings
 
-# Each checkpoint renews the lease, some fifteen times before it would expire: a short outage of the database
-# loses no answer, and a conversation is free again soon after its writer was killed.
+# A checkpoint every 0.8 s renews the lease. 15 s is long enough to survive a short outage of the database,
+# and short enough to free a conversation soon after its process was killed.
 _LEASE = "15 seconds"
-# For a short outage of the database.
+# The pauses between attempts to save, in seconds.
 _SAVE_AGAIN_AFTER_SECONDS = (0.5, 1.0, 2.0)
-# A text that must be stored stays in memory as long as a failover of Aurora may take; the client gets
-# heartbeats meanwhile. The attempts are frequent, because after the lease the first reader settles the turn.
+# How long saving an answer is tried again: as long as a failover of Aurora takes. The client gets heartbeats
+# during this time. An attempt is made every 2 s, because once the lease has expired the next request settles
+# the turn as interrupted.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -55,8 +56,8 @@ class TurnStore:
         self._settings = settings
 
     async def begin(self, turn: NewTurn, *, within: float) -> StartedTurn:
-        """Begins a turn. Waits `within` seconds at most. A stored turn comes with its history, in which the
-        question is last.
+        """Starts a turn and returns its history, with the question last. Waits `within` seconds at most. The
+        history of a stateless turn is empty.
 
         Raises RateLimited, NotFound for a conversation that is not the user's, Conflict while another
         answer of the conversation is being written, IdempotencyMismatch, BudgetExceeded, and Unavailable.
@@ -114,7 +115,7 @@ class TurnStore:
         }
 
     async def cancel_unconfirmed_begin(self, turn: NewTurn) -> None:
-        """Ends a turn whose begin may or may not have been stored. No model is called for it."""
+        """Settles a turn as `error` if `begin` has started it. Called when the reply of `begin` was lost."""
         error = Unavailable("the database did not say whether the turn began")
         begun = StartedTurn(user_id=turn.user_id, answer_id=turn.answer_id)
         await self.finish(Settlement.without_answer(begun, error, []))
@@ -166,7 +167,7 @@ class TurnStore:
         raise AssertionError
 
     async def read(self, user_id: UUID, answer_id: UUID, offset: int) -> StoredAnswer:
-        """The answer from its character `offset` on. Raises NotFound, Unavailable."""
+        """Reads an answer from character `offset` on. Raises NotFound, Unavailable."""
         request = {"user_id": user_id, "answer_id": answer_id, "offset": offset}
         answer: str | None = await self._database.call(
             "select $functions.read_answer(%s)::text", (json_argument(request),)
@@ -176,7 +177,8 @@ class TurnStore:
         return _answers.decode(answer)
 
     async def running_answer(self, user_id: UUID, name: str) -> UUID | None:
-        """The answer that is being written in the conversation of this name or id. None if there is none."""
+        """The id of the running answer of a conversation, or None. `name` is the conversation's id or the
+        client's own id for it."""
         for conversation_id in (parse_uuid(name), conversation_named(user_id, name)):
             if conversation_id is not None:
                 request = {"user_id": user_id, "conversation_id": conversation_id}
@@ -189,7 +191,8 @@ class TurnStore:
 
 
 class BestEffortStore(TurnStore):
-    """For a format whose answers continue without storage: errors of the database are only logged."""
+    """For dialects whose answers continue without storage. `checkpoint` and `finish` log database errors and
+    do not raise them; `begin` raises."""
 
     async def checkpoint(self, begun: StartedTurn, content: str | None) -> str | None:
         try:
@@ -206,7 +209,7 @@ class BestEffortStore(TurnStore):
     ) -> str | None:
         try:
             if await super().finish(settlement, deadline) is None:
-                # The turn did not begin in the database, but a model answered, which has a cost.
+                # The database has no such turn, but a model has answered. The cost is logged.
                 request = {
                     "user_id": settlement.user_id,
                     "answer_id": settlement.answer_id,
@@ -221,8 +224,8 @@ class BestEffortStore(TurnStore):
 
 
 def conversation_named(user_id: UUID, name: str) -> UUID:
-    """The id of a conversation that a client named itself. The user's id is part of it, so that the same name
-    of another user has another id."""
+    """The id of a conversation for which the client chose an id of its own. It is derived from both ids, so
+    that two users can choose the same one."""
     return uuid5(user_id, f"conversation {name}")
 
 

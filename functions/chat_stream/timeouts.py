@@ -9,7 +9,7 @@ from shared.asgi import Scope
 from shared.events import Failed, Finished
 from shared.settings import Settings
 
-# A client must hear of an unavailable model within 3 seconds; this leaves 0.1 s for the network.
+# If no model answers, the client gets an error within 3 s. 0.1 s of that is for the network.
 _PROMISED_SECONDS = 2.9
 # The last seconds of a function's time are kept for saving the answer.
 SAVING_SECONDS = 5.0
@@ -68,7 +68,8 @@ class ReadTimer:
         self._check()
 
     def content_arrived(self) -> None:
-        """Restarts the wait. Only the first content sets a timer, so that a token costs almost nothing."""
+        """Records the time of new content. Only the first content sets the timer again; later the running
+        timer reads the recorded time, which keeps this call cheap."""
         self._content_at = asyncio.get_running_loop().time()
         if self.first_token_at is None:
             self.first_token_at = self._content_at
@@ -80,7 +81,7 @@ class ReadTimer:
             self._handle.cancel()
 
     def _check(self) -> None:
-        """Stops the reading, or sets the timer to the next moment at which it could be necessary."""
+        """Stops the answer if a limit is reached, else sets the timer to the next limit."""
         loop = asyncio.get_running_loop()
         wait = self._timeouts.first_token if self.first_token_at is None else self._timeouts.idle
         silent_at = self._content_at + wait

@@ -1,9 +1,9 @@
-"""One turn, from the model's first event until its answer and cost are committed.
+"""A running turn: reads the model's answer and commits the answer and its cost.
 
-It knows neither the client nor the wire format: the response takes the events from `events`, at its own
-pace. The last event is exactly one `Finished` or `Failed`. `Finished` is sent only after answer, tokens and
-cost are committed (with `BestEffortStore`: after the attempt). If they cannot be committed, the last event
-is `Failed`.
+A turn does not depend on the client or its dialect. The response reads the events from the queue `events`, at
+the speed of the client. The last event is exactly one `Finished` or `Failed`. `Finished` is sent only after
+answer, tokens and cost are committed (with `BestEffortStore`: after the attempt). If they cannot be
+committed, the last event is `Failed`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from shared.llm.client import ModelAnswer
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 
-# The limit of the column `messages.content`; no model writes longer answers.
+# The limit of the column `messages.content`, in characters. Longer answers are cut and end with `length`.
 _MAX_ANSWER_CHARACTERS = 1_000_000
 
 _SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another process", retryable=True)
@@ -32,8 +32,8 @@ _SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another proce
 class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
-    `prompt` is what the model was asked; its tokens are estimated when the provider does not count them.
-    `failed_attempts` are the usage rows of models that were asked before and gave no answer.
+    `prompt` is the request that the model got. The tokens of the prompt are estimated if the provider does
+    not report them. `failed_attempts` are the usage rows of models that were asked before and gave no answer.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Turn:
         self._checkpoints = Checkpoints(store, started, self._text, on_state=self._on_checkpoint)
 
     async def run(self) -> None:
-        """Reads the answer, saves checkpoints, and settles. Never raises: an error becomes the last event."""
+        """Reads the answer, saves checkpoints and settles the turn. Never raises: an error becomes the last
+        event."""
         self.events.put([Started(str(self._started.answer_id))])
         self._checkpoints.start()
         try:
@@ -90,7 +91,8 @@ class Turn:
                 logger.error("a task of the turn failed", exc_info=error)
 
     def stop(self, end: Finished | Failed) -> None:
-        """Ends the answer with the text that has arrived. The first call decides how it ends.
+        """Ends the answer with the text received so far. If it is called more than once, the first `end`
+        counts.
 
         Called by the timer of silence, by a checkpoint, at the length limit, and when the process ends.
         """
@@ -115,7 +117,7 @@ class Turn:
             self._read_timer.cancel()
 
     def _take(self, events: list[Event]) -> None:
-        """Keeps what one read brought, and passes its text on."""
+        """Stores the text and the usage of one read, and puts the text into the queue."""
         content: list[Event] = []
         for event in events:
             match event:
@@ -146,7 +148,8 @@ class Turn:
             self.stop(_SETTLED_BY_ANOTHER)
 
     async def _settle(self) -> list[Event]:
-        """Commits answer, tokens, cost and status. Returns the last events: the usage, and how it ended."""
+        """Commits the answer, its tokens, its cost and its status. Returns the last two events: the usage,
+        and `Finished` or `Failed`."""
         end = self._end or Failed("upstream_truncated", "the model's answer broke off", retryable=True)
         text = "".join(self._text)
         usage = self._final_usage(text)
@@ -181,7 +184,8 @@ class Turn:
         return [usage, end]
 
     def _final_usage(self, text: str) -> Usage:
-        """The provider's count; where it gave none, or not the last one, an estimate from the text."""
+        """The usage that the provider reported. If the provider reported none, or no final one, the larger of
+        that and an estimate from the text."""
         counted = self._usage
         if counted is not None and not counted.estimated:
             return counted

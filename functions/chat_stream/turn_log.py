@@ -1,6 +1,6 @@
-"""The log line of a turn, which also holds its metrics, and its trace where tracing is on.
+"""Writes the log line of a turn, with its metrics, and sends its trace if tracing is on.
 
-Ids, counts and times only; never a word of a message.
+Logs only ids, counts and times, never the text of a message.
 """
 
 import asyncio
@@ -49,12 +49,12 @@ class TurnLog:
             self._waits[step] = (started_at, loop.time())
 
     def started(self, turn: StartedTurn) -> None:
-        """The turn has begun: the line gets its ids."""
+        """Adds the ids of the started turn to the line."""
         self._fields["conversation_id"] = turn.conversation_id and str(turn.conversation_id)
         self._fields["message_id"] = str(turn.answer_id)
 
     def answered_by(self, model: str, models: Sequence[str]) -> None:
-        """The model that began to answer, of the `models` that were to be asked in this order."""
+        """Adds the number of models that were tried before `model`. `models` are all models in order."""
         self._fields["fallbacks"] = models.index(model) or None
 
     def refused(self, error: ChatError) -> None:
@@ -76,7 +76,7 @@ class TurnLog:
             self._write("error", code=end.code, upstream_errors=broke_off, **usage)
 
     def lost(self) -> None:
-        """A fault of this project: how the turn ended is unknown."""
+        """Writes the line of a turn that could not be settled because of a bug."""
         self._write("error", code="internal")
 
     def _write(self, status: str, **fields: Any) -> None:
@@ -95,7 +95,8 @@ class TurnLog:
             **metrics.fault(fields.get("code", "")),
         }
         line = {name: value for name, value in line.items() if value is not None}
-        # A client chooses among models without a listed price; as a dimension each would cost money.
+        # Each value of a metric's dimension costs money. Models that are not in the table of models are not
+        # used as a dimension, because clients can name any number of them.
         listed = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
         logger.info("turn", fields=metrics.measured(together=() if listed else ("model",), **line))
         if self._trace is not None:

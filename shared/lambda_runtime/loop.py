@@ -156,7 +156,7 @@ async def _handle_invocation(
     async def call_app() -> None:
         await app(scope, cycle.receive, cycle.send)
 
-    # A task has its own context variables, so that none of them reaches the next invocation.
+    # The app runs in its own task, so that its context variables do not reach the next invocation.
     task = asyncio.create_task(call_app())
     try:
         await asyncio.wait({task})
@@ -236,7 +236,7 @@ def _restore_error(error: Exception) -> ErrorReport:
 
 
 def _safe_text(error: Exception) -> str | None:
-    """The text of an error whose class never has a secret in its text."""
+    """The text of an error, or None if the text may contain a secret."""
     safe = (ConfigError, HandlerNotFound, ImportError, LifespanFailed, RuntimeApiLost)
     return str(error) if isinstance(error, safe) else None
 

@@ -16,7 +16,7 @@ from shared.logs import logger
 # Lambda looks for the delimiter in the first 16 KB of a streamed response. Without it the response fails.
 MAX_PRELUDE_BYTES = 16 * 1024
 _DELIMITER = bytes(8)
-# Lambda's front doors frame the response themselves. These headers would contradict them.
+# Function URLs and REST APIs set these headers themselves, so the app's values are dropped.
 _HOP_BY_HOP = frozenset(("connection", "keep-alive", "transfer-encoding"))
 _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 _ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
@@ -48,11 +48,11 @@ class Invocation:
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """What Lambda is told of an error. Lambda shows it to all callers that may invoke the function.
+    """An error report for Lambda. Everyone who may invoke the function can read it.
 
-    `reason` is `Function.` or `Runtime.` and letters: Lambda replaces other values. `error_type` is the
-    name of the exception's class. `message` is a fixed text: the text of an exception may hold a secret
-    and stays in the log.
+    `reason` has the form `Function.Name` or `Runtime.Name`. Lambda replaces other values. `error_type` is the
+    name of the exception's class. `message` is a fixed text: the text of an exception may hold a secret and
+    stays in the log.
     """
 
     reason: str
@@ -97,7 +97,8 @@ class RuntimeApi:
             *_invocation_id(invocation),
         )
         response = StreamedResponse(connection, invocation.request_id)
-        # In a chunk of its own: users of other runtimes report stalls when it shares one with the body.
+        # The prelude is sent in its own chunk: users of other runtimes report stalls if the prelude and the
+        # body share a chunk.
         await response.write(prelude)
         return response
 
@@ -177,7 +178,7 @@ class StreamedResponse:
         self._connection.send_last_chunk()
 
     def abort(self, error: ErrorReport) -> None:
-        """Ends the response before it is complete. The error is in trailers, outside the client's body."""
+        """Ends the response early. The error is sent in trailers, which are not part of the client's body."""
         body = base64.b64encode(error.body()).decode()
         self._connection.send_last_chunk((_ERROR_TYPE, error.reason), (_ERROR_BODY, body))
 
@@ -214,7 +215,7 @@ def _invocation_id(invocation: Invocation) -> list[tuple[str, str]]:
 async def _wait_until_accepted(connection: HttpConnection, subject: str) -> None:
     response = await connection.response
     # 400: the copy to the client failed. 410: the invocation is gone. None: the connection broke. In all
-    # three cases the client has lost something, and the function has not.
+    # three cases only the response to the client is lost, so a warning is enough.
     if response is None or response.status != 202:
         status = response.status if response else None
         logger.warning("lambda did not take a report", report=subject, status=status)

@@ -38,8 +38,8 @@ class AnthropicFormat:
 
 
 def _alternating(messages: Iterable[ChatMessage]) -> list[dict[str, str]]:
-    """Drops empty messages, drops the assistant's messages before the first user's, and merges messages
-    of the same role that follow each other: the API refuses anything else."""
+    """The API accepts only alternating roles that start with the user, and no empty messages. Drops and
+    merges messages accordingly."""
     merged: list[dict[str, str]] = []
     for message in messages:
         if not message.content.strip():
@@ -121,7 +121,7 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
 
     def _decode_start(self, message: _Message | None) -> None:
         if message and message.usage:
-            # `message_start` has a placeholder for the output.
+            # The output count of `message_start` is only a placeholder.
             message.usage.output_tokens = None
             self._decode_usage(message.usage)
 
@@ -158,7 +158,7 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
         )
 
     def _decode_stop(self) -> None:
-        # Without a stop reason a gateway has closed the stream properly after a failure.
+        # No stop reason: a gateway has ended the stream normally after a failure.
         if self._reason:
             self._finish(self._reason)
         else:

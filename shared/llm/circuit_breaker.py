@@ -15,7 +15,7 @@ _OPEN_SECONDS = 30.0
 
 class _Circuit(Struct):
     failures: int = 0
-    # The model is skipped until this time. A probe that is under way moves it on.
+    # The model is skipped until this time. Starting a probe extends it by 30 s.
     open_until: float = 0.0
 
 

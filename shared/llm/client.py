@@ -1,6 +1,6 @@
 """The model client: starts an answer, with retries and fallbacks, and reads it as events.
 
-How long to wait between the events of an answer, and what to do with them, is decided by the turn.
+The turn decides how long to wait for events, and what to do with them.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ _WIRE_FORMATS: Mapping[WireFormatName, WireFormat] = {
 _BACKOFF_SECONDS = 0.15
 _NEVER = float("inf")
 _MAX_ERROR_BODY_BYTES = 65_536
-# The end of the chunked encoding may come after the last event. Nothing else does.
+# After the last event only the end of the chunked encoding may follow.
 _DRAIN_SECONDS = 0.1
 
 _TIMED_OUT = "the model provider did not answer in time"
 _UNREACHABLE = "the model provider cannot be reached"
-# httpx's errors before an answer has begun, and ours for them. The first that fits counts.
+# The errors of httpx before an answer starts, and our error for each. The first match is used.
 _HTTP_ERRORS: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
     (httpx.TimeoutException, errors.UpstreamTimeout, _TIMED_OUT),
     (httpx.NetworkError, errors.UpstreamUnreachable, _UNREACHABLE),
@@ -55,15 +55,15 @@ _CONTENT_OR_END = (TextDelta, ReasoningDelta, Finished, Failed)
 
 
 class FailedAttempt(Struct, frozen=True):
-    """An attempt that gave no answer and cost something, as far as the provider reported it."""
+    """A request without an answer, and the usage that the provider reported for it."""
 
     target: ModelTarget
     usage: Usage
 
 
 class NoAnswer(Exception):
-    """No model has answered. `error` is the last model's: an UpstreamError, Unavailable if an API key
-    cannot be read, or a ChatError for a fault of our own. It carries what the attempts cost."""
+    """No model has answered. `error` is the last model's: an UpstreamError, Unavailable if an API key cannot
+    be read, or a ChatError for a fault of our own. `failed_attempts` has the usage of all requests."""
 
     def __init__(self, error: ChatError, failed_attempts: tuple[FailedAttempt, ...]) -> None:
         super().__init__(error.message)
@@ -89,10 +89,10 @@ class ModelClient:
         self._http = HttpClient(settings, now=now, scripted=scripted)
 
     async def start(self, chat: ChatRequest, models: Sequence[str], deadline: float) -> "ModelAnswer":
-        """Starts an answer by the first of `models` (`provider/model`) that takes the request.
+        """Asks `models` in order and returns the answer of the first one that accepts the request.
 
-        `deadline`, in the loop's time, holds for all models together. Each gets an equal share of the time
-        that is left when its turn comes. Raises NoAnswer.
+        `deadline`, in the loop's time, holds for all models together. Each model gets an equal share of the
+        remaining time. Raises NoAnswer.
         """
         failed_attempts: list[FailedAttempt] = []
         error: ChatError | None = None
@@ -123,8 +123,8 @@ class ModelClient:
     async def _ask(
         self, name: str, chat: ChatRequest, deadline: float, *, is_last: bool
     ) -> tuple["ModelAnswer | ChatError", list[FailedAttempt]]:
-        """Asks one model, again and again while that may help and there is time. Returns its answer or
-        its last error, and what the failed attempts cost."""
+        """Asks one model. Retries while the error allows it and there is time. Returns its answer or its last
+        error, and what the failed attempts cost."""
         failed: list[FailedAttempt] = []
         try:
             target = find_target(name, self._settings.providers)
@@ -157,7 +157,7 @@ class ModelClient:
         events = await answer.first_events(attempt.deadline)
         if events is None and not attempt.is_last:
             await answer.aclose()
-            # The provider has read the prompt, and charges for it.
+            # The provider has received the prompt and charges for its tokens.
             usage = Usage(attempt.chat.estimated_tokens(), 0, estimated=True)
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT), usage=usage)
         first = next((event for event in events or () if isinstance(event, _CONTENT_OR_END)), None)
@@ -213,8 +213,8 @@ class ModelClient:
 
 
 class ModelAnswer:
-    """An answer that has begun: iterate over it, then close it. Each item is the list of events of one
-    read.
+    """A started answer. Iterate over it to get the events of each read, then close it. Each item is the list
+    of events of one read.
 
     The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer
     earlier closes the connection, which tells the provider to stop. `failed_attempts` are those before this
@@ -233,8 +233,8 @@ class ModelAnswer:
         self._first = asyncio.ensure_future(self._read_first_events())
 
     async def first_events(self, deadline: float) -> list[Event] | None:
-        """The events up to the first content, if that comes before `deadline` (the loop's time). [] if
-        only data without content has come, None if no data has come."""
+        """The events up to the first content, if that comes before `deadline` (the loop's time). Returns []
+        if data has arrived but no content, and None if no data has arrived."""
         await asyncio.wait({self._first}, timeout=max(0, deadline - asyncio.get_running_loop().time()))
         if self._first.done():
             return self._first.result()
@@ -270,7 +270,8 @@ class ModelAnswer:
         try:
             data = await anext(self._reads)
         except (StopAsyncIteration, httpx.HTTPError, OSError):
-            # A connection may break before or after the answer's end. The decoder knows which.
+            # The connection may break before or after the end of the answer. The decoder tells the two cases
+            # apart.
             return self._decoder.close()
         self._has_data = True
         return self._decoder.feed(data)
@@ -287,8 +288,8 @@ class _Attempt(Struct, frozen=True):
 
 
 class _AttemptFailed(Exception):
-    """One request without an answer. `wait` is the least time in seconds before another request, `usage`
-    what this one cost."""
+    """A request failed. `wait`: the shortest time in seconds before the next request. `usage`: the usage of
+    this request."""
 
     def __init__(self, error: UpstreamError, *, wait: float = _NEVER, usage: Usage | None = None) -> None:
         super().__init__(error.message)

@@ -1,4 +1,5 @@
-"""The common part of all decoders: one end, tolerant JSON, and text that the database can store."""
+"""The base class of all decoders. It makes sure that an answer ends once, that JSON is parsed tolerantly, and
+that the database can store the text."""
 
 import json
 from abc import ABC, abstractmethod
@@ -87,7 +88,7 @@ class AnswerDecoder(ABC):
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def _replace_half(self) -> None:
-        """The second half does not come: U+FFFD stands for the character."""
+        """The second half of a surrogate pair is missing: U+FFFD replaces it."""
         if self._half:
             self._events.append(self._half_kind(_REPLACEMENT))
             self._half = ""
@@ -100,7 +101,7 @@ class AnswerDecoder(ABC):
 
 class SSEAnswerDecoder(AnswerDecoder, Generic[T]):
     """An answer as server-sent events with JSON of one type. Events without data, which some servers send as
-    keep-alives, are ignored. `end_mark` is the beginning of the data that ends the stream."""
+    keep-alives, are ignored. `end_mark`: an event whose data starts with it ends the stream."""
 
     def __init__(self, json_decoder: msgspec.json.Decoder[T], *, end_mark: bytes | None = None) -> None:
         super().__init__()

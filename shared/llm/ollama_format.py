@@ -68,7 +68,7 @@ class OllamaDecoder(AnswerDecoder):
             self._fail_invalid()
 
     def _decode_end(self) -> None:
-        # The last line may have no line end. If it is not JSON, it was cut.
+        # The last line may have no line end. If the last line is not JSON, the stream was cut.
         if line := parse(_LINE, bytes(self._unfinished)):
             self._handle_line(line)
         if not self._ended:

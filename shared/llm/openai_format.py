@@ -88,7 +88,7 @@ _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
 class OpenAIDecoder(SSEAnswerDecoder[_Chunk]):
-    """The usage comes after `finish_reason`, so `[DONE]` finishes the answer. Some servers leave it out:
+    """The usage comes after `finish_reason`, so `[DONE]` finishes the answer. Some servers send no `[DONE]`;
     then the end of the stream finishes the answer. `[DONE]` without a `finish_reason` is an error, because
     gateways send it after a failure too."""
 
@@ -118,7 +118,8 @@ class OpenAIDecoder(SSEAnswerDecoder[_Chunk]):
             self._reason = _REASONS.get(choice.finish_reason, "stop")
 
     def _decode_usage(self, usage: _UsageFields) -> None:
-        """Some servers send the usage with every chunk. Then it is cumulative, and final only at the end."""
+        """Some servers send the usage with every chunk. Then the usage is cumulative, and only the last one
+        is final."""
         if usage.prompt_tokens is None and usage.completion_tokens is None:
             return
         prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details

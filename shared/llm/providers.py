@@ -27,9 +27,9 @@ class Provider(Struct, frozen=True, kw_only=True):
     is configured. `needs_key` is False for servers that are reached without a key. `is_free` means that no
     request costs money.
 
-    `max_tokens_field` is the name of the output limit in the OpenAI format. With `own_models`, which are
-    prefixes of model names, this name is used for those models and at the vendor's own host; other servers
-    and models get `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
+    `max_tokens_field` is the name of the output limit in the OpenAI format. `own_models`: prefixes of model
+    names. If it is set, `max_tokens_field` is used only for these models and for the vendor's own host. All
+    other models use `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
     `retries_429_without_retry_after` is False where such a response means that waiting does not help.
     """
 
@@ -46,7 +46,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     retries_429_without_retry_after: bool = True
 
 
-# The order counts: the first configured provider with a default model gives the default of LLM_MODEL.
+# The order matters: LLM_MODEL defaults to the model of the first configured provider that has one.
 _ROWS = (
     Provider(
         name="anthropic",
@@ -64,7 +64,8 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         settings_prefix="OPENAI",
         default_model="openai/gpt-6.1-terra",
-        # OpenAI's own models refuse `max_tokens`, wherever they are served. Most other servers know only it.
+        # OpenAI's own models refuse `max_tokens`, wherever they are served. Most other servers know only
+        # `max_tokens`.
         max_tokens_field="max_completion_tokens",
         own_models=("gpt-", "chatgpt-", "chat-latest", "o1", "o3", "o4"),
     ),

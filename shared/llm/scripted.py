@@ -1,4 +1,5 @@
-"""A scripted model for use without a provider's key. It answers in the OpenAI format at a natural pace.
+"""A scripted model for use without a provider's key. It answers in the OpenAI format, with a pause between
+tokens as a real model has.
 
 It is a transport of httpx, so all code above it is the same as for a real provider. The answer depends on
 the question alone, so tests can predict it.

@@ -22,11 +22,10 @@ class ChatMessage(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
-    """One question, for any model.
+    """A prompt and its parameters, independent of the model.
 
-    `messages` is never empty and holds the roles `user` and `assistant` only, as stored: a wire format
-    whose API wants alternating roles merges messages itself. `temperature` is None if the model takes no
-    sampling parameters.
+    `messages` is never empty and holds the roles `user` and `assistant` only, as stored: a wire format whose
+    API wants alternating roles merges messages itself. `temperature`: None means that it is not sent.
     """
 
     messages: tuple[ChatMessage, ...]

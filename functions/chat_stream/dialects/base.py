@@ -1,4 +1,5 @@
-"""What a dialect is: a parser for the requests of one front end, and an encoder for its answers. No I/O."""
+"""The interface of a dialect: it parses the requests of one front end and encodes the answers. It does no
+I/O."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from shared.events import Event, Usage
 
 
 class AnswerMeta(Struct, frozen=True):
-    """What is known of an answer before its first word.
+    """The fields of an answer that are known before its text.
 
     `model` is the `provider/model` that answers, `created` is in seconds since the epoch.
     """
@@ -24,7 +25,7 @@ class AnswerMeta(Struct, frozen=True):
 
 
 class CompletedAnswer(Struct, frozen=True):
-    """An answer for a client that did not ask for a stream. `reason` is a `FinishReason`."""
+    """A complete answer, for a client that asked for no stream. `reason` is a `FinishReason`."""
 
     meta: AnswerMeta
     text: str
@@ -36,8 +37,8 @@ class Encoder(Protocol):
     """Writes one answer as a stream. It has state and is used once."""
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        """The bytes of these events, for one write; may be empty. A `Finished` or `Failed` is the last event,
-        and its bytes end the stream as the format demands."""
+        """Encodes events into the bytes of one write, which may be empty. `Finished` and `Failed` are always
+        last; their bytes end the stream."""
 
 
 class DialectDescription(Struct, frozen=True, kw_only=True):
@@ -60,14 +61,14 @@ class DialectDescription(Struct, frozen=True, kw_only=True):
 
 
 class Dialect(ABC):
-    """The wire format of one front end, with the defaults of most.
+    """The format of one front end. The class variables have the values that most dialects use.
 
     `description`: for OpenAPI.
     `route`: the path of its endpoint.
     `stateless`: it may be called without a token where ALLOW_ANONYMOUS is on.
     `requires_storage`: without the database there is no answer.
-    `max_body_bytes`: of a request. Most clients send the whole conversation.
-    `headers`: what every answer of the format has.
+    `max_body_bytes`: the largest request body. It is large because most clients send the whole conversation.
+    `headers`: the headers that each answer of the dialect has.
     """
 
     description: ClassVar[DialectDescription]
@@ -79,11 +80,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def parse(self, body: bytes) -> TurnRequest:
-        """Raises InvalidRequest, which names the field at fault."""
+        """Parses a request body. Raises InvalidRequest with the invalid field."""
 
     @abstractmethod
     def encoder(self, request: TurnRequest, meta: AnswerMeta, offset: int = 0) -> Encoder:
-        """An encoder for an answer. The client has its first `offset` characters."""
+        """Makes the encoder of one answer. The client already has the first `offset` characters."""
 
     def complete_answer(self, answer: CompletedAnswer) -> Any:
         """The JSON body of an answer without a stream. Called only where `parse` allows `stream: false`."""
@@ -117,7 +118,7 @@ def event_stream(
 
 
 def token_counts(usage: Usage) -> dict[str, int]:
-    """The usage as OpenAI's names have it; several formats share them."""
+    """The token counts under OpenAI's names, which several dialects use."""
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,

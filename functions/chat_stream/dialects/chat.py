@@ -2,7 +2,7 @@
 
     {"content":"Hello","model":"anthropic/...","usage":{"prompt_tokens":100,...},"messageId":"<uuid>"}
 
-With a `conversation_id` the turn is stored there.
+If the request has a `conversation_id`, the turn is stored in that conversation.
 """
 
 from typing import Annotated, Any

@@ -1,13 +1,14 @@
-"""The native format: a message into a stored conversation, `token` events and one `done` or `error`.
+"""The native dialect. The request contains one message for a stored conversation. The answer is `token`
+events and one `done` or `error` event.
 
     id: 5
     data: {"type":"token","content":"Hello"}
     data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
     data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
 
-The id of an event is the number of characters of the answer up to its end. A client that sends it as
-`Last-Event-ID` gets the text after it. `done` has a `finishReason` where the model did not end the answer
-itself: `length`, `content_filter`, `cancelled` or `deadline`.
+The id of an event is the length of the answer's text, in characters, including this event. A client that
+sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` where the model
+did not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
-"""The events of the two formats whose streams hold text only.
+"""Encodes the events of the dialects whose streams contain only text.
 
     data: {"content":"Hello"}
     data: {"error":"Coach is taking a moment. Let's try again."}
     data: [DONE]
 
-`[DONE]` is the last event of a good answer, an error that of one that broke off.
+The last event is `[DONE]`, or the error if the answer failed.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The fields that several formats have, with their bounds."""
+"""Request fields that several dialects share, with their limits."""
 
 from typing import Annotated, TypeAlias
 
@@ -18,5 +18,5 @@ Name: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 
 def conversation_ref(name: str, *, replaces: str | None = None) -> ConversationRef:
-    """The conversation that the client calls `name`, which may also be the conversation's id."""
+    """A reference to a conversation by the client's id for it, or by the conversation's own id."""
     return ConversationRef(parse_uuid(name), name, replaces)

@@ -1,4 +1,4 @@
-"""Writes the frames of an event stream, and text as JSON within them.
+"""Encodes the events of a server-sent event stream, and JSON strings for the data of an event.
 
 Source: WHATWG HTML, 9.2 "Server-sent events".
 """
@@ -9,20 +9,20 @@ from shared.errors import TAKING_A_MOMENT
 
 to_json = msgspec.json.Encoder().encode
 
-# The user's sentence for an answer that breaks off, as a JSON string.
+# The message that the user sees when an answer fails, as a JSON string.
 TAKING_A_MOMENT_JSON = to_json(TAKING_A_MOMENT)
 
-# The standard ends a line only at CR and LF, which JSON escapes. Some clients use Python's `str.splitlines`,
-# which ends a line at these too.
+# The standard ends a line only at CR and LF, which JSON escapes. Some clients split lines with Python's
+# `str.splitlines`, which also splits at these three characters.
 _LINE_ENDS = tuple(
     (character.encode(), rb"\u%04x" % ord(character)) for character in ("\u0085", "\u2028", "\u2029")
 )
 
 
 def frame(data: bytes, *, event: bytes = b"", id: bytes = b"") -> bytes:  # noqa: A002 (the field's name)
-    """One event. `data` is one line of JSON or a word; `event` and `id` are left out where they are empty.
+    """One event. `data` is one line. An empty `event` or `id` is left out.
 
-    Also makes templates: `frame(b"%b", id=b"%d")` is to be formatted with an id and the data.
+    Can also make a template with placeholders, for example `frame(b"%b", id=b"%d")`.
     """
     event_line = b"event: %b\n" % event if event else b""
     id_line = b"id: %b\n" % id if id else b""
@@ -36,7 +36,7 @@ def frame_around(before: bytes, after: bytes, *, event: bytes = b"") -> tuple[by
 
 
 def json_text(text: str) -> bytes:
-    """A JSON string on one line, for every client's idea of a line."""
+    """A JSON string without characters at which any client splits lines."""
     encoded = to_json(text)
     if not text.isascii():
         for line_end, escaped in _LINE_ENDS:

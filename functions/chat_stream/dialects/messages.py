@@ -1,4 +1,4 @@
-"""A conversation as clients send it, with system messages among those of user and assistant."""
+"""Parses a conversation that has system, user and assistant messages in one list."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
@@ -25,7 +25,7 @@ _MAX_MESSAGES = 200
 def split_messages(
     messages: Sequence[Message | ChatMessage], system: str | None = None, *, stored: bool = False
 ) -> tuple[str | None, tuple[ChatMessage, ...]]:
-    """The system prompt, and the other messages, the user's question last.
+    """Returns the system prompt and the other messages. The last message is the user's question.
 
     The system prompt is `system` and all system messages, in order; None without any. Raises InvalidRequest
     for a conversation that does not end with a question, a system prompt that is too long, or too many

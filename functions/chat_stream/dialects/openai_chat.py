@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions, for its clients. Text only: no tools, images or sound.
+"""The dialect of OpenAI's Chat Completions API, for clients of OpenAI. Text only: no tools, images or audio.
 
 The fields are those of OpenAI's API reference, "Chat".
 
@@ -42,8 +42,8 @@ _ROLES: Mapping[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
-# Parameters that would change the answer and are not supported, with the values that change nothing. null is
-# one of these for all.
+# Unsupported parameters, with the values that are allowed because they change nothing. null is always
+# allowed.
 _UNSUPPORTED: Mapping[str, Sequence[Any]] = {
     "tools": [[]],
     "tool_choice": ["none", "auto"],

@@ -1,4 +1,5 @@
-"""The format with named events. A `chatId` of any kind names the conversation that the turn is stored in.
+"""The dialect with named events. If the request has a `chatId` (any text), the turn is stored in that
+conversation.
 
 event: message-start
 data: {"messageId":"<uuid>"}

@@ -1,4 +1,5 @@
-"""The stateless format: a conversation in, the text of the next answer out. Only its cost is stored.
+"""The stateless dialect. The request contains the conversation, the answer is its next message. Only the cost
+is stored.
 
 The events are those of `content.py`.
 """

@@ -14,8 +14,8 @@
     data: {"type":"finish","finishReason":"stop"}
     data: [DONE]
 
-The clients refuse unknown types, and some refuse unknown fields. They take a stream without `finish` for a
-complete one. The server has the conversation, so only the last message of a request is read. `id` is the
+The clients refuse unknown types, and some refuse unknown fields. The clients treat a stream without `finish`
+as complete. The server has the conversation, so only the last message of a request is read. `id` is the
 client's own name for the conversation.
 """
 
@@ -70,7 +70,7 @@ class UIMessage(Struct, frozen=True):
 
 
 class Body(Struct, frozen=True, kw_only=True):
-    """`model` and `temperature` may be given as `body` of the transport or of a call."""
+    """Clients set `model` and `temperature` in the option `body` of the AI SDK's transport or of a call."""
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     messages: Annotated[list[UIMessage], Meta(min_length=1)]
@@ -150,8 +150,9 @@ class UIChat(Dialect):
         question_id = fields.messages[-1].id
         replaces = key = None
         if fields.trigger == "regenerate-message":
-            # Some clients name the answer here, others the question, whose id only the client knows. There
-            # is no key: a user who asks for another answer wants one each time.
+            # `messageId` is the id of the answer in some clients and the id of the question in others. The
+            # server does not know ids of questions; then the last answer is replaced. A regeneration has no
+            # idempotency key, because each click must give a new answer.
             names_question = fields.message_id == question_id
             replaces = "" if names_question else fields.message_id or ""
         elif question_id:

@@ -1,4 +1,4 @@
-"""Which messages of the conversation the model gets."""
+"""Chooses the messages that the model gets."""
 
 from functions.chat_stream.request import TurnRequest
 from shared.llm.wire_format import ChatMessage

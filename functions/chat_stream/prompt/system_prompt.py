@@ -12,5 +12,5 @@ def default_system_prompt(settings: Settings) -> str:
 
 
 def system_prompt(request: TurnRequest, default: str) -> str:
-    """The client's system prompt, "" where it asked for none, or the default."""
+    """The client's system prompt; "" if the client wants none; `default` if the client sent nothing."""
     return default if request.system is None else request.system
