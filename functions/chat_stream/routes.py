@@ -55,7 +55,7 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
         operation_id=description.operation_id,
         tag=_TAG,
         summary=description.summary,
-        access="optional" if dialect.stateless else "user",
+        access="optional" if dialect.allows_anonymous else "user",
         parameters=(IDEMPOTENCY_KEY,),
         body=Body(type=description.body, max_bytes=dialect.max_body_bytes, example=description.example),
         replies=replies,

@@ -65,15 +65,15 @@ class Dialect(ABC):
 
     `description`: for OpenAPI.
     `route`: the path of its endpoint.
-    `stateless`: it may be called without a token where ALLOW_ANONYMOUS is on.
-    `requires_storage`: without the database there is no answer.
+    `allows_anonymous`: a token is optional where ALLOW_ANONYMOUS is on.
+    `requires_storage`: False if a stored turn may go on when the database fails and no budget is set.
     `max_body_bytes`: the largest request body. It is large because most clients send the whole conversation.
     `headers`: the headers that each answer of the dialect has.
     """
 
     description: ClassVar[DialectDescription]
     route: ClassVar[str]
-    stateless: ClassVar[bool] = False
+    allows_anonymous: ClassVar[bool] = False
     requires_storage: ClassVar[bool] = True
     max_body_bytes: ClassVar[int] = 1024 * 1024
     headers: ClassVar[Mapping[str, str]] = {}

@@ -52,7 +52,7 @@ class Chat(Dialect):
         complete_type=_complete_type,
     )
     route = "/api/chat"
-    stateless = True
+    allows_anonymous = True
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)

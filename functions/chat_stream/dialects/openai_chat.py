@@ -187,7 +187,7 @@ class OpenAIChat(Dialect):
         error_type=error_type,
     )
     route = "/v1/chat/completions"
-    stateless = True
+    allows_anonymous = True
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)

@@ -93,7 +93,7 @@ class Stream(Dialect):
         ),
     )
     route = "/api/stream"
-    stateless = True
+    allows_anonymous = True
     requires_storage = False
 
     def parse(self, body: bytes) -> TurnRequest:

@@ -31,7 +31,7 @@ class StreamChat(Dialect):
         events=CONTENT_EVENTS,
     )
     route = "/stream-chat"
-    stateless = True
+    allows_anonymous = True
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
