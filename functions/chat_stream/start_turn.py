@@ -65,7 +65,9 @@ class _TurnStart:
     async def response(self) -> ChatResponse:
         """Raises ChatError for a request that is refused."""
         services, dialect = self._services, self._dialect
-        user_id = await services.authentication.user_id(self._request, token_optional=dialect.allows_anonymous)
+        user_id = await services.authentication.user_id(
+            self._request, token_optional=dialect.allows_anonymous
+        )
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
         models = services.model_choice.resolve(turn_request.model)
