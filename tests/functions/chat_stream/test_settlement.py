@@ -9,8 +9,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.database import json_argument
-
 USER = uuid4()
 HASH = b"what was asked"
 
@@ -200,23 +198,27 @@ def test_a_stateless_key_stays_used_where_a_model_has_answered_a_part(database):
     assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
 
 
-def test_a_second_turn_waits_for_the_first_one_to_begin_and_is_then_a_conflict(database):
-    """Without the lock of the conversation the second would meet the index of running turns, and fail."""
+def test_a_question_stands_after_a_message_that_was_stored_while_it_waited(database):
+    """The lock of the conversation comes before the time of the question."""
     conversation_id = database.begin_turn(USER)["conversation_id"]
     database.rows("update turns set status = 'complete', settled_at = now()")
-    request = database.begin_request(USER, conversation_id=conversation_id)
-    outcomes = []
-    with psycopg.connect(database.url) as first:
-        first.execute("select app.begin_turn(%s)", (json_argument(request),))
-        second = threading.Thread(
-            target=lambda: outcomes.append(database.begin_turn(USER, conversation_id=conversation_id))
+    with psycopg.connect(database.url) as other:
+        other.execute("select set_config('app.user_id', %s, true)", (str(USER),))
+        other.execute("select from conversations for no key update")
+        turn = threading.Thread(
+            target=lambda: database.begin_turn(USER, conversation_id=conversation_id, question="last")
         )
-        second.start()
+        turn.start()
         while not database.rows("select 1 from pg_locks where not granted"):
             time.sleep(0.01)
-        first.commit()
-        second.join()
-    assert [outcome["outcome"] for outcome in outcomes] == ["conflict"]
+        other.execute(
+            "insert into messages (id, conversation_id, user_id, role, content)"
+            " values (%s, %s, %s, 'user', 'added')",
+            (uuid4(), conversation_id, USER),
+        )
+        other.commit()
+        turn.join()
+    assert contents(database) == ["How are you?", "", "added", "last", ""]
 
 
 def test_a_named_conversation_that_was_deleted_while_its_answer_runs_is_a_conflict(database):
