@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from functions.chat_stream.answer_response import RESUME_REQUEST, ChatResponse, replay_response
-from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai_chat
+from functions.chat_stream.dialects import AI_SDK, DIALECTS, NATIVE, OPENAI, openai_chat
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import refusal
 from functions.chat_stream.request import IDEMPOTENCY_KEY, LAST_EVENT_ID, last_event_id
@@ -114,7 +114,7 @@ RESUME_UI = Endpoint(
         ),
     ),
     replies=(
-        UI.description.events,
+        AI_SDK.description.events,
         Reply(status=204, description="No answer is being written.", media_type=None),
     ),
 )
@@ -186,7 +186,7 @@ class ChatRoutes:
             return Response(status_code=204)
         return await replay_response(
             services,
-            UI,
+            AI_SDK,
             RESUME_REQUEST,
             user_id=user_id,
             answer_id=answer_id,
