@@ -45,7 +45,8 @@ def section(title):
 
 
 def path_of_new_file(text):
-    return re.search(r"New file `([^`]+)`", text)[1]
+    [path] = re.findall(r"New file `([^`]+)`", text)
+    return path
 
 
 def replace(file, old, new):
@@ -66,7 +67,7 @@ def checkout(tmp_path):
     replace(
         tmp_path / "shared/llm/providers.py",
         "    # Answered in this process",
-        f"{row}    # Answered in this process",
+        f"{row.rstrip()},\n    # Answered in this process",
     )
 
     text, module = section("Add a dialect")
@@ -86,7 +87,7 @@ def checkout(tmp_path):
     text, module = section("Add a step before the model")
     (tmp_path / path_of_new_file(text)).write_text(module, "utf-8")
     build = tmp_path / "functions/chat_stream/prompt/build_prompt.py"
-    call = re.search(r"`(system=short_answers\(.*?)`", text)[1]
+    [call] = re.findall(r"`(system=short_answers\(.*?)`", text)
     replace(build, "system=system or None", call)
     imported = "from functions.chat_stream.prompt.short_answers import short_answers\n"
     build.write_text(imported + build.read_text("utf-8"), "utf-8")
@@ -103,7 +104,7 @@ def test_the_examples_work(checkout, database):
         "https://api.together.xyz/v1",
         '200 data: "',
         "Sleep",
-        "/api/chat/conversations/{id}/title /v1/lines",
+        "/v1/lines /api/chat/conversations/{id}/title",
         "You are kind.",
         "",
         "Answer in at most three sentences.",
