@@ -36,7 +36,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
 
 async def _bring_up_to_date(env: Environment) -> Done:
     owner = database_credentials(env, "MIGRATION_DATABASE")
-    by_token = env.boolean("DATABASE_IAM_AUTH", default=False)
+    by_token = env.boolean("DATABASE_IAM_AUTH", "Whether chat_app logs in with IAM tokens.", default=False)
     login = None if by_token else await _parameters(database_credentials(env, "DATABASE"))
     return deployment.bring_up_to_date(await _parameters(owner), login, schemas=database_schemas(env))
 
