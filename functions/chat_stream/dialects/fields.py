@@ -17,6 +17,6 @@ MaxTokens: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 ExternalId: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 
-def conversation_ref(name: str, *, replaces: str | None = None) -> ConversationRef:
+def conversation_ref(external_id: str, *, replaces: str | None = None) -> ConversationRef:
     """A reference to a conversation by the client's id for it, or by the conversation's own id."""
-    return ConversationRef(parse_uuid(name), name, replaces)
+    return ConversationRef(parse_uuid(external_id), external_id, replaces)

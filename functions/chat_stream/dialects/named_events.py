@@ -99,7 +99,7 @@ class NamedEventsDialect(Dialect):
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
         chat_id = fields.chat_id
-        system, messages = split_messages(fields.messages, fields.system_prompt, stored=bool(chat_id))
+        system, messages = split_messages(fields.messages, fields.system_prompt, is_stored=bool(chat_id))
         last = fields.messages[-1]
         has_key = chat_id and last.id is not None
         return TurnRequest(

@@ -176,7 +176,7 @@ class OpenAIChatDialect(Dialect):
             "messages": [{"role": "user", "content": "How do I sleep better?"}],
             "model": "openai/gpt-6.1-terra",
         },
-        stored=False,
+        can_store=False,
         events=event_stream(
             _event_types,
             description="The answer as a stream, for `stream: true`.",

@@ -27,7 +27,7 @@ class StatelessDialect(Dialect):
         summary="Ask with the whole conversation in the request; nothing but the cost is stored",
         body=Body,
         example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
-        stored=False,
+        can_store=False,
         events=CONTENT_EVENTS,
     )
     route = "/stream-chat"

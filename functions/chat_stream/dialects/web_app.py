@@ -56,11 +56,11 @@ class WebAppDialect(Dialect):
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
-        stored = fields.conversation_id is not None
-        system, messages = split_messages(fields.messages, stored=stored)
+        is_stored = fields.conversation_id is not None
+        system, messages = split_messages(fields.messages, is_stored=is_stored)
         return TurnRequest(
             messages=messages,
-            conversation=ConversationRef(fields.conversation_id) if stored else None,
+            conversation=ConversationRef(fields.conversation_id) if is_stored else None,
             system=system,
             model=fields.model,
             temperature=fields.temperature,

@@ -145,7 +145,7 @@ def finish(*, back_at, patient, deadline=None):
             usage=[],
         )
         try:
-            result = await store.finish(settlement, deadline, patient=patient)
+            result = await store.finish(settlement, deadline, wait_for_failover=patient)
         except Unavailable as error:
             result = error.code
         return result, asyncio.get_running_loop().time()
