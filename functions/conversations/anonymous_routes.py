@@ -61,7 +61,7 @@ class AnonymousRoutes:
             raise Forbidden("anonymous users are not allowed")
         secret = await self._settings.jwt_secret.value()
         address = addresses.client_address(call.request.scope, self._settings.proxies) or ""
-        rate = await self._store.count_sign_in(addresses.pseudonym(address, secret))
+        rate = await self._store.count_sign_in(addresses.address_hash(address, secret))
         now = int(self._now())
         user_id = uuid4()
         token = auth.sign(

@@ -9,13 +9,13 @@ from msgspec import Struct
 from shared import rate_limits
 from shared.db import Database, json_argument
 from shared.errors import Conflict
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 
 class _ClaimReply(Struct):
     outcome: Literal["claimed", "rate_limited", "conflict"]
-    rate: Rate
+    rate: RateLimitState
     claimed: int = 0
 
 
@@ -24,20 +24,20 @@ class AnonymousStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def count_sign_in(self, address: str) -> Rate:
+    async def count_sign_in(self, address: str) -> RateLimitState:
         """Counts a sign-in. `address` is a hash of the client's address. Raises RateLimited."""
         rate = msgspec.convert(
             await self._database.call(
                 "select $functions.consume_rate_limit(%s)",
-                (rate_limits.request("sign_in", self._write_limit, address=address),),
+                (rate_limits.request("sign_in", self._write_limit, address_hash=address),),
             ),
-            Rate,
+            RateLimitState,
         )
         if not rate.allowed:
-            raise rate_limits.refusal("sign_in", rate)
+            raise rate_limits.rate_limited_error("sign_in", rate)
         return rate
 
-    async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, Rate]:
+    async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, RateLimitState]:
         """Moves the conversations and the usage of the anonymous user in one transaction.
 
         Returns the number of conversations, which is 0 for a second call. Raises RateLimited, or Conflict
@@ -54,7 +54,7 @@ class AnonymousStore:
             _ClaimReply,
         )
         if reply.outcome == "rate_limited":
-            raise rate_limits.refusal("write", reply.rate)
+            raise rate_limits.rate_limited_error("write", reply.rate)
         if reply.outcome == "conflict":
             raise Conflict("an answer is being written in one of the conversations")
         return reply.claimed, reply.rate

@@ -16,7 +16,7 @@ from functions.conversations.schemas import Imported
 from shared import rate_limits
 from shared.db import Database, json_argument
 from shared.errors import Conflict
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 # Storing and indexing one batch takes a few hundred milliseconds at most.
@@ -25,7 +25,7 @@ _BATCH_CHARACTERS = 250_000
 
 
 class _BeginReply(Struct, frozen=True):
-    rate: Rate
+    rate: RateLimitState
     created: bool
     imported: int | None
 
@@ -35,7 +35,7 @@ class ArchiveStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def add(self, user_id: UUID, archive: Archive) -> tuple[Imported, bool, Rate]:
+    async def add(self, user_id: UUID, archive: Archive) -> tuple[Imported, bool, RateLimitState]:
         """Stores the conversation and the messages of a file that are not stored yet.
 
         `archive` is the result of `own_copy`. Returns the counts, whether anything was stored, and the rate
@@ -55,7 +55,7 @@ class ArchiveStore:
             _BeginReply,
         )
         if not reply.rate.allowed:
-            raise rate_limits.refusal("write", reply.rate)
+            raise rate_limits.rate_limited_error("write", reply.rate)
         conversation_id = archive.conversation.id
         imported = _count(reply.imported)
         for batch in others:

@@ -11,7 +11,7 @@ from functions.conversations.schemas import Conversation, ConversationPage, NewC
 from shared import rate_limits
 from shared.db import Database, json_argument
 from shared.errors import NotFound
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 _COLUMNS = """
@@ -25,7 +25,7 @@ class ConversationStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def create(self, user_id: UUID, new: NewConversation) -> tuple[Conversation, Rate]:
+    async def create(self, user_id: UUID, new: NewConversation) -> tuple[Conversation, RateLimitState]:
         """Stores a conversation. Raises RateLimited, and then stores nothing."""
         [row] = await self._database.fetch(
             user_id,
@@ -49,9 +49,9 @@ class ConversationStore:
                 new.context_window,
             ),
         )
-        rate = msgspec.convert(row["rate"], Rate)
+        rate = msgspec.convert(row["rate"], RateLimitState)
         if not rate.allowed:
-            raise rate_limits.refusal("write", rate)
+            raise rate_limits.rate_limited_error("write", rate)
         return msgspec.convert(row, Conversation), rate
 
     async def page(self, user_id: UUID, request: PageRequest) -> ConversationPage:

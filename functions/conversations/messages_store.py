@@ -10,7 +10,7 @@ from functions.conversations.schemas import Ending, Message, MessagePage, NewMes
 from shared import costs, rate_limits
 from shared.db import Database, Row, json_argument
 from shared.errors import NotFound
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 Order: TypeAlias = Literal["asc", "desc"]
@@ -29,7 +29,9 @@ class MessageStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def add(self, user_id: UUID, conversation_id: UUID, new: NewMessage) -> tuple[Message, Rate]:
+    async def add(
+        self, user_id: UUID, conversation_id: UUID, new: NewMessage
+    ) -> tuple[Message, RateLimitState]:
         """Stores a message. Raises RateLimited or NotFound, and then stores nothing."""
         [row] = await self._database.fetch(
             user_id,
@@ -63,9 +65,9 @@ class MessageStore:
                 msgspec.json.encode(new.metadata).decode(),
             ),
         )
-        rate = msgspec.convert(row["rate"], Rate)
+        rate = msgspec.convert(row["rate"], RateLimitState)
         if not rate.allowed:
-            raise rate_limits.refusal("write", rate)
+            raise rate_limits.rate_limited_error("write", rate)
         if row["id"] is None:
             raise NotFound("no such conversation")
         return msgspec.convert(row, Message), rate

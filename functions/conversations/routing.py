@@ -164,7 +164,7 @@ async def _parse(request: Request, endpoint: Endpoint, verifier: TokenVerifier) 
 async def _caller(request: Request, verifier: TokenVerifier) -> Identity:
     """Raises Unauthorized, or Forbidden if the query string names another user."""
     identity = await verifier.verify(request.headers.get("authorization"))
-    logs.mark_user(identity.user_id)
+    logs.set_user(identity.user_id)
     user_id = _text(request, USER_ID)
     if user_id is not None and user_id.lower() != str(identity.user_id) and user_id != identity.subject:
         raise Forbidden("user_id must be the caller's own id")

@@ -39,7 +39,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
 
 async def _bring_up_to_date(env: Environment) -> MigrationReport:
     owner = database_credentials(env, "MIGRATION_DATABASE")
-    uses_iam = env.boolean("DATABASE_IAM_AUTH", default=False)
+    uses_iam = env.boolean("DATABASE_IAM_AUTH", "Whether chat_app logs in with IAM tokens.", default=False)
     login = None if uses_iam else await _connect_args(database_credentials(env, "DATABASE"))
     return deployment.bring_up_to_date(await _connect_args(owner), login, schemas=database_schemas(env))
 
