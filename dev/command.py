@@ -5,7 +5,6 @@ so that it stops what it started. This module imports only the standard library:
 any package is installed.
 """
 
-import importlib
 import os
 import re
 import signal
@@ -97,15 +96,3 @@ def _not_permitted(error: PermissionError) -> str:
         f"{error.filename} cannot be used: it belongs to another user. Remove it, or change its owner:"
         f" sudo chown -R {os.environ.get('USER', '$USER')} .venv .local"
     )
-
-
-def main() -> int:
-    """Runs `dev/NAME.py`, the first argument, with the other arguments."""
-    name = sys.argv.pop(1)
-    command: Callable[[], int] = importlib.import_module(f"dev.{name}").main
-    return command()
-
-
-if __name__ == "__main__":
-    # The import of a command takes a second, and Ctrl-C may come in that time.
-    sys.exit(run(main))
