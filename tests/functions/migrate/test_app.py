@@ -159,7 +159,7 @@ def test_going_back_to_a_password_leaves_the_role_of_rds(environ, server, moto):
 def test_a_database_that_knows_no_iam_is_refused_with_a_sentence(environ, server):
     environ.setenv("DATABASE_IAM_AUTH", "true")
     environ.setenv("DATABASE_SECRET_ARN", "")
-    with pytest.raises(MigrationError, match="knows no IAM authentication"):
+    with pytest.raises(MigrationError, match="does not support IAM authentication"):
         handler(BY_HAND, None)
 
 
@@ -186,7 +186,7 @@ def test_an_older_version_is_brought_back_beside_later_migrations(empty):
     later = (*source.migrations, Migration("9999_add_later.sql", "create table later ()"))
     assert bring_up_to_date(owner, login, Files(later, source.functions)).applied
     done = bring_up_to_date(owner, login)
-    assert done == deployment.Done([], ahead=True)
+    assert done == deployment.MigrationReport([], ahead=True)
 
 
 def test_an_older_version_is_brought_back_beside_newer_functions(empty):
@@ -197,7 +197,7 @@ def test_an_older_version_is_brought_back_beside_newer_functions(empty):
     )
     bring_up_to_date(owner, login, older)
     bring_up_to_date(owner, login, newer)
-    assert bring_up_to_date(owner, login, older) == deployment.Done([], ahead=True)
+    assert bring_up_to_date(owner, login, older) == deployment.MigrationReport([], ahead=True)
     with psycopg.connect(empty) as connection:
         assert connection.execute("select app.answer()").fetchone() == (2,)
 
