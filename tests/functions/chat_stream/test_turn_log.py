@@ -54,7 +54,7 @@ class Log:
         """What CloudWatch records of a metric, as values by their dimensions."""
         found: dict[tuple[tuple[str, str], ...], list[float]] = {}
         for text in self.printed:
-            for metric in embedded_metrics.recorded(text):
+            for metric in embedded_metrics.parse(text):
                 if metric.name == name:
                     found.setdefault(metric.dimensions, []).append(metric.value)
         return found
