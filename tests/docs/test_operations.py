@@ -24,6 +24,7 @@ OTHER_NAMES = {
 }  # fmt: skip
 # A command ends at a backtick, the end of the line, or a shell operator.
 COMMANDS = re.findall(r"\baws [a-z0-9-]+ [a-z0-9-]+(?:(?! \|| &&| >|; )[^`\n])*", PAGE)
+PRICES = re.findall(r"^\| `(\S+/\S+)` \| ([\d.]+) \|$", PAGE, re.MULTILINE)
 GLOBAL_OPTIONS = {"query", "output", "region"}
 
 
@@ -89,12 +90,17 @@ def test_the_cost_tables_add_up(heading):
     assert sum(amounts) == pytest.approx(total, abs=0.00005)
 
 
-@pytest.mark.parametrize(("model", "usd"), re.findall(r"^\| `(\S+/\S+)` \| ([\d.]+) \|$", PAGE, re.MULTILINE))
+@pytest.mark.parametrize(("model", "usd"), PRICES)
 def test_the_costs_of_models_match_the_price_table(model, usd):
     provider, _, name = model.partition("/")
     turn = costs.cost(provider, name, Usage(input=1500, output=400))
     assert turn.priced
     assert float(turn.usd * 1000) == float(usd)
+
+
+def test_the_page_has_commands_and_prices_to_check():
+    assert len(COMMANDS) >= 10
+    assert len(PRICES) >= 3
 
 
 def test_every_metric_is_described():
