@@ -89,6 +89,9 @@ bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: 
 	@$(COMPILE)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
+docs: setup ## write the tables of docs/settings.md from the code
+	@$(BIN)/python -m dev.settings_page
+
 screenshots: setup ## take the README's pictures of the page anew
 	@$(BIN)/python -m tests.web.pictures
 
@@ -114,4 +117,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	done
 
 .PHONY: help setup run lambda invoke token mock-llm build validate deploy smoke migrate reset check bench
-.PHONY: screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
+.PHONY: docs screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction

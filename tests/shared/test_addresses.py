@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.addresses import client_address, pseudonym
+from shared.addresses import address_hash, client_address
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from shared.addresses import client_address, pseudonym
     ],
 )
 def test_what_one_client_can_call_itself_is_one(one, other):
-    assert pseudonym(one, "secret") == pseudonym(other, "secret")
+    assert address_hash(one, "secret") == address_hash(other, "secret")
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_what_one_client_can_call_itself_is_one(one, other):
     ],
 )
 def test_different_clients_are_different(one, other):
-    assert pseudonym(one, "secret") != pseudonym(other, "secret")
+    assert address_hash(one, "secret") != address_hash(other, "secret")
 
 
 def test_it_is_nothing_without_the_secret():
-    kept = pseudonym("203.0.113.7", "secret")
+    kept = address_hash("203.0.113.7", "secret")
     assert len(kept) == 64
-    assert kept != pseudonym("203.0.113.7", "another")
+    assert kept != address_hash("203.0.113.7", "another")
 
 
 def scope(*forwarded):

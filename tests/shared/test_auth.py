@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.auth import Identity, TokenVerifier, sign, user_id_of
+from shared.auth import Identity, TokenVerifier, derive_user_id, sign
 from shared.errors import Unauthorized
 from shared.jwks import JwksCache
 from shared.secret_sources import StaticSecret
@@ -369,19 +369,21 @@ def test_only_true_makes_a_user_anonymous(value):
 
 
 def test_a_subject_that_is_a_uuid_is_the_user_id_in_any_case():
-    assert user_id_of("https://id.example/", str(ALICE).upper()) == ALICE
+    assert derive_user_id("https://id.example/", str(ALICE).upper()) == ALICE
 
 
 @pytest.mark.parametrize(
     "subject", [f"{{{ALICE}}}", f"urn:uuid:{ALICE}", ALICE.hex, f"{ALICE}\n", f" {ALICE}"]
 )
 def test_other_spellings_of_a_uuid_are_other_users(subject):
-    assert user_id_of(None, subject) != ALICE
-    assert user_id_of(None, subject).version == 5
+    assert derive_user_id(None, subject) != ALICE
+    assert derive_user_id(None, subject).version == 5
 
 
 def test_other_subjects_map_to_fixed_uuids():
-    assert user_id_of("https://id.example/", "auth0|alice") == UUID("8eee9e32-7c77-5d10-a861-0174e8cdef52")
+    assert derive_user_id("https://id.example/", "auth0|alice") == UUID(
+        "8eee9e32-7c77-5d10-a861-0174e8cdef52"
+    )
 
 
 def test_issuer_and_subject_are_separated():
@@ -395,7 +397,7 @@ def test_issuer_and_subject_are_separated():
         ("a", 'b", "c'),
         ("null", "abc"),
     ]
-    assert len({user_id_of(*pair) for pair in pairs}) == len(pairs)
+    assert len({derive_user_id(*pair) for pair in pairs}) == len(pairs)
 
 
 def test_an_hs256_token_is_verified_without_importing_the_http_client():

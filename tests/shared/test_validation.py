@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from dev import openapi
-from functions.chat_stream.dialects import chat, chat_stream, openai_chat, stream, stream_chat, ui
+from functions.chat_stream.dialects import ai_sdk, named_events, native, openai_chat, stateless, web_app
 from functions.conversations import archive, schemas
 from shared.ids import RequestId, decode_hook
 from shared.validation import find_error
 
 BODIES: dict[str, type[Struct]] = {
-    "/api/chat": chat.Body,
-    "/chat-stream": chat_stream.Body,
+    "/api/chat": web_app.Body,
+    "/chat-stream": native.Body,
     "/v1/chat/completions": openai_chat.Body,
-    "/api/stream": stream.Body,
-    "/stream-chat": stream_chat.Body,
-    "/api/ui/chat": ui.Body,
+    "/api/stream": named_events.Body,
+    "/stream-chat": stateless.Body,
+    "/api/ui/chat": ai_sdk.Body,
     "a new conversation": schemas.NewConversation,
     "a patch of a conversation": schemas.ConversationPatch,
     "a message": schemas.NewMessage,
@@ -165,7 +165,7 @@ TEXT = "a string of at most 32000 characters"
 
 @pytest.mark.parametrize("length", [32_000, 32_001])
 def test_the_longest_text_is_judged_as_by_msgspec(length):
-    check_against_msgspec({"message": "x" * length}, chat_stream.Body)
+    check_against_msgspec({"message": "x" * length}, native.Body)
 
 
 def sentence(body: str, shape: type[Struct]) -> str:
@@ -179,24 +179,24 @@ def sentence(body: str, shape: type[Struct]) -> str:
     [
         (
             '{"messages": [{"role": "tool", "content": ""}]}',
-            stream_chat.Body,
+            stateless.Body,
             "messages[0].role must be one of system, user, assistant",
         ),
-        ('{"messages": []}', chat.Body, "messages must be an array of at least 1 items"),
+        ('{"messages": []}', web_app.Body, "messages must be an array of at least 1 items"),
         (
             '{"message": "", "maxTokens": 0}',
-            chat_stream.Body,
+            native.Body,
             "maxTokens must be an integer from 1 to 1000000",
         ),
         (
             '{"message": "", "maxTokens": "9"}',
-            chat_stream.Body,
+            native.Body,
             "maxTokens must be an integer from 1 to 1000000",
         ),
-        ('{"message": "", "temperature": 3}', chat_stream.Body, "temperature must be a number from 0 to 2"),
-        ('{"message": "", "conversationId": "a"}', chat_stream.Body, "conversationId must be a UUID"),
-        ('{"temperature": 1}', chat_stream.Body, "message is missing"),
-        ('{"message": null}', chat_stream.Body, f"message must be {TEXT}"),
+        ('{"message": "", "temperature": 3}', native.Body, "temperature must be a number from 0 to 2"),
+        ('{"message": "", "conversationId": "a"}', native.Body, "conversationId must be a UUID"),
+        ('{"temperature": 1}', native.Body, "message is missing"),
+        ('{"message": null}', native.Body, f"message must be {TEXT}"),
         ('{"token": ""}', schemas.Claim, "token must be a string of 1 to 8192 characters"),
         (
             '{"title": " "}',
@@ -242,7 +242,7 @@ def sentence(body: str, shape: type[Struct]) -> str:
             "messages must be an array of at least 1 items",
         ),
         ('{"model": "m", "stream": 1}', openai_chat.Body, "stream must be true or false"),
-        ("[]", chat.Body, "the body must be a JSON object"),
+        ("[]", web_app.Body, "the body must be a JSON object"),
     ],
 )
 def test_the_sentence_says_what_the_field_must_be(body, shape, message):

@@ -48,7 +48,7 @@ def test_a_pattern_gives_no_way_to_a_provider_that_is_not_configured():
 
 
 def test_the_names_are_those_that_can_be_told():
-    named = choice(LLM_ALLOWED_MODELS="anthropic/claude-*,openai/gpt-6-sol").names
+    named = choice(LLM_ALLOWED_MODELS="anthropic/claude-*,openai/gpt-6-sol").listed_models
     assert named == ("openai/gpt-6-luna", "openai/gpt-6-sol")
 
 
@@ -60,4 +60,4 @@ def test_a_name_that_is_too_long_with_its_provider_is_refused_whatever_a_pattern
 
 
 def test_a_model_of_a_provider_that_is_not_configured_is_not_listed():
-    assert "nvidia/meta/llama" not in choice(LLM_ALLOWED_MODELS="nvidia/meta/llama").names
+    assert "nvidia/meta/llama" not in choice(LLM_ALLOWED_MODELS="nvidia/meta/llama").listed_models

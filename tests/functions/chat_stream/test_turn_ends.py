@@ -9,7 +9,7 @@ import pytest
 
 from functions.chat_stream.answer_replay import AnswerReplay
 from functions.chat_stream.dialects.base import AnswerMeta
-from functions.chat_stream.dialects.chat import Chat
+from functions.chat_stream.dialects.web_app import WebAppDialect
 from functions.chat_stream.event_queue import EventQueue
 from functions.chat_stream.json_response import JSONAnswerResponse
 from functions.chat_stream.records import Settlement, StoredAnswer
@@ -122,7 +122,7 @@ def test_a_json_answer_that_cannot_be_read_to_its_end_is_an_error_and_not_half_a
         events.close()
         meta = AnswerMeta(str(USER), "openai/some-model", 1_700_000_000)
         producer = asyncio.create_task(asyncio.sleep(0))
-        response = JSONAnswerResponse(events, Chat(), producer, meta=meta, headers={})
+        response = JSONAnswerResponse(events, WebAppDialect(), producer, meta=meta, headers={})
         await response({"type": "http"}, receive, send)
 
     virtual_time.run(main())
@@ -145,7 +145,7 @@ def finish(*, back_at, patient, deadline=None):
             usage=[],
         )
         try:
-            result = await store.finish(settlement, deadline, patient=patient)
+            result = await store.finish(settlement, deadline, wait_for_failover=patient)
         except Unavailable as error:
             result = error.code
         return result, asyncio.get_running_loop().time()

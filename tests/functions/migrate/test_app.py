@@ -159,7 +159,7 @@ def test_switching_back_to_a_password_removes_the_role_rds_iam(environ, server, 
 def test_iam_with_a_database_without_iam_support_is_an_error(environ, server):
     environ.setenv("DATABASE_IAM_AUTH", "true")
     environ.setenv("DATABASE_SECRET_ARN", "")
-    with pytest.raises(MigrationError, match="knows no IAM authentication"):
+    with pytest.raises(MigrationError, match="does not support IAM authentication"):
         handler(MANUAL_EVENT, None)
 
 
@@ -186,7 +186,7 @@ def test_an_older_version_can_be_deployed_after_later_migrations(empty):
     later = (*source.migrations, Migration("9999_add_later.sql", "create table later ()"))
     assert bring_up_to_date(owner, login, Files(later, source.functions)).applied
     done = bring_up_to_date(owner, login)
-    assert done == deployment.Done([], ahead=True)
+    assert done == deployment.MigrationReport([], ahead=True)
 
 
 def test_an_older_version_can_be_deployed_after_newer_functions(empty):
@@ -197,7 +197,7 @@ def test_an_older_version_can_be_deployed_after_newer_functions(empty):
     )
     bring_up_to_date(owner, login, older)
     bring_up_to_date(owner, login, newer)
-    assert bring_up_to_date(owner, login, older) == deployment.Done([], ahead=True)
+    assert bring_up_to_date(owner, login, older) == deployment.MigrationReport([], ahead=True)
     with psycopg.connect(empty) as connection:
         assert connection.execute("select app.answer()").fetchone() == (2,)
 

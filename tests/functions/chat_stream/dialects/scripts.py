@@ -7,13 +7,13 @@ import httpx
 import httpx_sse
 from msgspec import Struct
 
+from functions.chat_stream.dialects.ai_sdk import AISDKDialect
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect
-from functions.chat_stream.dialects.chat import Chat
-from functions.chat_stream.dialects.chat_stream import ChatStream
-from functions.chat_stream.dialects.openai_chat import OpenAIChat
-from functions.chat_stream.dialects.stream import Stream
-from functions.chat_stream.dialects.stream_chat import StreamChat
-from functions.chat_stream.dialects.ui import UIChat
+from functions.chat_stream.dialects.named_events import NamedEventsDialect
+from functions.chat_stream.dialects.native import NativeDialect
+from functions.chat_stream.dialects.openai_chat import OpenAIChatDialect
+from functions.chat_stream.dialects.stateless import StatelessDialect
+from functions.chat_stream.dialects.web_app import WebAppDialect
 from functions.chat_stream.request import TurnRequest
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
 from shared.llm.wire_format import ChatMessage
@@ -64,14 +64,14 @@ class Case(Struct, frozen=True):
 
 _ASK = TurnRequest(messages=(ChatMessage("user", "Hi"),))
 CASES: dict[str, Case] = {
-    "chat-stream": Case(ChatStream(), _ASK),
-    "stream-chat": Case(StreamChat(), _ASK),
-    "chat": Case(Chat(), _ASK),
-    "chat-in-words": Case(Chat(), TurnRequest(messages=_ASK.messages, chunk_words=3)),
-    "stream": Case(Stream(), _ASK),
-    "openai": Case(OpenAIChat(), _ASK),
-    "openai-with-usage": Case(OpenAIChat(), TurnRequest(messages=_ASK.messages, include_usage=True)),
-    "ui": Case(UIChat(), _ASK),
+    "chat-stream": Case(NativeDialect(), _ASK),
+    "stream-chat": Case(StatelessDialect(), _ASK),
+    "chat": Case(WebAppDialect(), _ASK),
+    "chat-in-words": Case(WebAppDialect(), TurnRequest(messages=_ASK.messages, chunk_words=3)),
+    "stream": Case(NamedEventsDialect(), _ASK),
+    "openai": Case(OpenAIChatDialect(), _ASK),
+    "openai-with-usage": Case(OpenAIChatDialect(), TurnRequest(messages=_ASK.messages, include_usage=True)),
+    "ui": Case(AISDKDialect(), _ASK),
 }
 
 

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from functions.chat_stream.dialects import DIALECTS, OPENAI, UI
+from functions.chat_stream.dialects import AI_SDK, DIALECTS, OPENAI
 from functions.chat_stream.dialects.base import Dialect
-from functions.chat_stream.dialects.chat import Chat
+from functions.chat_stream.dialects.named_events import NamedEventsDialect
 from functions.chat_stream.dialects.openai_chat import model_list
-from functions.chat_stream.dialects.stream import Stream
-from functions.chat_stream.dialects.stream_chat import StreamChat
+from functions.chat_stream.dialects.stateless import StatelessDialect
+from functions.chat_stream.dialects.web_app import WebAppDialect
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.errors import InvalidRequest
 from shared.llm.wire_format import ChatMessage
@@ -34,27 +34,27 @@ def ui_message(text="three", **more):
 
 
 def test_stream_chat_has_defaults_of_its_own():
-    ask = parse(StreamChat(), messages=[SYSTEM, ONE, TWO, THREE])
+    ask = parse(StatelessDialect(), messages=[SYSTEM, ONE, TWO, THREE])
     assert ask == TurnRequest(messages=SAID, system="Be kind.", temperature=0.7, max_tokens=1000)
-    ask = parse(StreamChat(), messages=[THREE], model="openai/gpt-5", temperature=0, max_tokens=10)
+    ask = parse(StatelessDialect(), messages=[THREE], model="openai/gpt-5", temperature=0, max_tokens=10)
     assert ask == TurnRequest(messages=SAID[2:], model="openai/gpt-5", temperature=0, max_tokens=10)
 
 
 def test_chat_is_stored_where_it_names_a_conversation():
-    ask = parse(Chat(), messages=[ONE, TWO, THREE], conversation_id=str(CONVERSATION))
+    ask = parse(WebAppDialect(), messages=[ONE, TWO, THREE], conversation_id=str(CONVERSATION))
     assert ask == TurnRequest(messages=SAID, conversation=ConversationRef(CONVERSATION))
-    assert parse(Chat(), messages=[THREE], conversation_id=None) == TurnRequest(messages=SAID[2:])
+    assert parse(WebAppDialect(), messages=[THREE], conversation_id=None) == TurnRequest(messages=SAID[2:])
 
 
 def test_chat_comes_whole_or_in_words():
-    ask = parse(Chat(), messages=[THREE], stream=False, chunk_words=3, temperature=1, model="gpt-5")
+    ask = parse(WebAppDialect(), messages=[THREE], stream=False, chunk_words=3, temperature=1, model="gpt-5")
     assert ask == TurnRequest(messages=SAID[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5")
 
 
 def test_of_a_stored_conversation_a_client_may_send_all_it_has():
     many = [ONE, TWO] * 150 + [THREE]
-    assert len(parse(Chat(), messages=many, conversation_id=str(CONVERSATION)).messages) == 301
-    assert len(parse(Stream(), messages=many, model="llama3.3", chatId="diary").messages) == 301
+    assert len(parse(WebAppDialect(), messages=many, conversation_id=str(CONVERSATION)).messages) == 301
+    assert len(parse(NamedEventsDialect(), messages=many, model="llama3.3", chatId="diary").messages) == 301
 
 
 def test_stream_takes_ids_and_timestamps_of_any_kind():
@@ -63,7 +63,7 @@ def test_stream_takes_ids_and_timestamps_of_any_kind():
         {**TWO, "timestamp": "2026-11-21T00:00:00Z"},
         {**THREE, "id": "m3", "timestamp": {"seconds": 1}},
     ]
-    assert parse(Stream(), messages=messages, model="llama3.3") == TurnRequest(
+    assert parse(NamedEventsDialect(), messages=messages, model="llama3.3") == TurnRequest(
         messages=SAID, model="llama3.3"
     )
 
@@ -78,7 +78,9 @@ def test_stream_takes_ids_and_timestamps_of_any_kind():
 )
 def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
     messages = [SYSTEM, {**THREE, "id": "m3"}]
-    ask = parse(Stream(), messages=messages, model="m", chatId=chat_id, systemPrompt="You are a coach.")
+    ask = parse(
+        NamedEventsDialect(), messages=messages, model="m", chatId=chat_id, systemPrompt="You are a coach."
+    )
     assert ask.conversation == place
     assert ask.system == "You are a coach.\n\nBe kind."
     assert (ask.idempotency_key is None) == (place is None)
@@ -89,7 +91,7 @@ def test_the_key_of_a_turn_has_the_question_also_where_a_system_message_comes_af
 
     def key(content):
         messages = [{"id": "m1", "role": "user", "content": content}, reminder]
-        return parse(Stream(), messages=messages, model="m", chatId="chat").idempotency_key
+        return parse(NamedEventsDialect(), messages=messages, model="m", chatId="chat").idempotency_key
 
     assert key("one") != key("two")
 
@@ -97,7 +99,7 @@ def test_the_key_of_a_turn_has_the_question_also_where_a_system_message_comes_af
 def test_a_turn_is_named_by_its_place_its_message_and_its_question():
     def key(chat_id="chat", **message):
         return parse(
-            Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id
+            NamedEventsDialect(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id
         ).idempotency_key
 
     keys = [key(), key(chat_id="other"), key(id="m4"), key(content="four")]
@@ -208,21 +210,23 @@ def test_ui_asks_the_last_message_whatever_came_before():
         {"type": "data-note", "data": {"a": 1}},
         {"type": "text", "text": "th"}, {"type": "text", "text": "ree"},
     ]}  # fmt: skip
-    ask = parse(UI, id="chat", messages=[*before, last], trigger="submit-message", model="m", temperature=1)
+    ask = parse(
+        AI_SDK, id="chat", messages=[*before, last], trigger="submit-message", model="m", temperature=1
+    )
     assert (ask.messages, ask.model, ask.temperature) == (SAID[2:], "m", 1)
     assert ask.conversation == ConversationRef(None, "chat")
 
 
 @pytest.mark.parametrize("chat_id", ["chat", str(CONVERSATION)])
 def test_ui_conversations_have_any_name(chat_id):
-    ask = parse(UI, id=chat_id, messages=[ui_message()])
+    ask = parse(AI_SDK, id=chat_id, messages=[ui_message()])
     assert ask.conversation == ConversationRef(CONVERSATION if chat_id != "chat" else None, chat_id)
 
 
 def test_a_ui_message_that_is_sent_again_is_the_same_turn():
     def key(chat_id="chat", **message):
         return parse(
-            UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message"
+            AI_SDK, id=chat_id, messages=[ui_message(**message)], trigger="submit-message"
         ).idempotency_key
 
     assert len({key(), key(), key(chat_id="other"), key(id="m4"), key(text="four")}) == 4
@@ -236,12 +240,12 @@ def test_a_ui_message_that_is_sent_again_is_the_same_turn():
 )
 def test_ui_asks_for_another_answer(message_id, replaces):
     body = {"id": "chat", "messages": [ui_message()], "trigger": "regenerate-message"}
-    ask = parse(UI, **body, messageId=message_id)
+    ask = parse(AI_SDK, **body, messageId=message_id)
     assert ask.conversation == ConversationRef(None, "chat", replaces)
     assert ask.idempotency_key is None
 
 
-STREAM_CHAT, CHAT, STREAM = StreamChat(), Chat(), Stream()
+STREAM_CHAT, CHAT, STREAM = StatelessDialect(), WebAppDialect(), NamedEventsDialect()
 WITH_MESSAGES: list[Dialect] = [STREAM_CHAT, CHAT, STREAM, OPENAI]
 BAD_BODIES: list[tuple[list[Dialect], dict[str, Any], str]] = [
     (WITH_MESSAGES, {"messages": []}, "messages"),
@@ -289,25 +293,25 @@ BAD_BODIES: list[tuple[list[Dialect], dict[str, Any], str]] = [
         {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG}] * 2}]},
         "messages[0].content",
     ),
-    ([UI], {"id": None}, "id"),
-    ([UI], {"id": ""}, "id"),
-    ([UI], {"id": "x" * 201}, "id"),
-    ([UI], {"messages": []}, "messages"),
-    ([UI], {"messages": [ui_message(), {**ui_message(), "role": "assistant"}]}, "messages"),
-    ([UI], {"messages": [ui_message(role="tool")]}, "messages[0].role"),
-    ([UI], {"messages": [ui_message(parts="Hi")]}, "messages[0].parts"),
-    ([UI], {"messages": [ui_message(" ")]}, "messages[0].parts"),
-    ([UI], {"messages": [ui_message(LONG + "x")]}, "messages[0].parts"),
-    ([UI], {"messages": [ui_message(parts=[{"type": "file", "url": "data:"}])]}, "messages[0].parts"),
-    ([UI], {"trigger": "resume"}, "trigger"),
-    ([UI], {"messageId": 5}, "messageId"),
+    ([AI_SDK], {"id": None}, "id"),
+    ([AI_SDK], {"id": ""}, "id"),
+    ([AI_SDK], {"id": "x" * 201}, "id"),
+    ([AI_SDK], {"messages": []}, "messages"),
+    ([AI_SDK], {"messages": [ui_message(), {**ui_message(), "role": "assistant"}]}, "messages"),
+    ([AI_SDK], {"messages": [ui_message(role="tool")]}, "messages[0].role"),
+    ([AI_SDK], {"messages": [ui_message(parts="Hi")]}, "messages[0].parts"),
+    ([AI_SDK], {"messages": [ui_message(" ")]}, "messages[0].parts"),
+    ([AI_SDK], {"messages": [ui_message(LONG + "x")]}, "messages[0].parts"),
+    ([AI_SDK], {"messages": [ui_message(parts=[{"type": "file", "url": "data:"}])]}, "messages[0].parts"),
+    ([AI_SDK], {"trigger": "resume"}, "trigger"),
+    ([AI_SDK], {"messageId": 5}, "messageId"),
 ]  # fmt: skip
 GOOD_BODIES: dict[Dialect, dict[str, Any]] = {
     STREAM_CHAT: {"messages": [ONE]},
     CHAT: {"messages": [ONE]},
     STREAM: {"messages": [ONE], "model": "m"},
     OPENAI: {"messages": [ONE], "model": "m"},
-    UI: {"id": "chat", "messages": [ui_message()], "trigger": "submit-message"},
+    AI_SDK: {"id": "chat", "messages": [ui_message()], "trigger": "submit-message"},
 }
 
 
