@@ -1,6 +1,5 @@
 """A Postgres that asks chat_app for its password, where the tests' others trust it."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from psycopg import sql
 
 from dev import postgres
 from migrations import migrate
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
 
 
 class GuardedDatabase(TestDatabase):
@@ -39,8 +38,8 @@ class GuardedDatabase(TestDatabase):
 
 @contextmanager
 def guarded_database(password: str) -> Iterator[GuardedDatabase]:
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = postgres.start(Path(folder) / "data")
+    with cluster_folder() as folder:
+        server = postgres.start(folder)
         migrate.apply(server.url(postgres.OWNER))
         yield GuardedDatabase(server, password)
         server.stop()

@@ -3,8 +3,6 @@
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from dev import postgres
 from dev.local import ROOT
 from dev.postgres import ServerInUse
+from tests.database import cluster_folder
 
 # Starts the server of a folder, says so, and waits.
 PROGRAM = """
@@ -26,8 +25,8 @@ sys.stdin.read()
 
 @pytest.fixture
 def folder():
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as made:
-        yield Path(made) / "data"
+    with cluster_folder() as made:
+        yield made
 
 
 @pytest.fixture

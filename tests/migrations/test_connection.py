@@ -1,9 +1,7 @@
 """How migrations connect: through a transaction pooler, several at once, and to a database that starts."""
 
 import socket
-import tempfile
 import threading
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from dev import postgres
 from migrations import files, migrate
 from migrations.connection import Patience, connect, is_temporary
+from tests.database import cluster_folder
 from tests.pgbouncer import PROGRAM, pgbouncer
 
 
@@ -49,8 +48,7 @@ def test_several_migrate_at_once_through_a_transaction_pooler(server, empty):
 @pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed")
 def test_a_pooler_before_a_database_that_starts_is_asked_again(server):
     started = []
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        data = Path(folder) / "data"
+    with cluster_folder() as data:
         with pgbouncer(server, postgres.OWNER, socket_folder=str(data)) as port:
             url = f"postgresql://{postgres.OWNER}@127.0.0.1:{port}/{postgres.DATABASE}"
             clock = Clock(start_after=2, start=lambda: started.append(postgres.start(data)))
