@@ -1,4 +1,4 @@
-"""`make reset` on a database of its own: what it removes, and when it refuses."""
+"""`make reset` removes a database, and refuses while a process uses it."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from dev.local import ROOT
 from dev.postgres import ServerInUse
 from tests.database import cluster_folder
 
-# Starts the server of a folder, says so, and waits.
+# Starts the server of a folder, prints a line, and waits for the end of its input.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def folder():
 
 @pytest.fixture
 def user(folder):
-    """A process that uses the server, as `make run` does."""
+    """A process that uses the server, like `make run`."""
     command = [sys.executable, "-c", PROGRAM, str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
@@ -60,5 +60,5 @@ def test_a_server_whose_user_was_killed_is_stopped_and_removed(folder, user):
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_folder_that_is_not_there_is_no_error(folder):
+def test_a_missing_folder_is_no_error(folder):
     postgres.remove(folder)
