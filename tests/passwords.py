@@ -19,7 +19,7 @@ class PasswordDatabase(TestDatabase):
     def __init__(self, server: postgres.LocalPostgres, password: str) -> None:
         super().__init__(server, postgres.DATABASE)
         self._server = server
-        rules = Path(server.server.pgdata) / "pg_hba.conf"
+        rules = server.data / "pg_hba.conf"
         rules.write_text("local all chat_app scram-sha-256\n" + rules.read_text("utf-8"), "utf-8")
         self.rows("select pg_reload_conf()")
         self.change_password(password)
@@ -34,7 +34,7 @@ class PasswordDatabase(TestDatabase):
         self.rows("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chat_app'")
 
     def refused_logins(self) -> int:
-        return self._server.server.log.read_text("utf-8").count("password authentication failed")
+        return self._server.log.read_text("utf-8").count("password authentication failed")
 
 
 @contextmanager

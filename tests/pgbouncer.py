@@ -43,8 +43,8 @@ def pgbouncer(server: LocalPostgres, role: str, *, socket_folder: str | None = N
         configuration = _CONFIGURATION.format(socket_folder=socket_folder or server.socket_folder, port=port)
         file.write_text(configuration.replace("* =", f"* = user={role}"), "utf-8")
         command = [PROGRAM, str(file)]
-        if server.server.system_user is not None:
-            command += ["-u", server.server.system_user]
+        if server.system_user is not None:
+            command += ["-u", server.system_user]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             _wait_for(port, process)

@@ -46,9 +46,10 @@ def ready_url(process):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_when_it_is_ready_and_the_curl_line_works_as_printed(database, number):
     with running(database) as process:
-        ready_url(process)
-        lines = [process.stdout.readline() for _ in range(3)]
-        curl = shlex.split(lines[2])
+        url = ready_url(process)
+        lines = [process.stdout.readline() for _ in range(5)]
+        assert lines[1] == f"open this page: {url}/\n"
+        curl = shlex.split(lines[4])
         answer = subprocess.run(curl, capture_output=True, text=True, timeout=30, check=True).stdout
         assert 'data: {"type":"token","content":' in answer
         assert '"type":"done"' in answer.splitlines()[-2]

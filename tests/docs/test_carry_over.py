@@ -49,7 +49,7 @@ def test_the_commands_copy_every_row_unchanged(server, database, new):
     )
     database.rows("update conversations set tags = '{sleep}'")
     [script] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    path = f"{server.server.bin_path}:{os.environ['PATH']}"
+    path = f"{server.bin_path}:{os.environ['PATH']}"
     environ = {**os.environ, "PATH": path, "OLD": database.owner_url, "NEW": new.owner_url}
     subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=environ, check=True)
     for table in TABLES:
