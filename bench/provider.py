@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from dev.mock_llm.openai_format import OpenAI
 from dev.mock_llm.scripts import Script
-from dev.mock_llm.wire import NewTurn
+from dev.mock_llm.wire import ChatRequest
 
 # About as many events as one read from a fast provider contains.
 WORDS_IN_A_WRITE = 8
@@ -44,7 +44,7 @@ class Answer:
         self._stamped = kind == "stamps"
         # The words differ, because some proxies treat a repeated word as a fault of the model.
         words = " ".join(STAMP if self._stamped else f"{WORD}{number % 10}" for number in range(int(tokens)))
-        answer = OpenAI().answer(NewTurn("bench", Script(text=words, input=100), include_usage=True))
+        answer = OpenAI().answer(ChatRequest("bench", Script(text=words, input=100), include_usage=True))
         per_write = 1 if self.pause or self._stamped else WORDS_IN_A_WRITE
         text = answer.text
         groups = [text[start : start + per_write] for start in range(0, len(text), per_write)]

@@ -1,4 +1,4 @@
-"""`python -m dev.mock_llm`: the mock in the foreground, until Ctrl-C."""
+"""`python -m dev.mock_llm`: runs the mock in the foreground until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8788, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8788, help="0: any free port")
     options = parser.parse_args()
     asyncio.run(_serve_until_stopped(options.host, options.port))
 
