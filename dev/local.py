@@ -3,9 +3,11 @@
 Owns `.local`, which has the database and the token secret of a checkout.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +33,12 @@ def jwt_secret() -> str:
     path = FOLDER / "jwt_secret"
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48), "utf-8")
+        # The file has its name only when it is complete: another command may read it at the same time.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=FOLDER) as new:
+            new.write(secrets.token_urlsafe(48))
+            new.flush()
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(new.name)
     return path.read_text("utf-8")
 
 
