@@ -91,9 +91,7 @@ def _migrate(env: Mapping[str, str], advice: str = "") -> None:
     except psycopg.Error as error:
         # The text of Postgres has more lines: where in the statement, and hints.
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"The database of MIGRATION_DATABASE_URL cannot be migrated: {reason}.{advice}"
-        ) from error
+        raise ConfigError(f"The database cannot be migrated: {reason}.{advice}") from error
 
 
 def _write_openapi() -> Path:
