@@ -51,8 +51,8 @@ def load(name: str) -> dict[str, Any]:
 class Stack:
     """A template with its parameters.
 
-    The value of a reference to a resource is `<LogicalId>`, and that of an attribute `<LogicalId.Attribute>`. A
-    secret has an ARN.
+    The value of a reference to a resource is `<LogicalId>`, and that of an attribute
+    `<LogicalId.Attribute>`. A secret has an ARN.
     """
 
     def __init__(self, name: str, **parameters: Any) -> None:
