@@ -10,6 +10,8 @@ export ARCH
 BUILD_DIR ?= .aws-sam/build
 # As in a bundle: what is started often is not compiled at each start, whatever the environment says.
 COMPILE = $(BIN)/python -m compileall -q functions shared migrations dev
+# With bytecode of the tests, which each worker would compile otherwise.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
@@ -102,8 +104,8 @@ format: setup ## rewrite the code in the one format
 test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
 	@$(COMPILE)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not wall_clock"
-	$(BIN)/python -m pytest -n 2 -m wall_clock
+	$(PYTEST) -n 3 --dist loadscope -m "not wall_clock"
+	$(PYTEST) -n 2 -m wall_clock
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
 	@cd tests/web && npm ci --silent

@@ -1,9 +1,8 @@
 """Fixtures for all tests: one embedded Postgres for each worker, and a new database for each test."""
 
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import hypothesis
@@ -15,18 +14,27 @@ from dev.mock_llm import MockProcess, mock_llm_process
 from dev.postgres import LocalPostgres
 from migrations import migrate
 from tests.aws import SecretsManager
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
+from tests.distribution import Distribution, put_longest_first
 
 # The duration of an example depends on the load of the machine, so examples have no deadline.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Distribution:
+    return Distribution(config, log)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalPostgres]:
-    # The path of a Unix socket has 107 bytes at most; pytest's tmp_path is too long.
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        running = postgres.start(Path(folder) / "data")
+    with cluster_folder() as folder:
+        running = postgres.start(folder)
         migrate.apply(running.url(postgres.OWNER))
         with psycopg.connect(running.superuser_url, autocommit=True) as connection:
             # Creating and dropping a database waits for about twelve disk writes. Without fsync, committed

@@ -1,7 +1,11 @@
 """Access to the database of a test as the app's role, as the owner, or as a superuser."""
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +15,21 @@ from psycopg.rows import dict_row
 
 from dev import postgres
 from dev.postgres import LocalPostgres
+
+_MEMORY = Path("/dev/shm")
+_NEEDED_BYTES = 2_000_000_000
+
+
+@contextmanager
+def cluster_folder() -> Iterator[Path]:
+    """A new folder for a Postgres cluster, in memory where there is room: to copy a database on a disk takes
+    several times the CPU. It is not pytest's folder, because the path of a Unix socket has 107 bytes at most.
+    """
+    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _NEEDED_BYTES
+    with tempfile.TemporaryDirectory(
+        prefix="pg-", dir=_MEMORY if in_memory else None, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder) / "data"
 
 
 class TestDatabase:

@@ -1,16 +1,14 @@
 """A Postgres that asks chat_app for a password. The Postgres of other tests trusts every login."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from dev import postgres
 from migrations import migrate
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
 
 
 class PasswordDatabase(TestDatabase):
@@ -39,8 +37,8 @@ class PasswordDatabase(TestDatabase):
 
 @contextmanager
 def password_database(password: str) -> Iterator[PasswordDatabase]:
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = postgres.start(Path(folder) / "data")
+    with cluster_folder() as folder:
+        server = postgres.start(folder)
         migrate.apply(server.url(postgres.OWNER))
         yield PasswordDatabase(server, password)
         server.stop()

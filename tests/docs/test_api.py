@@ -45,12 +45,14 @@ def run(database, tmp_path):
             "LLM_USER_PATH": str(tmp_path),
         }
         (tmp_path / "extra-openai-models.yaml").write_text(with_server(url, llm[1]))
-        subprocess.run(["llm", "keys", "set", "coach", "--value", token(user)], env=environ, check=True)
 
         def run(command, text, cwd=ROOT):
             if "$MESSAGE" in text:
                 asked = client.post("/chat-stream", json={"message": QUESTION})
                 environ["MESSAGE"] = asked.headers["x-message-id"]
+            if "llm " in text:
+                key = ["llm", "keys", "set", "coach", "--value", token(user)]
+                subprocess.run(key, env=environ, check=True)
             done = subprocess.run(
                 command,
                 input=with_server(url, text),

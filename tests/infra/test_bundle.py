@@ -10,8 +10,6 @@ import pytest
 from infra import build, interpreters
 from tests.infra.bundles import downloading, make
 
-pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
-
 FUNCTIONS = {
     "ChatStreamFunction": "chat_stream",
     "ConversationsFunction": "conversations",

@@ -1,9 +1,7 @@
 """How migrations connect: through a transaction pooler, at the same time, and while a database starts."""
 
 import socket
-import tempfile
 import threading
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from dev import postgres
 from migrations import files, migrate
 from migrations.connection import Patience, connect, is_temporary
+from tests.database import cluster_folder
 from tests.pgbouncer import PROGRAM, pgbouncer
 
 
@@ -49,8 +48,7 @@ def test_parallel_migrations_through_a_transaction_pooler_apply_each_file_once(s
 @pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed")
 def test_connect_retries_while_the_database_behind_a_pooler_starts(server):
     started = []
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        data = Path(folder) / "data"
+    with cluster_folder() as data:
         with pgbouncer(server, postgres.OWNER, socket_folder=str(data)) as port:
             url = f"postgresql://{postgres.OWNER}@127.0.0.1:{port}/{postgres.DATABASE}"
             clock = Clock(start_after=2, start=lambda: started.append(postgres.start(data)))

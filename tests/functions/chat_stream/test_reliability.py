@@ -4,11 +4,9 @@ import json
 import logging
 import random
 import signal
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -20,7 +18,7 @@ from dev import postgres
 from dev.mock_llm import answer_text
 from migrations import migrate
 from shared.settings import load_settings
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
 from tests.postgres_proxy import PostgresProxy
 from tests.serving import ChatOnLambda, Client, mocked, serve
 
@@ -159,8 +157,8 @@ def test_the_deadline_of_the_function_ends_an_answer_that_can_be_resumed(databas
 @pytest.fixture
 def crashable_postgres():
     """A Postgres only for one test, which may crash it."""
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        running = postgres.start(Path(folder) / "data")
+    with cluster_folder() as folder:
+        running = postgres.start(folder)
         migrate.apply(running.url(postgres.OWNER))
         yield running
         running.stop()

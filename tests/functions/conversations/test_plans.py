@@ -8,7 +8,6 @@ import pytest
 from bench import plans
 from tests.database import TestDatabase
 
-pytestmark = pytest.mark.xdist_group("plans")  # one worker, so that the rows are created once
 ROWS = 20_000
 
 

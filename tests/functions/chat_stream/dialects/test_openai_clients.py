@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
-import langchain_openai
 import openai
 import pytest
 from pydantic import SecretStr
@@ -177,6 +176,8 @@ def test_an_incomplete_answer_has_its_finish_reason(url, finish):
 
 
 def langchain(url, key):
+    import langchain_openai  # noqa: PLC0415 (slow to import, and each worker collects this file)
+
     return langchain_openai.ChatOpenAI(base_url=url, api_key=SecretStr(key), model=MODEL, max_retries=0)
 
 
