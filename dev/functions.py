@@ -1,6 +1,6 @@
-"""The two functions as deployed: their routes, and how each process is started.
+"""The two deployed functions: their routes and the commands that start them.
 
-The uvicorn server, the Lambda emulator and the tests all use this module.
+The uvicorn server, the Lambda emulator and the tests use this module.
 """
 
 import sys
@@ -20,8 +20,8 @@ CHAT_STREAM_ROUTES = (
     "/api/chat/messages/{id}/stream",
     "/health",
 )
-# "/{proxy+}" alone may not be enough: it is not known whether API Gateway goes back up from a branch that
-# has a route of the other function.
+# API Gateway may not fall back to "/{proxy+}" for a path below a resource of the other function. AWS does not
+# document this, so each level has its own "{proxy+}".
 CONVERSATIONS_ROUTES = (
     "/",
     "/{proxy+}",
@@ -32,8 +32,8 @@ CONVERSATIONS_ROUTES = (
 
 
 def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
-    """Both functions behind a REST API, with the bootstraps that they have on Lambda: the project's own,
-    which streams, and AWS's."""
+    """Both functions behind a REST API, with the same runtimes as on Lambda: the project's own bootstrap for
+    `chat_stream`, which streams, and AWS's runtime client for `conversations`."""
     chat_stream = Function(
         name="chat_stream",
         command=[str(ROOT / "functions/chat_stream/bootstrap"), sys.executable],
@@ -59,8 +59,10 @@ def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of a laptop's environment that are settings. A function on Lambda has nothing else of it.
-    The names of AWS are for secrets in Secrets Manager."""
+    """The variables of `environ` that are settings. The local functions get no others, as on Lambda.
+
+    The AWS_ variables are for secrets in Secrets Manager.
+    """
     providers = tuple(f"{row.settings_prefix}_" for row in PROVIDERS.values() if row.settings_prefix)
     prefixes = (
         "ALLOW_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE", "BUDGET_", "CORS_",

@@ -1,4 +1,4 @@
-"""A Postgres that asks chat_app for its password, where the tests' others trust it."""
+"""A Postgres that asks chat_app for a password. The Postgres of other tests trusts every login."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ from migrations import migrate
 from tests.database import TestDatabase, cluster_folder
 
 
-class GuardedDatabase(TestDatabase):
-    """Look into it with `rows` only, which does not log in as the app."""
+class PasswordDatabase(TestDatabase):
+    """Tests read it with `rows`. `call` and `as_user` fail, because they send no password."""
 
     def __init__(self, server: postgres.LocalPostgres, password: str) -> None:
         super().__init__(server, postgres.DATABASE)
@@ -27,8 +27,8 @@ class GuardedDatabase(TestDatabase):
         with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
             connection.execute(statement)
 
-    def hang_up(self) -> None:
-        """Ends all connections of the app, as a failover does."""
+    def close_connections(self) -> None:
+        """Closes all connections of chat_app, as a failover does."""
         self.rows("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chat_app'")
 
     def refused_logins(self) -> int:
@@ -36,9 +36,9 @@ class GuardedDatabase(TestDatabase):
 
 
 @contextmanager
-def guarded_database(password: str) -> Iterator[GuardedDatabase]:
+def password_database(password: str) -> Iterator[PasswordDatabase]:
     with cluster_folder() as folder:
         server = postgres.start(folder)
         migrate.apply(server.url(postgres.OWNER))
-        yield GuardedDatabase(server, password)
+        yield PasswordDatabase(server, password)
         server.stop()

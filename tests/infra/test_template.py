@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dev import openapi
-from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES, functions
+from dev.lambda_events import resource_for
 from dev.local import ROOT
 from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
