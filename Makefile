@@ -10,6 +10,8 @@ export ARCH
 BUILD_DIR ?= .aws-sam/build
 # As in a bundle: what is started often is not compiled at each start, whatever the environment says.
 COMPILE = $(BIN)/python -m compileall -q functions shared migrations dev
+# With bytecode of the tests, which each worker would compile otherwise.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
@@ -89,6 +91,9 @@ bench: setup ## measure, and write the figures of docs/performance.md (QUICK=1: 
 	@$(COMPILE)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
+docs: setup ## write the tables of docs/settings.md from the code
+	@$(BIN)/python -m dev.settings_page
+
 screenshots: setup ## take the README's pictures of the page anew
 	@$(BIN)/python -m tests.web.pictures
 
@@ -99,8 +104,8 @@ format: setup ## rewrite the code in the one format
 test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
 	@$(COMPILE)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not wall_clock"
-	$(BIN)/python -m pytest -n 2 -m wall_clock
+	$(PYTEST) -n 3 --dist loadscope -m "not wall_clock"
+	$(PYTEST) -n 2 -m wall_clock
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
 	@cd tests/web && npm ci --silent
@@ -114,4 +119,4 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	done
 
 .PHONY: help setup broken run lambda invoke token mock-llm build validate deploy smoke migrate reset check bench
-.PHONY: screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction
+.PHONY: docs screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction

@@ -1,4 +1,4 @@
-"""`make bench`: measures everything in one run and writes the tables of README.md and docs/performance.md.
+"""`make bench`: measures everything in one run and writes the tables of docs/performance.md.
 With `--quick` it measures less and only prints."""
 
 import argparse

@@ -1,4 +1,4 @@
-"""Writes the results as Markdown: the table of subjects to README.md, all tables to docs/performance.md."""
+"""Writes the results as Markdown tables into docs/performance.md."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from bench.results import Paced, Results, Row, Spread, Throughput
 from bench.run import DIRECT, RELAY, STORED
 from dev.local import ROOT
 
-PAGE, README = ROOT / "docs/performance.md", ROOT / "README.md"
+PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 _NONE = ""
 
@@ -26,16 +26,11 @@ def markdown(results: Results) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def update(results: Results, page: Path = PAGE, readme: Path = README) -> None:
-    """Replaces the results of the last run in both files."""
-    _replace(page, markdown(results))
-    _replace(readme, _table(results.rows))
-
-
-def _replace(page: Path, text: str) -> None:
+def update(results: Results, page: Path = PAGE) -> None:
+    """Replaces the results of the last run."""
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", "utf-8")
 
 
 def _heading(results: Results) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "database_credentials",
     "database_schemas",
     "load_settings",
+    "read_settings",
 ]
 
 
@@ -59,14 +60,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     system_prompt: str | None
     database_connections: int
     log_level: str
+    log_service: str
     metrics_namespace: str | None
     xray_daemon: str | None
     openapi_file: str | None
 
     async def server_secret(self) -> str:
-        """A value that clients do not know and that all processes of a deployment share. A secret value that
-        all processes of a deployment share. It is the key of the hashes of client addresses. Raises
-        Unavailable."""
+        """The key of the hashes of client addresses. Clients do not know it, and all processes of a
+        deployment have the same. Raises Unavailable."""
         if self.jwt_secret is not None:
             return await self.jwt_secret.value()
         return await self.database.server_secret()
@@ -82,59 +83,129 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
 
     `now` is the wall clock that the age of secrets is measured by.
     """
-    env = Environment(environ, now=now)
-    providers = _configured_providers(env)
-    model = env.text("LLM_MODEL") or _default_model(providers)
-    fallback_models = env.words("LLM_FALLBACK_MODELS")
-    _check_model("LLM_MODEL", model, providers)
-    for name in fallback_models:
-        _check_model("LLM_FALLBACK_MODELS", name, providers)
-    secret, jwks_url = env.secret("JWT_SECRET", "JWT_SECRET_ARN"), env.url("JWT_JWKS_URL")
-    if jwks_url and not jwks_url.startswith("https:") and urlsplit(jwks_url).hostname not in _LOOPBACK:
-        raise ConfigError(
-            "JWT_JWKS_URL must be an https URL, because its answer decides which tokens are valid."
-        )
-    if not secret and not jwks_url:
+    return read_settings(Environment(environ, now=now), now=now)
+
+
+def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> Settings:
+    """As `load_settings`. Reads every setting, whatever the others say, so that docs/settings.md has all."""
+    database = database_credentials(env, "DATABASE", now=now)
+    schemas = database_schemas(env)
+    jwt_secret = env.secret(
+        "JWT_SECRET", "Verifies HS256 tokens; 32 bytes or more. Also signs anonymous tokens."
+    )
+    jwks_url = _jwks_url(env)
+    if not jwt_secret and not jwks_url:
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
+    providers = _configured_providers(env)
     return Settings(
-        database=database_credentials(env, "DATABASE", now=now),
-        database_schemas=database_schemas(env),
-        jwt_secret=secret,
-        jwt_jwks_url=jwks_url,
-        jwt_issuer=env.text("JWT_ISSUER"),
-        jwt_audience=env.text("JWT_AUDIENCE"),
-        allow_anonymous=env.boolean("ALLOW_ANONYMOUS", default=False),
-        cors_allow_origins=env.origins("CORS_ALLOW_ORIGINS"),
-        proxies=env.integer("PROXIES", 0, at_least=0, at_most=10),
-        model=model,
-        fallback_models=fallback_models,
-        allowed_models=env.words("LLM_ALLOWED_MODELS"),
-        providers=providers,
-        ca_file=env.text("SSL_CERT_FILE"),
-        start_timeout=env.seconds("LLM_START_TIMEOUT", 2.8),
-        first_token_timeout=env.seconds("LLM_FIRST_TOKEN_TIMEOUT", 20),
-        idle_timeout=env.seconds("LLM_IDLE_TIMEOUT", 30),
-        rate_limit_chat=env.rate("RATE_LIMIT_CHAT", RateLimit(5, 60)),
-        rate_limit_write=env.rate("RATE_LIMIT_WRITE", RateLimit(10, 60)),
-        budget_usd_per_day=env.money("BUDGET_USD_PER_DAY"),
-        stream_heartbeat=env.seconds("STREAM_HEARTBEAT", 15),
-        stream_padding=env.integer("STREAM_PADDING", 0, at_least=0, at_most=65_536),
-        history_messages=env.integer("HISTORY_MESSAGES", 20, at_least=1, at_most=1_000),
-        system_prompt=env.file("SYSTEM_PROMPT_FILE"),
-        database_connections=env.integer("DATABASE_CONNECTIONS", 10, at_least=1, at_most=1_000),
-        log_level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
-        metrics_namespace=env.text_matching(
-            "POWERTOOLS_METRICS_NAMESPACE", r"[\w./#:-]{1,255}", "a name of letters, digits and . - _ / # :"
+        database=database,
+        database_schemas=schemas,
+        database_connections=env.integer(
+            "DATABASE_CONNECTIONS",
+            "The most database connections of one process.",
+            default=10,
+            at_least=1,
+            at_most=1_000,
         ),
-        xray_daemon=(
-            env.text_matching(
-                "AWS_XRAY_DAEMON_ADDRESS", r"[\w.-]+:[0-9]{1,5}", "an address such as 127.0.0.1:2000"
-            )
-            or "127.0.0.1:2000"
-        )
-        if env.boolean("TRACING", default=False)
-        else None,
-        openapi_file=env.text("OPENAPI_FILE"),
+        jwt_secret=jwt_secret,
+        jwt_jwks_url=jwks_url,
+        jwt_issuer=env.text("JWT_ISSUER", "The `iss` that a token must have."),
+        jwt_audience=env.text("JWT_AUDIENCE", "The `aud` that a token must have."),
+        allow_anonymous=env.boolean(
+            "ALLOW_ANONYMOUS", "Whether users can chat without signing in.", default=False
+        ),
+        cors_allow_origins=env.origins(
+            "CORS_ALLOW_ORIGINS",
+            "Origins of web pages that may call the API, such as `https://chat.example.com`, with commas; "
+            "`*` for all.",
+        ),
+        proxies=env.integer(
+            "PROXIES",
+            "The number of your own proxies, such as CloudFront, in front of the API. A client's address is "
+            "this many places before the end of `X-Forwarded-For`.",
+            default=0,
+            at_least=0,
+            at_most=10,
+        ),
+        stream_heartbeat=env.seconds(
+            "STREAM_HEARTBEAT",
+            "Seconds without an event after which a stream sends a comment, so that proxies keep it open.",
+            default=15,
+        ),
+        stream_padding=env.integer(
+            "STREAM_PADDING",
+            "Bytes of comment at the start of a stream, for proxies that hold back the first bytes.",
+            default=0,
+            at_least=0,
+            at_most=65_536,
+        ),
+        openapi_file=env.text(
+            "OPENAPI_FILE", "File that `GET /openapi.json` serves. A deployed function has it in its bundle."
+        ),
+        model=_model(env, providers),
+        fallback_models=_fallback_models(env, providers),
+        allowed_models=env.words(
+            "LLM_ALLOWED_MODELS",
+            "Models that a client may name beside the configured ones, with commas. `*` stands for any text.",
+        ),
+        providers=providers,
+        ca_file=env.text(
+            "SSL_CERT_FILE",
+            "File of certificate authorities for the connections to providers, instead of those of certifi.",
+        ),
+        start_timeout=env.seconds(
+            "LLM_START_TIMEOUT",
+            "Seconds until a provider must have accepted the request, fallbacks included. A model that loads "
+            "slowly, as Ollama's do at first use, needs more.",
+            default=2.8,
+        ),
+        first_token_timeout=env.seconds(
+            "LLM_FIRST_TOKEN_TIMEOUT",
+            "Seconds from the accepted request to the first text of the answer.",
+            default=20,
+        ),
+        idle_timeout=env.seconds(
+            "LLM_IDLE_TIMEOUT", "Seconds without new text after which an answer counts as broken.", default=30
+        ),
+        rate_limit_chat=env.rate(
+            "RATE_LIMIT_CHAT", "Turns of one user: requests/seconds.", default=RateLimit(5, 60)
+        ),
+        rate_limit_write=env.rate(
+            "RATE_LIMIT_WRITE", "Other writes of one user: requests/seconds.", default=RateLimit(10, 60)
+        ),
+        budget_usd_per_day=env.money(
+            "BUDGET_USD_PER_DAY", "USD that one user may spend in a day (UTC); 0 for no limit."
+        ),
+        history_messages=env.integer(
+            "HISTORY_MESSAGES",
+            "The most messages of a conversation that a model gets, the newest ones.",
+            default=20,
+            at_least=1,
+            at_most=1_000,
+        ),
+        system_prompt=env.file(
+            "SYSTEM_PROMPT_FILE",
+            "File with the system prompt.",
+            default="functions/chat_stream/prompt/system_prompt.md",
+        ),
+        log_level=env.choice(
+            "LOG_LEVEL",
+            "Level of the JSON log. Above `INFO` a turn writes no log line and no metrics.",
+            choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+            default="INFO",
+        ),
+        metrics_namespace=env.text_matching(
+            "POWERTOOLS_METRICS_NAMESPACE",
+            "CloudWatch namespace of the metrics. Without it, the log lines are not read as metrics.",
+            pattern=r"[\w./#:-]{1,255}",
+            form="a name of letters, digits and . - _ / # :",
+        ),
+        log_service=env.text(
+            "POWERTOOLS_SERVICE_NAME",
+            "The field `service` of log lines and metrics.",
+            default="serverless-chat",
+        ),
+        xray_daemon=_xray_daemon(env),
     )
 
 
@@ -143,13 +214,30 @@ def database_credentials(
 ) -> DatabaseCredentials:
     """The credentials that the settings with this `prefix` describe: DATABASE or MIGRATION_DATABASE.
     Raises ConfigError."""
-    secret = env.secret_by_arn(f"{prefix}_SECRET_ARN")
-    uses_token = env.boolean(f"{prefix}_IAM_AUTH", default=False)
+    role = "role `chat_app`" if prefix == "DATABASE" else "role that owns the tables"
+    url_meaning = (
+        f"Connection to Postgres 14 to 18 as the {role}, `postgresql://user:password@host:port/database`."
+    )
+    secret = env.secret_by_arn(
+        f"{prefix}_SECRET_ARN",
+        "ARN of a secret in Secrets Manager with the login as JSON, as RDS writes and rotates it. "
+        f"`{prefix}_URL`, without a password, then gives what the secret does not have.",
+    )
+    uses_token = env.boolean(
+        f"{prefix}_IAM_AUTH",
+        f"Whether to log in with IAM tokens, as the user of `{prefix}_URL`.",
+        default=False,
+    )
     if secret is None:
-        url = env.required(f"{prefix}_URL", "the connection to Postgres")
+        url = env.required(f"{prefix}_URL", url_meaning, reason="the connection to Postgres")
     else:
-        url = env.text(f"{prefix}_URL") or "postgresql://"
-    ca_file = env.text("DATABASE_CA_FILE")
+        url = env.text(f"{prefix}_URL", url_meaning) or "postgresql://"
+    ca_file = env.text(
+        "DATABASE_CA_FILE",
+        "File of certificate authorities for the connection to the database. With a secret or IAM the "
+        "certificate is always verified: for RDS with Amazon's authorities (`shared/rds_ca`), for other "
+        "hosts with those of certifi.",
+    )
     tls = {"sslmode": "verify-full", "sslrootcert": ca_file} if ca_file else {}
     if secret is None and not uses_token:
         if "sslmode=" in url:
@@ -163,7 +251,7 @@ def database_credentials(
     parameters = parameters if "sslmode" in parameters else {**tls, **parameters}
     if secret is not None:
         return DatabaseCredentials(parameters=parameters, secret=secret)
-    region = env.required("AWS_REGION", f"{prefix}_IAM_AUTH signs for a region")
+    region = env.required("AWS_REGION", "Set by Lambda.", reason=f"{prefix}_IAM_AUTH signs for a region")
     if not {"host", "user"} <= parameters.keys():
         raise ConfigError(f"{prefix}_URL must name a user and a host for {prefix}_IAM_AUTH.")
     port = int(parameters.get("port", "5432"))
@@ -173,14 +261,70 @@ def database_credentials(
 
 def database_schemas(env: Environment) -> DatabaseSchemas:
     """The schemas of DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA. Raises ConfigError."""
-    meaning = "a name of lower-case letters, digits and _, 63 characters at most"
+    form = "a name of lower-case letters, digits and _, 63 characters at most"
     schemas = DatabaseSchemas(
-        tables=env.text_matching("DATABASE_SCHEMA", NAME_PATTERN, meaning) or "public",
-        functions=env.text_matching("DATABASE_FUNCTION_SCHEMA", NAME_PATTERN, meaning) or "app",
+        tables=env.text_matching(
+            "DATABASE_SCHEMA",
+            "Schema of the tables, fixed by the first migration.",
+            pattern=NAME_PATTERN,
+            form=form,
+            default="public",
+        ),
+        functions=env.text_matching(
+            "DATABASE_FUNCTION_SCHEMA",
+            "Schema of the stored functions and the list of migrations, fixed by the first migration.",
+            pattern=NAME_PATTERN,
+            form=form,
+            default="app",
+        ),
     )
     if schemas.tables == schemas.functions:
         raise ConfigError("DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA must be different names.")
     return schemas
+
+
+def _jwks_url(env: Environment) -> str | None:
+    url = env.url(
+        "JWT_JWKS_URL", "https URL of the public keys (JWKS) that verify RS256, ES256 and EdDSA tokens."
+    )
+    if url and not url.startswith("https:") and urlsplit(url).hostname not in _LOOPBACK:
+        raise ConfigError(
+            "JWT_JWKS_URL must be an https URL, because its answer decides which tokens are valid."
+        )
+    return url
+
+
+def _model(env: Environment, providers: Mapping[str, ProviderSettings]) -> str:
+    meaning = (
+        "The model, as `provider/model`. If it is not set: the default model of the first provider that has "
+        "a key, else `scripted/echo`."
+    )
+    model = env.text("LLM_MODEL", meaning) or _default_model(providers)
+    _check_model("LLM_MODEL", model, providers)
+    return model
+
+
+def _fallback_models(env: Environment, providers: Mapping[str, ProviderSettings]) -> tuple[str, ...]:
+    names = env.words(
+        "LLM_FALLBACK_MODELS",
+        "Models that are tried in this order if the model fails before its first text, with commas.",
+    )
+    for name in names:
+        _check_model("LLM_FALLBACK_MODELS", name, providers)
+    return names
+
+
+def _xray_daemon(env: Environment) -> str | None:
+    """The address of the X-Ray daemon; None if tracing is off."""
+    is_on = env.boolean("TRACING", "Whether sampled turns are sent to AWS X-Ray.", default=False)
+    address = env.text_matching(
+        "AWS_XRAY_DAEMON_ADDRESS",
+        "Address of the X-Ray daemon. Set by Lambda.",
+        pattern=r"[\w.-]+:[0-9]{1,5}",
+        form="an address such as 127.0.0.1:2000",
+        default="127.0.0.1:2000",
+    )
+    return address if is_on else None
 
 
 def _parse_url(url: str) -> dict[str, str] | None:
@@ -211,15 +355,25 @@ def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
         if prefix is None:
             configured[provider.name] = ProviderSettings(base_url=provider.base_url)
             continue
-        key = env.secret(f"{prefix}_API_KEY", f"{prefix}_API_KEY_SECRET_ARN")
+        default_model = f" Default model: `{provider.default_model}`." if provider.default_model else ""
+        key = env.secret(f"{prefix}_API_KEY", f"API key of the provider.{default_model}")
         if isinstance(key, StaticSecret) and not (key.text.isascii() and key.text.isprintable()):
             raise ConfigError(f"{prefix}_API_KEY must be printable ASCII, as it goes into a header.")
-        url = env.url(f"{prefix}_BASE_URL")
+        url = env.url(
+            f"{prefix}_BASE_URL",
+            "URL of the API, for a proxy or a compatible server.",
+            default=provider.base_url,
+        )
+        stream_options = provider.wire_format != "openai" or env.boolean(
+            f"{prefix}_STREAM_OPTIONS",
+            "Whether to ask for the usage. `false` for compatible servers that refuse `stream_options`.",
+            default=True,
+        )
         if key or url:
             configured[provider.name] = ProviderSettings(
                 base_url=(url or provider.base_url).rstrip("/"),
                 api_key=key,
-                stream_options=env.boolean(f"{prefix}_STREAM_OPTIONS", default=True),
+                stream_options=stream_options,
             )
     return configured
 

@@ -24,22 +24,22 @@ class Checkpoints:
     def __init__(
         self,
         store: TurnStore,
-        turn: StartedTurn,
+        started: StartedTurn,
         text: list[str],
         *,
         on_state: Callable[[str | None], None],
     ) -> None:
         self._store = store
-        self._turn = turn
+        self._started = started
         self._text = text
         self._on_state = on_state
-        self._saved_pieces = 0
+        self._saved_piece_count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Sets the timer for the next checkpoint. A turn shorter than 0.8 s has no checkpoint."""
-        self._timer = asyncio.get_running_loop().call_later(_INTERVAL_SECONDS, self._begin_saving)
+        self._timer = asyncio.get_running_loop().call_later(_INTERVAL_SECONDS, self._start_save)
 
     def stop(self) -> None:
         """Starts no more checkpoints. One that is running continues."""
@@ -48,24 +48,24 @@ class Checkpoints:
         self._timer = None
 
     @property
-    def running(self) -> list[asyncio.Task[None]]:
+    def tasks(self) -> list[asyncio.Task[None]]:
         """The task of the last checkpoint, if there was one."""
         return [] if self._task is None else [self._task]
 
-    def _begin_saving(self) -> None:
+    def _start_save(self) -> None:
         self._task = asyncio.create_task(self._save())
 
     async def _save(self) -> None:
-        pieces = 0 if self._turn.conversation_id is None else len(self._text)
-        text = "".join(self._text) if pieces > self._saved_pieces else None
+        piece_count = 0 if self._started.conversation_id is None else len(self._text)
+        text = "".join(self._text) if piece_count > self._saved_piece_count else None
         try:
-            state = await self._store.checkpoint(self._turn, text)
+            state = await self._store.checkpoint(self._started, text)
         except ChatError as error:
             logger.warning("checkpoint failed", code=error.code)
         except Exception:
             logger.exception("checkpoint failed")
         else:
-            self._saved_pieces = pieces
+            self._saved_piece_count = piece_count
             self._on_state(state)
         if self._timer is not None:
             self.start()

@@ -51,14 +51,16 @@ class JSONAnswerResponse:
                     answer = CompletedAnswer(self._meta, "".join(text), usage, event.reason)
                     return web.json_response(self._dialect.complete_answer(answer), headers=self._headers)
                 case Failed():
-                    error = errors.by_code(event.code)(event.message)
-                    return refusal(self._dialect, error, self._headers)
+                    error = errors.class_for_code(event.code)(event.message)
+                    return dialect_error_response(self._dialect, error, self._headers)
         # A replay ends like this when the function's time is over or the database is away.
         error = Unavailable("the answer could not be read to its end")
-        return refusal(self._dialect, error, self._headers)
+        return dialect_error_response(self._dialect, error, self._headers)
 
 
-def refusal(dialect: Dialect, error: ChatError, headers: dict[str, str] | None = None) -> Response:
+def dialect_error_response(
+    dialect: Dialect, error: ChatError, headers: dict[str, str] | None = None
+) -> Response:
     """The response that refuses a request, in the wire format of its client."""
     return web.json_response(
         dialect.error(error), status=error.status, headers={**error.headers, **(headers or {})}

@@ -17,7 +17,7 @@ class ModelChoice:
         self._providers = tuple(settings.providers)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def listed_models(self) -> tuple[str, ...]:
         """The models that can be listed, as `provider/model`, the default first. Patterns with wildcards,
         and models of providers that are not configured, are left out."""
         named = (

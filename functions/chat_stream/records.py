@@ -12,7 +12,7 @@ from shared.errors import ChatError
 from shared.events import Usage
 from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatMessage
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 
 Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
@@ -52,7 +52,7 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     conversation_id: UUID | None = None
     repeated: bool = False
     history: tuple[ChatMessage, ...] = ()
-    rate: Rate | None = None
+    rate_limit: RateLimitState | None = None
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     duration_ms: int
 
     @classmethod
-    def of(
+    def from_usage(
         cls, target: ModelTarget, usage: Usage, *, status: str, duration: float, ttft: float | None = None
     ) -> "UsageRow":
         """`duration`, and `ttft` (the time to the first token), are in seconds."""

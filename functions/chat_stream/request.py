@@ -15,12 +15,12 @@ class ConversationRef(Struct, frozen=True):
     """The conversation that a turn is stored in.
 
     `conversation_id`: an existing conversation, or a new one if None.
-    `name`: the client's own name for it, any text. The conversation is created when the name is first used.
+    `external_id`: the id that the client chose, any text. The first turn with it creates the conversation.
     `replaces`: the id of the answer that a regenerated answer replaces, or "" for the last answer.
     """
 
     conversation_id: UUID | None = None
-    name: str | None = None
+    external_id: str | None = None
     replaces: str | None = None
 
 

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from functions.chat_stream.answer_response import RESUME_REQUEST, ChatResponse, replay_response
-from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai_chat
+from functions.chat_stream.dialects import AI_SDK, DIALECTS, NATIVE, OPENAI, openai_chat
 from functions.chat_stream.dialects.base import Dialect
-from functions.chat_stream.json_response import refusal
+from functions.chat_stream.json_response import dialect_error_response
 from functions.chat_stream.request import IDEMPOTENCY_KEY, LAST_EVENT_ID, last_event_id
 from functions.chat_stream.services import ChatServices
 from functions.chat_stream.start_turn import start_turn
@@ -44,7 +44,7 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
     if description.complete_type is not None:
         complete = Reply(
             description="The complete answer, for `stream: false`.",
-            types=_tuple_of(description.complete_type),
+            types=_as_tuple(description.complete_type),
             headers=("X-Message-Id",),
             optional_headers=description.events.optional_headers,
         )
@@ -64,13 +64,13 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
             RateLimited,
             BudgetExceeded,
             UpstreamError,
-            *((NotFound, Conflict) if description.stored else ()),
+            *((NotFound, Conflict) if description.can_store else ()),
         ),
         error_type=description.error_type,
     )
 
 
-def _tuple_of(lazy_type: Callable[[], Any]) -> LazyTypes:
+def _as_tuple(lazy_type: Callable[[], Any]) -> LazyTypes:
     return lambda: (lazy_type(),)
 
 
@@ -114,7 +114,7 @@ RESUME_UI = Endpoint(
         ),
     ),
     replies=(
-        UI.description.events,
+        AI_SDK.description.events,
         Reply(status=204, description="No answer is being written.", media_type=None),
     ),
 )
@@ -162,8 +162,8 @@ class ChatRoutes:
         user_id = await services.authentication.user_id(request)
         answer_id = _MESSAGE_ID.parse(request.path_params["id"])
         offset = last_event_id(request)
-        stored = await services.store.read(user_id, answer_id, offset)
-        if offset > stored.length and stored.status == "complete":
+        stored_answer = await services.store.read(user_id, answer_id, offset)
+        if offset > stored_answer.length and stored_answer.status == "complete":
             raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
         return await replay_response(
             services,
@@ -171,9 +171,9 @@ class ChatRoutes:
             RESUME_REQUEST,
             user_id=user_id,
             answer_id=answer_id,
-            timeouts=Timeouts.of(services.settings, request.scope),
+            timeouts=Timeouts.from_scope(services.settings, request.scope),
             offset=offset,
-            first=stored,
+            stored_answer=stored_answer,
         )
 
     async def resume_ui(self, request: Request) -> ChatResponse:
@@ -186,11 +186,11 @@ class ChatRoutes:
             return Response(status_code=204)
         return await replay_response(
             services,
-            UI,
+            AI_SDK,
             RESUME_REQUEST,
             user_id=user_id,
             answer_id=answer_id,
-            timeouts=Timeouts.of(services.settings, request.scope),
+            timeouts=Timeouts.from_scope(services.settings, request.scope),
         )
 
     async def models(self, request: Request) -> Response:
@@ -198,9 +198,9 @@ class ChatRoutes:
         try:
             await self._services.authentication.user_id(request, token_optional=True)
         except ChatError as error:
-            web.log_refusal(error)
-            return refusal(OPENAI, error)
-        return web.json_response(openai_chat.model_list(self._services.model_choice.names, created=0))
+            web.log_error(error)
+            return dialect_error_response(OPENAI, error)
+        return web.json_response(openai_chat.model_list(self._services.model_choice.listed_models, created=0))
 
     async def health(self, _: Request) -> Response:
         """Returns 200 while this process serves requests."""

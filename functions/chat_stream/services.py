@@ -24,6 +24,6 @@ class ChatServices(Struct, frozen=True, kw_only=True):
     model_choice: ModelChoice
     store: TurnStore
     best_effort_store: BestEffortStore
-    models: ModelClient
+    model_client: ModelClient
     background: BackgroundTasks
     tracer: "Tracer | None" = None

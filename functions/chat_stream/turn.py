@@ -14,7 +14,7 @@ from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
 from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow
 from functions.chat_stream.store import TurnStore
-from functions.chat_stream.timeouts import ReadTimer, Timeouts
+from functions.chat_stream.timeouts import SilenceTimer, Timeouts
 from functions.chat_stream.turn_log import TurnLog
 from shared import costs
 from shared.errors import ChatError
@@ -26,20 +26,20 @@ from shared.logs import logger
 # The limit of the column `messages.content`, in characters. Longer answers are cut and end with `length`.
 _MAX_ANSWER_CHARACTERS = 1_000_000
 
-_SETTLED_BY_ANOTHER = Failed("conflict", "this turn was settled by another process", retryable=True)
+_SETTLED_BY_ANOTHER_PROCESS = Failed("conflict", "this turn was settled by another process", retryable=True)
 
 
 class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
-    `prompt` is the request that the model got. The tokens of the prompt are estimated if the provider does
-    not report them. `failed_attempts` are the usage rows of models that were asked before and gave no answer.
+    `chat_request` is the request that the model got. The tokens of the prompt are estimated if the provider
+    does not report them. `failed_attempts` are the usage rows of earlier requests that gave no answer.
     """
 
     def __init__(
         self,
         started: StartedTurn,
-        prompt: ChatRequest,
+        chat_request: ChatRequest,
         answer: ModelAnswer,
         *,
         failed_attempts: list[UsageRow],
@@ -49,21 +49,21 @@ class Turn:
     ) -> None:
         self.events = EventQueue()
         self._started = started
-        self._prompt = prompt
+        self._chat_request = chat_request
         self._answer = answer
         self._failed_attempts = failed_attempts
         self._timeouts = timeouts
         self._store = store
         self._log = log
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._text_pieces: list[str] = []
+        self._reasoning_pieces: list[str] = []
         self._characters = 0
         self._usage: Usage | None = None
         self._end: Finished | Failed | None = None
         self._read_timeout: asyncio.Timeout | None = None
-        self._read_timer = ReadTimer(timeouts, self.stop)
-        # Reads `_text` while `_take` appends to it.
-        self._checkpoints = Checkpoints(store, started, self._text, on_state=self._on_checkpoint)
+        self._silence_timer = SilenceTimer(timeouts, self.stop)
+        # Reads `_text_pieces` while `_handle_events` appends to it.
+        self._checkpoints = Checkpoints(store, started, self._text_pieces, on_state=self._on_checkpoint)
 
     async def run(self) -> None:
         """Reads the answer, saves checkpoints and settles the turn. Never raises: an error becomes the last
@@ -83,10 +83,10 @@ class Turn:
             self.events.put(await self._settle())
         except Exception:
             logger.exception("turn could not be settled")
-            self._log.lost()
+            self._log.write_fault()
             self.events.put([Failed("internal", "the turn failed", retryable=True)])
         self.events.close()
-        for error in await asyncio.gather(closing, *self._checkpoints.running, return_exceptions=True):
+        for error in await asyncio.gather(closing, *self._checkpoints.tasks, return_exceptions=True):
             if isinstance(error, Exception):
                 logger.error("a task of the turn failed", exc_info=error)
 
@@ -106,37 +106,37 @@ class Turn:
             return  # stopped before the first read
         try:
             async with asyncio.timeout(None) as self._read_timeout:
-                self._read_timer.start()
+                self._silence_timer.start()
                 async for events in self._answer:
-                    self._take(events)
+                    self._handle_events(events)
         except TimeoutError:
             if self._end is None:  # otherwise `stop` caused it
                 raise
         finally:
             self._read_timeout = None
-            self._read_timer.cancel()
+            self._silence_timer.cancel()
 
-    def _take(self, events: list[Event]) -> None:
+    def _handle_events(self, events: list[Event]) -> None:
         """Stores the text and the usage of one read, and puts the text into the queue."""
         content: list[Event] = []
         for event in events:
             match event:
                 case TextDelta():
-                    room = _MAX_ANSWER_CHARACTERS - self._characters
-                    if len(event.text) > room:
-                        event = TextDelta(event.text[:room])  # noqa: PLW2901
-                    self._text.append(event.text)
+                    remaining = _MAX_ANSWER_CHARACTERS - self._characters
+                    if len(event.text) > remaining:
+                        event = TextDelta(event.text[:remaining])  # noqa: PLW2901
+                    self._text_pieces.append(event.text)
                     self._characters += len(event.text)
                     content.append(event)
                 case ReasoningDelta():
-                    self._reasoning.append(event.text)
+                    self._reasoning_pieces.append(event.text)
                     content.append(event)
                 case Usage():
                     self._usage = event
                 case Finished() | Failed():
                     self._end = self._end or event
         if content:
-            self._read_timer.content_arrived()
+            self._silence_timer.content_arrived()
             self.events.put(content)
             if self._characters >= _MAX_ANSWER_CHARACTERS:
                 self.stop(Finished("length"))
@@ -145,13 +145,13 @@ class Turn:
         if state == "cancel":
             self.stop(Finished("cancelled"))
         elif state != "running":  # settled by another process, or not in the database
-            self.stop(_SETTLED_BY_ANOTHER)
+            self.stop(_SETTLED_BY_ANOTHER_PROCESS)
 
     async def _settle(self) -> list[Event]:
         """Commits the answer, its tokens, its cost and its status. Returns the last two events: the usage,
         and `Finished` or `Failed`."""
         end = self._end or Failed("upstream_truncated", "the model's answer broke off", retryable=True)
-        text = "".join(self._text)
+        text = "".join(self._text_pieces)
         usage = self._final_usage(text)
         row = self._usage_row(usage, _status(end))
         settlement = Settlement(
@@ -169,18 +169,18 @@ class Turn:
         )
         has_text_to_keep = bool(text) and self._started.conversation_id is not None
         try:
-            with self._log.waiting("finish"):
+            with self._log.measure("finish"):
                 status = await self._store.finish(
-                    settlement, self._timeouts.deadline, patient=has_text_to_keep
+                    settlement, self._timeouts.deadline, wait_for_failover=has_text_to_keep
                 )
             if status != settlement.status:
-                end = _SETTLED_BY_ANOTHER
+                end = _SETTLED_BY_ANOTHER_PROCESS
         except ChatError as error:
             end = Failed(error.code, error.message, retryable=True)
         except Exception:
             logger.exception("answer could not be saved")
             end = Failed("internal", "the answer could not be saved", retryable=True)
-        self._log.settled(end, row, self._failed_attempts)
+        self._log.write_settled(end, row, self._failed_attempts)
         return [usage, end]
 
     def _final_usage(self, text: str) -> Usage:
@@ -190,16 +190,16 @@ class Turn:
         if counted is not None and not counted.estimated:
             return counted
         counted = counted or Usage(0, 0, estimated=True)
-        arrived = costs.estimate_tokens(text, "".join(self._reasoning))
+        arrived = costs.estimate_tokens(text, "".join(self._reasoning_pieces))
         return structs.replace(
             counted,
-            input=counted.input or self._prompt.estimated_tokens(),
+            input=counted.input or self._chat_request.estimated_tokens(),
             output=max(counted.output, arrived),
         )
 
     def _usage_row(self, usage: Usage, status: Status) -> UsageRow:
-        arrived_at, first = self._timeouts.arrived_at, self._read_timer.first_token_at
-        return UsageRow.of(
+        arrived_at, first = self._timeouts.arrived_at, self._silence_timer.first_token_at
+        return UsageRow.from_usage(
             self._answer.target,
             usage,
             status=status,

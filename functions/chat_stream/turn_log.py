@@ -21,7 +21,7 @@ _STATUSES = {"cancelled": "cancelled", "deadline": "interrupted"}
 
 
 class TurnLog:
-    """The log line of one request. The first call of `refused`, `unanswered`, `settled` or `lost` writes it.
+    """The log line of one request. The first call of a `write_` method writes it.
 
     A request that replays an answer writes none.
 
@@ -39,7 +39,7 @@ class TurnLog:
         self._written = False
 
     @contextmanager
-    def waiting(self, step: str) -> Iterator[None]:
+    def measure(self, step: str) -> Iterator[None]:
         """Measures how long the turn waits for `begin`, `model` or `finish`."""
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -48,24 +48,26 @@ class TurnLog:
         finally:
             self._waits[step] = (started_at, loop.time())
 
-    def started(self, turn: StartedTurn) -> None:
+    def set_turn(self, started: StartedTurn) -> None:
         """Adds the ids of the started turn to the line."""
-        self._fields["conversation_id"] = turn.conversation_id and str(turn.conversation_id)
-        self._fields["message_id"] = str(turn.answer_id)
+        self._fields["conversation_id"] = started.conversation_id and str(started.conversation_id)
+        self._fields["message_id"] = str(started.answer_id)
 
-    def answered_by(self, model: str, models: Sequence[str]) -> None:
+    def set_model(self, model: str, models: Sequence[str]) -> None:
         """Adds the number of models that were tried before `model`. `models` are all models in order."""
         self._fields["fallbacks"] = models.index(model) or None
 
-    def refused(self, error: ChatError) -> None:
+    def write_refused(self, error: ChatError) -> None:
         """The request was refused, or starting the turn failed."""
         self._write("refused", code=error.code)
 
-    def unanswered(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:
+    def write_no_answer(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:
         """The turn began, and no model answered."""
         self._write("error", code=error.code, **_usage_fields(failed_attempts))
 
-    def settled(self, end: Finished | Failed, row: UsageRow, failed_attempts: Sequence[UsageRow]) -> None:
+    def write_settled(
+        self, end: Finished | Failed, row: UsageRow, failed_attempts: Sequence[UsageRow]
+    ) -> None:
         """A model answered. `failed_attempts` are those before it."""
         usage = _usage_fields([row, *failed_attempts])
         usage |= {"ttft_ms": row.ttft_ms, "active_streams": self._active_turns()}
@@ -75,7 +77,7 @@ class TurnLog:
             broke_off = 1 if end.code.startswith("upstream_") else None
             self._write("error", code=end.code, upstream_errors=broke_off, **usage)
 
-    def lost(self) -> None:
+    def write_fault(self) -> None:
         """Writes the line of a turn that could not be settled because of a bug."""
         self._write("error", code="internal")
 
@@ -92,13 +94,16 @@ class TurnLog:
             "database_ms": round(sum(end - start for start, end in database) * 1000) if database else None,
             "cancels": 1 if status == "cancelled" else None,
             **fields,
-            **metrics.fault(fields.get("code", "")),
+            **metrics.error_metric(fields.get("code", "")),
         }
         line = {name: value for name, value in line.items() if value is not None}
         # Each value of a metric's dimension costs money. Models that are not in the table of models are not
         # used as a dimension, because clients can name any number of them.
-        listed = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
-        logger.info("turn", fields=metrics.measured(together=() if listed else ("model",), **line))
+        is_known_model = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
+        logger.info(
+            "turn",
+            fields=metrics.with_metrics(without_dimensions=() if is_known_model else ("model",), **line),
+        )
         if self._trace is not None:
             self._trace.send(line, self._arrived_at, self._waits)
 

@@ -50,15 +50,11 @@ def test_the_table_has_the_figures_of_each_subject_and_their_ratio(results):
 
 
 def test_a_run_replaces_the_tables_of_the_last_run(results, tmp_path):
-    page, readme = tmp_path / "performance.md", tmp_path / "README.md"
-    for each in (page, readme):
-        each.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", "utf-8")
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", "utf-8")
     for _ in range(2):
-        report.update(results, page, readme)
+        report.update(results, page)
     assert (
         page.read_text("utf-8")
         == f"before\n{report.BEGIN}\n{report.markdown(results)}\n{report.END}\nafter\n"
     )
-    head, _, tail = readme.read_text("utf-8").partition(f"| {RELAY} | 1.00 / 2.00 ms | 16.0 |  |  | 60 MiB |")
-    assert head.startswith(f"before\n{report.BEGIN}\n| ")
-    assert tail.endswith(f" |\n{report.END}\nafter\n")

@@ -155,7 +155,7 @@ def test_what_the_migration_function_is_given_are_two_logins(stack):
     owner = database_credentials(Environment(env), "MIGRATION_DATABASE")
     assert owner.secret is not None
     assert owner.parameters["host"]
-    by_token = Environment(env).boolean("DATABASE_IAM_AUTH", default=False)
+    by_token = Environment(env).boolean("DATABASE_IAM_AUTH", "", default=False)
     assert by_token or database_credentials(Environment(env), "DATABASE").secret is not None
     env.asked |= {"DATABASE_SECRET_ARN", "LOG_LEVEL"}
     assert set(environment(stack, "MigrateFunction")) - NOT_SETTINGS <= env.asked

@@ -51,7 +51,7 @@ def test_the_dashboard_shows_metrics_that_are_emitted():
     assert {"turns", "cost_usd", "upstream_errors"} <= shown
     assert shown <= METRICS.keys()
     for dimensions, metric in re.findall(r"SEARCH\('{ServerlessChat,([\w,]+)} MetricName=\\\"(\w+)", body):
-        assert tuple(dimensions.split(",")) == ("service", *METRICS[metric].by)
+        assert tuple(dimensions.split(",")) == ("service", *METRICS[metric].dimensions)
 
 
 def test_without_a_cluster_no_dimension_is_empty():

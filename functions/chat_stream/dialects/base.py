@@ -45,7 +45,7 @@ class DialectDescription(Struct, frozen=True, kw_only=True):
     """What OpenAPI says of a dialect's endpoint, beside what follows from the dialect's other attributes.
 
     `body`: the type that `parse` decodes.
-    `stored`: the turn can be stored in a conversation.
+    `can_store`: the turn can be stored in a conversation.
     `complete_type`: the type of `complete_answer`, for formats with `stream: false`.
     `error_type`: the type of `error`, if it is not the error contract of `shared/errors.py`.
     """
@@ -55,7 +55,7 @@ class DialectDescription(Struct, frozen=True, kw_only=True):
     body: type
     example: Mapping[str, Any]
     events: EventStream
-    stored: bool = True
+    can_store: bool = True
     complete_type: Callable[[], Any] | None = None
     error_type: Callable[[], Any] | None = None
 

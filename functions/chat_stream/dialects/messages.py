@@ -23,15 +23,15 @@ _MAX_MESSAGES = 200
 
 
 def split_messages(
-    messages: Sequence[Message | ChatMessage], system: str | None = None, *, stored: bool = False
+    messages: Sequence[Message | ChatMessage], system: str | None = None, *, is_stored: bool = False
 ) -> tuple[str | None, tuple[ChatMessage, ...]]:
     """Returns the system prompt and the other messages. The last message is the user's question.
 
     The system prompt is `system` and all system messages, in order; None without any. Raises InvalidRequest
     for a conversation that does not end with a question, a system prompt that is too long, or too many
-    messages for a turn that is not `stored`.
+    messages for a stateless turn.
     """
-    if len(messages) > _MAX_MESSAGES and not stored:
+    if len(messages) > _MAX_MESSAGES and not is_stored:
         raise InvalidRequest(
             f"messages must be an array of at most {_MAX_MESSAGES} items, unless the conversation is stored",
             field="messages",

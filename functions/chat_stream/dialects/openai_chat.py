@@ -101,7 +101,7 @@ class Body(Struct, frozen=True, kw_only=True):
     max_completion_tokens: MaxTokens | None = None
 
 
-class OpenAIEncoder:
+class OpenAIChatEncoder:
     def __init__(self, meta: AnswerMeta, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._usage = Usage(0, 0)
@@ -118,20 +118,20 @@ class OpenAIEncoder:
         self._opening = frame(self._start + role + self._end)
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        parts = [self._opening]
+        frames = [self._opening]
         self._opening = b""
         before, after = self._delta
         for event in events:
             match event:
                 case TextDelta():
-                    parts += before, json_text(event.text), after
+                    frames += before, json_text(event.text), after
                 case Usage():
                     self._usage = event
                 case Finished():
-                    parts.append(self._finish(_FINISH_REASONS[event.reason]))
+                    frames.append(self._finish(_FINISH_REASONS[event.reason]))
                 case Failed():
-                    parts.append(_error_frame(event.code))
-        return b"".join(parts)
+                    frames.append(_error_frame(event.code))
+        return b"".join(frames)
 
     def _finish(self, reason: bytes) -> bytes:
         choice = b'{"index":0,"delta":{},"finish_reason":"%b"}' % reason
@@ -167,7 +167,7 @@ def error_type() -> Any:
     return types.OpenAIError
 
 
-class OpenAIChat(Dialect):
+class OpenAIChatDialect(Dialect):
     description = DialectDescription(
         operation_id="createChatCompletion",
         summary="Ask a question in OpenAI's format",
@@ -176,7 +176,7 @@ class OpenAIChat(Dialect):
             "messages": [{"role": "user", "content": "How do I sleep better?"}],
             "model": "openai/gpt-6.1-terra",
         },
-        stored=False,
+        can_store=False,
         events=event_stream(
             _event_types,
             description="The answer as a stream, for `stream: true`.",
@@ -203,8 +203,8 @@ class OpenAIChat(Dialect):
             include_usage=fields.stream_options is not None and fields.stream_options.include_usage,
         )
 
-    def encoder(self, request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> OpenAIEncoder:
-        return OpenAIEncoder(meta, include_usage=request.include_usage)
+    def encoder(self, request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> OpenAIChatEncoder:
+        return OpenAIChatEncoder(meta, include_usage=request.include_usage)
 
     def complete_answer(self, answer: CompletedAnswer) -> Any:
         return {

@@ -45,7 +45,7 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
     max_tokens: MaxTokens | None = None
 
 
-class ChatStreamEncoder:
+class NativeEncoder:
     def __init__(self, meta: AnswerMeta, offset: int) -> None:
         self._meta = meta
         self._offset = offset
@@ -81,7 +81,7 @@ def _event_types() -> tuple[Any, ...]:
     return types.TokenEvent, types.DoneEvent, types.FailedEvent
 
 
-class ChatStream(Dialect):
+class NativeDialect(Dialect):
     description = DialectDescription(
         operation_id="chatStream",
         summary="Ask a question in a stored conversation",
@@ -104,5 +104,5 @@ class ChatStream(Dialect):
             max_tokens=fields.max_tokens,
         )
 
-    def encoder(self, _: TurnRequest, meta: AnswerMeta, offset: int = 0) -> ChatStreamEncoder:
-        return ChatStreamEncoder(meta, offset)
+    def encoder(self, _: TurnRequest, meta: AnswerMeta, offset: int = 0) -> NativeEncoder:
+        return NativeEncoder(meta, offset)

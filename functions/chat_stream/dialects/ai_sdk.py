@@ -28,8 +28,8 @@ from msgspec import Meta, Struct
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription, event_stream
 from functions.chat_stream.dialects.fields import (
     MAX_CONTENT,
+    ExternalId,
     ModelName,
-    Name,
     Temperature,
     conversation_ref,
 )
@@ -66,7 +66,7 @@ class Part(Struct, frozen=True):
 class UIMessage(Struct, frozen=True):
     role: Literal["system", "user", "assistant"]
     parts: list[Part]
-    id: Name = ""
+    id: ExternalId = ""
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -75,48 +75,48 @@ class Body(Struct, frozen=True, kw_only=True):
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     messages: Annotated[list[UIMessage], Meta(min_length=1)]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    message_id: Name | None = msgspec.field(default=None, name="messageId")
+    message_id: ExternalId | None = msgspec.field(default=None, name="messageId")
     model: ModelName | None = None
     temperature: Temperature | None = None
 
 
-class UIEncoder:
+class AISDKEncoder:
     def __init__(self, meta: AnswerMeta) -> None:
         start = frame(b'{"type":"start","messageId":%b}' % to_json(meta.message_id))
         self._opening = start + frame(b'{"type":"start-step"}')
-        self._part = 0
+        self._part_number = 0
         self._kind = b""  # of the open part; empty when none is open
         self._delta = (b"", b"")
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        parts = [self._opening]
+        frames = [self._opening]
         self._opening = b""
         for event in events:
             match event:
                 case TextDelta() | ReasoningDelta():
                     kind = b"text" if isinstance(event, TextDelta) else b"reasoning"
                     if kind != self._kind:
-                        parts.append(self._end_part() + self._start_part(kind))
+                        frames.append(self._end_part() + self._start_part(kind))
                     before, after = self._delta
-                    parts += before, json_text(event.text), after
+                    frames += before, json_text(event.text), after
                 case Finished():
                     aborted = _ABORT if event.reason == "cancelled" else b""
-                    parts += self._end_part(), _end(aborted, _FINISH_REASONS[event.reason])
+                    frames += self._end_part(), _end(aborted, _FINISH_REASONS[event.reason])
                 case Failed():
-                    parts += self._end_part(), _end(_ERROR, b"error")
-        return b"".join(parts)
+                    frames += self._end_part(), _end(_ERROR, b"error")
+        return b"".join(frames)
 
     def _start_part(self, kind: bytes) -> bytes:
         self._kind = kind
-        self._part += 1
-        self._delta = frame_around(b'{"type":"%b-delta","id":"%d","delta":' % (kind, self._part), b"}")
-        return frame(b'{"type":"%b-start","id":"%d"}' % (kind, self._part))
+        self._part_number += 1
+        self._delta = frame_around(b'{"type":"%b-delta","id":"%d","delta":' % (kind, self._part_number), b"}")
+        return frame(b'{"type":"%b-start","id":"%d"}' % (kind, self._part_number))
 
     def _end_part(self) -> bytes:
         if not self._kind:
             return b""
         kind, self._kind = self._kind, b""
-        return frame(b'{"type":"%b-end","id":"%d"}' % (kind, self._part))
+        return frame(b'{"type":"%b-end","id":"%d"}' % (kind, self._part_number))
 
 
 def _end(cause: bytes, reason: bytes) -> bytes:
@@ -130,7 +130,7 @@ def _event_types() -> tuple[Any, ...]:
     return types.UIStart, types.UIMark, types.UIPart, types.UIDelta, types.UIError, types.UIFinish
 
 
-class UIChat(Dialect):
+class AISDKDialect(Dialect):
     description = DialectDescription(
         operation_id="uiChat",
         summary="Ask a question with `useChat` of the AI SDK",
@@ -165,9 +165,9 @@ class UIChat(Dialect):
             idempotency_key=key,
         )
 
-    def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> UIEncoder:
+    def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> AISDKEncoder:
         """Always from the beginning of the answer, because a client that resumes builds the message anew."""
-        return UIEncoder(meta)
+        return AISDKEncoder(meta)
 
 
 def _question(messages: Sequence[UIMessage]) -> str:

@@ -11,7 +11,7 @@ from shared.events import Event, Failed, Finished, TextDelta
 _LONGEST_WORD = 100  # characters
 
 
-class WordsEncoder:
+class WordGroupEncoder:
     """Passes text to `encoder` in groups of `count` words, each with the white space after it.
 
     The last event is preceded by the words that are left. There is no timer.
