@@ -157,8 +157,14 @@ def test_what_the_migration_function_is_given_are_two_logins(stack):
     assert owner.parameters["host"]
     by_token = Environment(env).boolean("DATABASE_IAM_AUTH", "", default=False)
     assert by_token or database_credentials(Environment(env), "DATABASE").secret is not None
-    env.asked |= {"DATABASE_SECRET_ARN", "LOG_LEVEL"}
+    env.asked |= {"DATABASE_URL", "DATABASE_SECRET_ARN", "LOG_LEVEL"}
     assert set(environment(stack, "MigrateFunction")) - NOT_SETTINGS <= env.asked
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_environment_is_within_the_4_kb_of_lambda(stack, name):
+    values = environment(stack, name)
+    assert sum(len(variable) + len(value) for variable, value in values.items()) <= 4096
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
