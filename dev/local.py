@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
+
 from dev import postgres
 from migrations import migrate
 from migrations.files import MigrationError
@@ -64,14 +66,28 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
     if "DATABASE_URL" not in env and "DATABASE_SECRET_ARN" not in env:
         server = postgres.start(FOLDER / "postgres")
         env["DATABASE_URL"] = server.url(postgres.APP)
-        env.setdefault("MIGRATION_DATABASE_URL", server.url(postgres.OWNER))
+        if "MIGRATION_DATABASE_URL" not in env:
+            env["MIGRATION_DATABASE_URL"] = server.url(postgres.OWNER)
+            _migrate(env, " To remove the local database and make a new one: make reset.")
+            return env
     if "MIGRATION_DATABASE_URL" in env:
-        schemas = database_schemas(Environment(env))
-        try:
-            migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
-        except MigrationError as error:
-            raise ConfigError(str(error)) from error
+        _migrate(env)
     return env
+
+
+def _migrate(env: Mapping[str, str], advice: str = "") -> None:
+    """`advice` is added to the sentence of a ConfigError."""
+    schemas = database_schemas(Environment(env))
+    try:
+        migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
+    except MigrationError as error:
+        raise ConfigError(f"{error}.{advice}") from error
+    except psycopg.Error as error:
+        # The text of Postgres has more lines: where in the statement, and hints.
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"The database of MIGRATION_DATABASE_URL cannot be migrated: {reason}.{advice}"
+        ) from error
 
 
 def _write_openapi() -> Path:

@@ -19,8 +19,6 @@ from migrations import files
 from tests.infra.bundles import LAMBDA_LOOP, Saying
 from tests.serving import Client, environment, mocked
 
-pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
-
 USER = uuid4()
 
 

@@ -13,8 +13,6 @@ from dev.lambda_emulator import in_thread
 from tests.infra.bundles import LAMBDA_LOOP, Saying
 from tests.serving import Client, mocked
 
-pytestmark = pytest.mark.xdist_group("bundles")  # one worker, so that each is made once
-
 PACKAGES = {
     "chat_stream": {
         "_cffi_backend",

@@ -22,7 +22,7 @@ def deployed(moto, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    dev = replace(deployment.named("dev"), stack=f"stack-{uuid4()}")
+    dev = replace(deployment.load_deployment("dev"), stack=f"stack-{uuid4()}")
     secret = dev.client("secretsmanager").create_secret(Name=f"secret-{uuid4()}", SecretString=SECRET)
     stack = {
         "Resources": {"PageBucket": {"Type": "AWS::S3::Bucket"}},
@@ -123,26 +123,26 @@ def function(monkeypatch):
 )
 def test_what_was_migrated_is_said(function, monkeypatch, answer, said):
     monkeypatch.setattr(function, "answer", json.dumps(answer).encode())
-    assert release.migrate(deployment.named("dev"), "migrate") == said
+    assert release.migrate(deployment.load_deployment("dev"), "migrate") == said
 
 
 def test_a_migration_that_failed_ends_the_deployment(function, monkeypatch):
     monkeypatch.setattr(function, "answer", b'{"errorMessage": "0003_c.sql: edited"}')
     monkeypatch.setattr(function, "error", True)
     with pytest.raises(DeploymentError, match=r"the migration failed: 0003_c\.sql: edited"):
-        release.migrate(deployment.named("dev"), "migrate")
+        release.migrate(deployment.load_deployment("dev"), "migrate")
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_samconfig_sets_parameters_that_the_template_has_to_values_that_it_allows(name):
     declared = load("template.yaml")["Parameters"]
-    for key, value in deployment.named(name).parameters.items():
+    for key, value in deployment.load_deployment(name).parameters.items():
         allowed = declared[key].get("AllowedValues")
         assert allowed is None or value in {str(each) for each in allowed}, key
 
 
 def test_parameters_given_by_hand_join_those_of_the_file_and_go_before_them():
-    made = deployment.named("prod", ["DatabaseStandby=false", "Architecture=x86_64"])
+    made = deployment.load_deployment("prod", ["DatabaseStandby=false", "Architecture=x86_64"])
     assert made.architecture == "x86_64"
     command = release.sam_deploy(made)
     assert "DatabaseStandby=false" in command
@@ -190,9 +190,9 @@ def test_a_version_is_new_when_code_template_or_a_parameter_is_and_only_then(tmp
 @pytest.mark.parametrize("wrong", ["Name", "=value", "Name=two words"])
 def test_a_parameter_that_is_none_is_refused(wrong):
     with pytest.raises(DeploymentError, match="Name=value"):
-        deployment.named("dev", [wrong])
+        deployment.load_deployment("dev", [wrong])
 
 
 def test_an_environment_that_is_not_there_is_refused():
     with pytest.raises(DeploymentError, match="ENV must be one of dev, prod"):
-        deployment.named("production")
+        deployment.load_deployment("production")

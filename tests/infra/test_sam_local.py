@@ -83,7 +83,7 @@ def port():
     """The port of a Postgres without our tables. It asks chat_app for a password."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         server = postgres.start(Path(folder) / "data")
-        rules = Path(server.server.pgdata) / "pg_hba.conf"
+        rules = server.data / "pg_hba.conf"
         rules.write_text("local all chat_app scram-sha-256\n" + rules.read_text("utf-8"), "utf-8")
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
             connection.execute("select pg_reload_conf()")
@@ -188,7 +188,7 @@ def test_every_sample_event_is_answered_with_the_environment_of_sam(
 def test_make_invoke_answers_every_sample_event(event, database):
     _, name, status, body = EVENTS[event]
     done = subprocess.run(
-        [sys.executable, "-m", "dev.lambda_server", "invoke", name, path(event)],
+        [sys.executable, "-m", "dev", "lambda_server", "invoke", name, path(event)],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": database.url},
         capture_output=True,

@@ -44,8 +44,8 @@ def test_where_strangers_may_not_sign_in_it_asks_for_a_token(database, capsys):
     ("script", "said"),
     [
         ("500", "turn: answered with 502 upstream_error"),
-        ("cut,after=2", "turn: it ended in {'type': 'error'"),
-        ("tokens=3", "stop: it ended in {'type': 'done'"),
+        ("cut,after=2", "turn: the answer ended with {'type': 'error'"),
+        ("tokens=3", "stop: the answer ended with {'type': 'done'"),
     ],
 )
 def test_a_model_that_fails_is_said(database, mock, capsys, script, said):

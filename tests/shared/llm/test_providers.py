@@ -1,4 +1,4 @@
-"""The registry: each row works everywhere, and the files that cannot read it agree with it."""
+"""The registry of providers: each row works in settings, prices and the local functions."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_rows_are_consistent():
         if row.default_model is not None:
             assert row.default_model.startswith(f"{name}/")
     assert len({row.settings_prefix for row in PROVIDERS.values()}) == len(PROVIDERS)
-    assert list(PROVIDERS)[-1] == "scripted"  # so that a configured provider gives the default model
+    assert list(PROVIDERS)[-1] == "scripted"  # last, so that a configured provider sets the default model
 
 
 @pytest.mark.parametrize(
