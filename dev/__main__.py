@@ -1,6 +1,6 @@
 """`python -m dev NAME` runs `dev/NAME.py` with the other arguments.
 
-The module is imported inside `command.run`, because the import takes a second and Ctrl-C may come meanwhile.
+The module is imported here, inside `command.run`: the import takes a second, in which Ctrl-C may come.
 """
 
 import importlib

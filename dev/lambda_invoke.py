@@ -1,6 +1,6 @@
 """Invokes one function with one event, like `sam local invoke`, but with streaming.
 
-Prints the status and the headers of the response, then the pieces of its body as they arrive, on stdout. The
+Prints to stdout: the status and the headers of the response, then the parts of its body as they arrive. The
 output of the function goes to stderr.
 """
 
@@ -36,7 +36,7 @@ def sample_token() -> str:
 
 
 def invoke(function: Function, event: Any, *, output: BinaryIO | None = None) -> int:
-    """Prints the response to `event`, any JSON value. Returns the exit code: 1 if the function fails."""
+    """Prints the response to `event`, a JSON value. Returns the exit code: 1 if the function fails."""
     printer = _Printer(output or sys.stdout.buffer)
 
     async def once() -> None:
@@ -48,7 +48,7 @@ def invoke(function: Function, event: Any, *, output: BinaryIO | None = None) ->
 
 
 class _Printer:
-    """A sink that prints. It prints a result that is not an HTTP response without changes."""
+    """A sink that prints an HTTP response. Prints any other payload unchanged."""
 
     def __init__(self, output: BinaryIO) -> None:
         self.exit_code = 0

@@ -1,4 +1,4 @@
-"""`python -m dev.mock_llm`: the mock in the foreground, until Ctrl-C."""
+"""`python -m dev.mock_llm`: runs the mock in the foreground until Ctrl-C."""
 
 import argparse
 import asyncio

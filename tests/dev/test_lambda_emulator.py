@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev.front_doors import resource_for
 from dev.lambda_emulator import Emulator, Function
+from dev.lambda_events import resource_for
 from dev.lambda_invoke import invoke
 
 ROOT = Path(__file__).parents[2]

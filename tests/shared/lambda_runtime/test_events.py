@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mangum.handlers.api_gateway import APIGateway, HTTPGateway
 
-from dev.front_doors import HttpRequest, function_url_event, rest_api_event
+from dev.lambda_events import HttpRequest, function_url_event, rest_api_event
 from shared.lambda_runtime.events import UnsupportedEvent, http_request
 
 EVENTS = Path(__file__).parents[3] / "events"
