@@ -1,10 +1,12 @@
-"""`make bench`: measures everything in one run and writes the tables of docs/performance.md.
-With `--quick` it measures less and only prints."""
+"""`make bench`: takes all measurements and writes the results into docs/performance.md.
+
+With `--quick` it takes fewer measurements and only prints the results.
+"""
 
 import argparse
 import sys
 
-from bench import report, subjects
+from bench import report, servers
 from bench.run import FULL, QUICK, run
 
 
@@ -12,7 +14,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args(arguments).quick
-    results = run(QUICK if quick else FULL, with_litellm=not quick and subjects.LITELLM.exists())
+    results = run(QUICK if quick else FULL, with_litellm=not quick and servers.LITELLM.exists())
     print(report.markdown(results))
     if not quick:
         report.update(results)

@@ -1,7 +1,7 @@
-"""Measures how many events a second each dialect encodes on one core: prints a table, within five seconds.
+"""Measures how many events per second each dialect encodes on one core, and prints a table.
 
-An event is a text of one token. Eight events are encoded at a time, about as many as one read from a fast
-provider has.
+Each event is the text of one token. The encoder gets eight events at a time, about as many as one read from a
+fast provider contains.
 """
 
 import time
@@ -29,7 +29,7 @@ _WORDS = (
     " 睡眠",
 )
 _EVENTS = 10_000
-_AT_ONCE = 8
+_EVENTS_PER_READ = 8
 _ROUNDS = 5
 
 _META = AnswerMeta("0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11", "anthropic/claude-sonnet-5-5", 1_700_000_000)
@@ -37,9 +37,9 @@ _REQUEST = TurnRequest(messages=(ChatMessage("user", "Hi"),))
 
 
 def events_per_second(dialect: Dialect) -> float:
-    """The best of some rounds, each with a new encoder. Other programs slow down the other rounds."""
+    """The rate of the fastest round, because other programs on the machine only make a round slower."""
     events = [TextDelta(_WORDS[number % len(_WORDS)]) for number in range(_EVENTS)]
-    reads = [events[start : start + _AT_ONCE] for start in range(0, _EVENTS, _AT_ONCE)]
+    reads = [events[start : start + _EVENTS_PER_READ] for start in range(0, _EVENTS, _EVENTS_PER_READ)]
     return _EVENTS / min(_seconds(dialect, reads) for _ in range(_ROUNDS))
 
 
@@ -52,12 +52,12 @@ def _seconds(dialect: Dialect, reads: Sequence[Sequence[Event]]) -> float:
 
 
 def measure() -> dict[str, float]:
-    """Events a second, by the route of the format."""
+    """Events per second, by route."""
     return {dialect.route: events_per_second(dialect) for dialect in DIALECTS}
 
 
 def table(speeds: Mapping[str, float]) -> str:
-    lines = ["| format | events a second on one core | µs an event |", "| --- | ---: | ---: |"]
+    lines = ["| format | events per second on one core | µs per event |", "| --- | ---: | ---: |"]
     for route, speed in speeds.items():
         lines.append(f"| `{route}` | {speed:,.0f} | {1_000_000 / speed:.2f} |")
     return "\n".join(lines)

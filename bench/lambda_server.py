@@ -1,6 +1,8 @@
-"""Serves the chat function behind the emulator. The interpreter has only the packages of the function's lock
-file, as the bundle has. With more packages the function starts more slowly: httpx imports rich where it is
-installed."""
+"""Serves the chat function with the Lambda emulator.
+
+The interpreter has only the packages of the function's lock file, like the deployed bundle. Other packages
+slow down the start: httpx, for example, imports rich if it is installed.
+"""
 
 import asyncio
 import os
@@ -18,8 +20,8 @@ PYTHON = ROOT / ".venv-chat_stream/bin/python"
 async def serve() -> None:
     chat_stream, _ = functions(settings_of(os.environ))
     bootstrap, _ = chat_stream.command
-    alone = replace(chat_stream, command=[bootstrap, str(PYTHON if PYTHON.exists() else sys.executable)])
-    await serve_until_stopped(Emulator([alone]), lambda url: print(f"ready {url}", flush=True))
+    function = replace(chat_stream, command=[bootstrap, str(PYTHON if PYTHON.exists() else sys.executable)])
+    await serve_until_stopped(Emulator([function]), lambda url: print(f"ready {url}", flush=True))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Measures the chat page: its size, and the time to its first paint.
+"""Measures the size of the chat page and the time to its first paint.
 
-The size is that of the files that are served, plain and after gzip. The first paint is the browser's own
-figure, from the request to the first text on the screen. Each load has a new browser context, so that nothing
-is cached. The server is on the same machine.
+The size is the sum of the served files, plain and after gzip. The first paint is the browser's entry
+"first-contentful-paint". Each load has a new browser context, so that nothing is cached. The server is on the
+same machine.
 """
 
 import gzip
@@ -13,7 +13,7 @@ from collections import defaultdict
 
 from playwright.sync_api import Browser, sync_playwright
 
-from bench import subjects
+from bench import servers
 from dev import postgres
 from dev.local import ROOT
 
@@ -26,37 +26,40 @@ _PAINT = """() => new Promise((resolve) => new PerformanceObserver((list) => {
 
 
 def measure() -> list[tuple[str, str]]:
-    """Names and values of the results. Without a browser only the sizes are measured."""
+    """Names and values of the results. Without Chromium, only the sizes are measured."""
     rows = [
         (f"page, {kind}", f"{raw / 1000:.1f} kB, gzip {packed / 1000:.1f} kB")
         for kind, raw, packed in _bytes()
     ]
     chromium = shutil.which("chromium")
     if chromium is None:
-        return [*rows, ("first paint", "chromium is not on this machine")]
-    seconds = _first_paints(chromium)
-    middle, most = statistics.median(seconds), max(seconds)
-    return [*rows, ("first paint, cold", f"{middle:.0f} ms (median of {_LOADS}; at most {most:.0f} ms)")]
+        return [*rows, ("first paint", "not measured: Chromium is not installed")]
+    times = _first_paints(chromium)
+    median, slowest = statistics.median(times), max(times)
+    return [
+        *rows,
+        ("first paint, cold", f"{median:.0f} ms (median of {_LOADS} loads; maximum {slowest:.0f} ms)"),
+    ]
 
 
 def _bytes() -> list[tuple[str, int, int]]:
-    """Plain bytes and gzip bytes, by kind of file and in all."""
+    """Plain bytes and gzip bytes, by kind of file and in total."""
     raw: dict[str, int] = defaultdict(int)
     packed: dict[str, int] = defaultdict(int)
     for path in sorted((ROOT / "web").rglob("*")):
         if path.suffix in _KINDS:
             content = path.read_bytes()
-            for kind in (_KINDS[path.suffix], "in all"):
+            for kind in (_KINDS[path.suffix], "total"):
                 raw[kind] += len(content)
                 packed[kind] += len(gzip.compress(content, mtime=0))
-    return [(kind, raw[kind], packed[kind]) for kind in (*_KINDS.values(), "in all")]
+    return [(kind, raw[kind], packed[kind]) for kind in (*_KINDS.values(), "total")]
 
 
 def _first_paints(chromium: str) -> list[float]:
-    """Milliseconds to the first paint, of each load."""
-    with subjects.database() as database:
+    """Milliseconds to the first paint of each load."""
+    with servers.database() as database:
         environ = {"DATABASE_URL": database.url(postgres.APP), "LOG_LEVEL": "CRITICAL"}
-        with subjects.uvicorn(environ) as served, sync_playwright() as playwright:
+        with servers.uvicorn(environ) as served, sync_playwright() as playwright:
             url = f"http://127.0.0.1:{served.port}"
             args = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
             browser = playwright.chromium.launch(executable_path=chromium, args=args)

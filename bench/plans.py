@@ -1,4 +1,4 @@
-"""Prints the plans of the lists at 100,000 rows for `docs/performance.md`.
+"""Prints the query plans of the list endpoints at 100,000 rows, for `docs/performance.md`.
 
 The statements are those of the stores.
 """
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 
-from bench import subjects
+from bench import servers
 from dev import postgres
 from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.messages_store import MessageStore
@@ -26,7 +26,7 @@ _LIMIT = RateLimit(1, 1)
 
 
 class ExplainingDatabase(Database):
-    """Keeps the plan of the last statement. Runs each statement twice for that."""
+    """Runs each statement twice: once under EXPLAIN, whose plan it keeps in `plan`."""
 
     plan = ""
 
@@ -37,8 +37,10 @@ class ExplainingDatabase(Database):
 
 
 def fill(url: str, rows: int) -> None:
-    """Adds, as the superuser, `rows` conversations of two users each, and a conversation with `rows`
-    messages."""
+    """Adds `rows` conversations for each of two users, and a conversation with `rows` messages.
+
+    `url` must be a superuser's.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "insert into conversations (id, user_id, title, created_at)"
@@ -61,19 +63,19 @@ def fill(url: str, rows: int) -> None:
 
 
 async def plans(url: str, rows: int) -> dict[str, str]:
-    """The plans by list and page: the first page, a later one by cursor, and the same one by offset."""
+    """The plans by list and page: the first page, a later page by cursor, and the same page by offset."""
     database = ExplainingDatabase(DatabaseCredentials.from_url(url), timeout=60)
     conversations, messages = ConversationStore(database, _LIMIT), MessageStore(database, _LIMIT)
-    found = {}
+    found_plans = {}
 
-    async def conversation_page(name: str, window: PageRequest) -> str | None:
-        page = await conversations.page(USER, window)
-        found[f"conversations, {name}"] = database.plan
+    async def conversation_page(name: str, request: PageRequest) -> str | None:
+        page = await conversations.page(USER, request)
+        found_plans[f"conversations, {name}"] = database.plan
         return page.next_cursor
 
-    async def message_page(name: str, window: PageRequest) -> str | None:
-        page = await messages.page(USER, CONVERSATION, window, "asc")
-        found[f"messages, {name}"] = database.plan
+    async def message_page(name: str, request: PageRequest) -> str | None:
+        page = await messages.page(USER, CONVERSATION, request, "asc")
+        found_plans[f"messages, {name}"] = database.plan
         return page.next_cursor
 
     for page, limit in ((conversation_page, 50), (message_page, 100)):
@@ -82,11 +84,11 @@ async def plans(url: str, rows: int) -> dict[str, str]:
         assert cursor is not None
         await page("cursor", PageRequest(limit, 0, Cursor.parse(cursor)))
     await database.close()
-    return found
+    return found_plans
 
 
 def main() -> None:
-    with subjects.database() as server:
+    with servers.database() as server:
         fill(server.url("postgres"), _ROWS)
         for name, plan in asyncio.run(plans(server.url(postgres.APP), _ROWS)).items():
             print(f"{name}\n{plan}\n")

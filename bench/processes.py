@@ -1,4 +1,4 @@
-"""Starts the processes that are measured, and reads their CPU and memory in /proc."""
+"""Starts the measured processes and reads their CPU time and memory from /proc."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ from msgspec import Struct
 
 from dev.local import ROOT
 
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 180
 _STOP_SECONDS = 15
 
 
 class NotStarted(Exception):
-    """A server did not start. The text is the end of its log."""
+    """A server did not start. The message is the end of its log."""
 
 
 class Server(Struct, frozen=True):
@@ -34,7 +34,7 @@ class Server(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """The resources of a process. `resident` is its memory in MiB now, `peak` the most so far."""
+    """The resources of a process. `resident` is its memory in MiB, `peak` the maximum since its start."""
 
     resident: float
     peak: float
@@ -44,7 +44,7 @@ class Usage(Struct, frozen=True):
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process since its start, in user and system mode."""
     after_name = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / _TICKS_A_SECOND
+    return (int(after_name[11]) + int(after_name[12])) / _TICKS_PER_SECOND
 
 
 def usage(pid: int) -> Usage:
@@ -56,7 +56,7 @@ def usage(pid: int) -> Usage:
 
 
 def children(pid: int) -> list[tuple[int, str]]:
-    """The living children of a process, with their command lines."""
+    """The running child processes of a process: process ids and command lines."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -64,22 +64,25 @@ def children(pid: int) -> list[tuple[int, str]]:
                 parent = folder.joinpath("stat").read_text("utf-8").rpartition(")")[2].split()[1]
                 command = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
-                continue  # it has ended
+                continue  # the process has ended
             if int(parent) == pid and command:
                 found.append((int(folder.name), command))
     return found
 
 
 @contextmanager
-def serving(
+def run_server(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     *,
     interpreter: Path = Path(sys.executable),
     port: int | None = None,
 ) -> Iterator[Server]:
-    """Runs a server until the block ends. It has started when its first line is
-    `ready http://127.0.0.1:PORT`, or, with `port`, when that port is open. Raises NotStarted."""
+    """Runs a server until the block ends. Raises NotStarted.
+
+    The server has started when it prints `ready http://127.0.0.1:PORT` as its first line, or, if `port` is
+    given, when this port is open.
+    """
     # The log goes to a file: a full pipe would stop the server.
     with (
         tempfile.TemporaryFile("w+") as output,
@@ -92,7 +95,7 @@ def serving(
         ) as process,
     ):
         try:
-            yield Server(process.pid, _port_of(process, output, port))
+            yield Server(process.pid, _wait_for_port(process, output, port))
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -101,7 +104,7 @@ def serving(
                 process.kill()
 
 
-def _port_of(process: "subprocess.Popen[bytes]", output: TextIO, port: int | None) -> int:
+def _wait_for_port(process: "subprocess.Popen[bytes]", output: TextIO, port: int | None) -> int:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         if port and _is_open(port):
@@ -116,5 +119,5 @@ def _port_of(process: "subprocess.Popen[bytes]", output: TextIO, port: int | Non
 
 
 def _is_open(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -1,9 +1,11 @@
-"""A model provider that takes little CPU: it sends streams in OpenAI's format that are made in advance.
+"""A mock model provider that takes little CPU: it prepares its streams in OpenAI's format in advance.
 
-`dev.mock_llm` has all formats and faults. This one is for measuring the servers that call it. The last
-question names the answer: `say:words-200-0.` is 200 words with a pause of 0 µs between them, so that all
-streams are sent as fast as possible. `say:stamps-200-13245.` is 200 time stamps, one every 13,245 µs. Each is
-the time at which it is sent, so that a reader on this machine knows how long it took.
+`dev.mock_llm` has all formats and faults. This provider is for measuring the servers that call it. The last
+question of a request contains a script:
+
+    say:words-200-0.        200 words, without pauses
+    say:stamps-200-13245.   200 time stamps, one every 13,245 µs; each is the time at which it is sent, so
+                            that a client on this machine can calculate the delay
 """
 
 import argparse
@@ -17,12 +19,12 @@ from functools import lru_cache
 
 from dev.mock_llm.openai_format import OpenAI
 from dev.mock_llm.scripts import Script
-from dev.mock_llm.wire import NewTurn
+from dev.mock_llm.wire import ChatRequest
 
-# About as many events as one read from a fast provider has.
+# About as many events as one read from a fast provider contains.
 WORDS_IN_A_WRITE = 8
 WORD = "calm"
-# A time in µs with a fixed number of digits, so that all chunks have the same length.
+# A time in µs with a fixed number of digits, so that the sizes of the chunks are known in advance.
 STAMP = "~%016d"
 
 _HEAD = (
@@ -34,7 +36,7 @@ _END = b"0\r\n\r\n"
 
 
 class Answer:
-    """The writes of one answer, and the seconds between them."""
+    """The bytes of each write of one answer, and the seconds between the writes."""
 
     def __init__(self, script: str) -> None:
         kind, tokens, pause = script.split("-")
@@ -42,10 +44,11 @@ class Answer:
         self._stamped = kind == "stamps"
         # The words differ, because some proxies treat a repeated word as a fault of the model.
         words = " ".join(STAMP if self._stamped else f"{WORD}{number % 10}" for number in range(int(tokens)))
-        answer = OpenAI().answer(NewTurn("bench", Script(text=words, input=100), include_usage=True))
-        at_once = 1 if self.pause or self._stamped else WORDS_IN_A_WRITE
-        cut = [answer.text[start : start + at_once] for start in range(0, len(answer.text), at_once)]
-        writes = [_chunk(b"".join(events)) for events in cut]
+        answer = OpenAI().answer(ChatRequest("bench", Script(text=words, input=100), include_usage=True))
+        per_write = 1 if self.pause or self._stamped else WORDS_IN_A_WRITE
+        text = answer.text
+        groups = [text[start : start + per_write] for start in range(0, len(text), per_write)]
+        writes = [_chunk(b"".join(events)) for events in groups]
         writes[0] = _HEAD + _chunk(b"".join(answer.opening)) + writes[0]
         self._writes = (*writes, _chunk(b"".join(answer.end)) + _END)
 
@@ -70,9 +73,9 @@ class Client:
         self.written = 0
         self.due = 0.0
 
-    def take(self, data: bytes) -> bool:
-        """Reads a part of a request. Returns True when the request is complete. `answer` is then its answer,
-        or None when it is refused."""
+    def receive(self, data: bytes) -> bool:
+        """Adds received bytes to the request. Returns True when the request is complete. Then `answer` is its
+        answer, or None if the request is refused."""
         self.request += data
         head, end, body = self.request.partition(b"\r\n\r\n")
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
@@ -83,7 +86,7 @@ class Client:
         return True
 
     def send(self, data: bytes = b"") -> bool:
-        """Sends as much as the socket takes. Returns whether everything is sent."""
+        """Sends as much as the socket accepts. Returns whether everything is sent."""
         data = self.unsent + data
         try:
             sent = self.connection.send(data)
@@ -94,7 +97,7 @@ class Client:
 
 
 class Provider:
-    """An event loop around epoll, because asyncio would take a large part of the measured time."""
+    """An event loop with epoll, because asyncio would take a large part of the measured time."""
 
     def __init__(self, port: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
@@ -140,7 +143,7 @@ class Provider:
             data = b""
         if not data:
             self._disconnect(client)
-        elif client.take(data):
+        elif client.receive(data):
             if client.answer is None:
                 client.send(_REFUSAL)
                 return
@@ -175,7 +178,7 @@ class Provider:
         if client.answer is None or client.written == len(client.answer):
             client.answer = None
         elif client.answer.pause:
-            # The times of all writes are fixed from the start, so that load does not slow down the pace.
+            # The times of all writes are fixed at the start, so that load does not slow down the pace.
             client.due += client.answer.pause
             heapq.heappush(self._paced, (client.due, id(client), client))
         else:
@@ -189,7 +192,7 @@ class Provider:
 
 
 def question(script: str) -> str:
-    """A question that makes the provider answer with the script."""
+    """A question to which the provider answers with the script."""
     return f"How do I fall asleep when my head is full of tomorrow? say:{script}."
 
 
@@ -201,7 +204,7 @@ _prepared = lru_cache(Answer)
 
 
 def _chunk(data: bytes) -> bytes:
-    # The placeholder of a stamp has another length than the stamp.
+    # The placeholder STAMP is not as long as the time stamp that replaces it.
     return b"%x\r\n%b\r\n" % (len(data.replace(STAMP.encode(), b"~" + bytes(16))), data)
 
 

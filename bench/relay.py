@@ -1,4 +1,4 @@
-"""A minimal relay in Python: an ASGI app that sends on the bytes from httpx and parses nothing."""
+"""A plain relay for comparison: an ASGI app that forwards the bytes from httpx and parses nothing."""
 
 import contextlib
 import os
@@ -35,11 +35,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
-    configured = uvicorn.Config(
+    config = uvicorn.Config(
         app, host="127.0.0.1", port=0, log_level="warning", access_log=False, lifespan="off"
     )
     with contextlib.suppress(KeyboardInterrupt):
-        ReadyServer(configured, lambda url: print(f"ready {url}", flush=True)).run()
+        ReadyServer(config, lambda url: print(f"ready {url}", flush=True)).run()
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from dev.local import ROOT
 
 PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
-_NONE = ""
+_EMPTY = ""
 
 
 def markdown(results: Results) -> str:
-    """The table of subjects, and the other results in tables and sentences."""
+    """The results as tables and sentences."""
     parts = [
         _heading(results),
         _table(results.rows),
@@ -42,7 +42,7 @@ def _table(rows: dict[str, Row]) -> str:
     titles = (
         "added time to first token, p50 / p99",
         "CPU seconds per million tokens at full speed",
-        "200 paced streams: tokens/s delivered; on their way p50 / p99; CPU seconds per million",
+        "200 paced streams: tokens per second; delay of a token p50 / p99; CPU seconds per million tokens",
         "start to first token",
         "peak memory",
     )
@@ -54,8 +54,8 @@ def _table(rows: dict[str, Row]) -> str:
             _added(name, row, base),
             _full_speed(row.full_speed, base.full_speed if name not in {DIRECT, RELAY} else None),
             _paced(row.paced),
-            f"{row.start_seconds:.2f} s" if row.start_seconds else _NONE,
-            f"{row.peak:.0f} MiB" if row.peak else _NONE,
+            f"{row.start_seconds:.2f} s" if row.start_seconds else _EMPTY,
+            f"{row.peak:.0f} MiB" if row.peak else _EMPTY,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -63,27 +63,27 @@ def _table(rows: dict[str, Row]) -> str:
 
 def _added(name: str, row: Row, base: Row) -> str:
     if row.first_token is None or row.added is None:
-        return _NONE
+        return _EMPTY
     if name == DIRECT:
-        return f"({_spread(row.first_token)} in all)"
-    times = "" if name == RELAY or base.added is None else f" ({row.added.p50 / base.added.p50:.1f} x)"
-    return _spread(row.added) + times
+        return f"({_spread(row.first_token)} in total)"
+    ratio = "" if name == RELAY or base.added is None else f" ({row.added.p50 / base.added.p50:.1f} x)"
+    return _spread(row.added) + ratio
 
 
-def _full_speed(found: Throughput | None, base: Throughput | None) -> str:
-    if found is None:
-        return _NONE
-    times = "" if base is None else f" ({found.cpu_seconds / base.cpu_seconds:.1f} x)"
-    digits = 1 if found.cpu_seconds < 100 else 0
-    return f"{found.cpu_seconds:,.{digits}f}{times}{_failed(found.failed)}"
+def _full_speed(result: Throughput | None, base: Throughput | None) -> str:
+    if result is None:
+        return _EMPTY
+    ratio = "" if base is None else f" ({result.cpu_seconds / base.cpu_seconds:.1f} x)"
+    digits = 1 if result.cpu_seconds < 100 else 0
+    return f"{result.cpu_seconds:,.{digits}f}{ratio}{_failed(result.failed)}"
 
 
-def _paced(found: Paced | None) -> str:
-    if found is None:
-        return _NONE
-    throughput = found.throughput
+def _paced(result: Paced | None) -> str:
+    if result is None:
+        return _EMPTY
+    throughput = result.throughput
     return (
-        f"{throughput.per_second / 1000:.1f}k; {_spread(found.on_its_way)}; {throughput.cpu_seconds:,.0f}"
+        f"{throughput.per_second / 1000:.1f}k; {_spread(result.delay)}; {throughput.cpu_seconds:,.0f}"
         f"{_failed(throughput.failed)}"
     )
 
@@ -98,11 +98,14 @@ def _failed(turns: int) -> str:
 
 
 def _statements(results: Results) -> str:
-    lines = ["| a turn asks Postgres | before the first token | after it |", "| --- | --- | --- |"]
+    lines = [
+        "| Postgres in one turn | before the first token | after the first token |",
+        "| --- | --- | --- |",
+    ]
     for name, counts in results.statements.items():
         lines.append(
-            f"| {name} | {counts.statements_before:g} statement in {counts.round_trips_before:g} round trip"
-            f" | {counts.statements_after:g} in {counts.round_trips_after:g} |"
+            f"| {name} | statements: {counts.statements_before:g}, round trips: {counts.round_trips_before:g}"
+            f" | statements: {counts.statements_after:g}, round trips: {counts.round_trips_after:g} |"
         )
     return "\n".join(lines)
 
@@ -110,16 +113,17 @@ def _statements(results: Results) -> str:
 def _endurance(results: Results) -> str:
     (first, early), (last, late) = min(results.endurance.items()), max(results.endurance.items())
     return (
-        f"The process of “{STORED}” after {first:,} turns with 32 streams: {early.resident:.1f} MiB and"
-        f" {early.descriptors} descriptors; after {last:,}: {late.resident:.1f} MiB and {late.descriptors}."
+        f"The process of “{STORED}” has {early.resident:.1f} MiB and {early.descriptors} descriptors"
+        f" after {first:,} turns with 32 streams,"
+        f" and {late.resident:.1f} MiB and {late.descriptors} descriptors after {last:,}."
     )
 
 
 def _overhead(results: Results) -> str:
     return (
-        "With the paced streams and nothing between them, the provider takes"
-        f" {results.overhead['provider']:.0%} of a core and the load {results.overhead['load']:.0%}:"
-        " they do not limit the subjects."
+        "With the paced streams and no server between them, the provider uses"
+        f" {results.overhead['provider']:.0%} of a core and the load generator"
+        f" {results.overhead['load']:.0%}. They do not limit the measured servers."
     )
 
 

@@ -31,7 +31,7 @@ class Spread(Struct, frozen=True):
 
 
 class Throughput(Struct, frozen=True):
-    """CPU seconds of the subject's process for a million tokens, tokens a second, and the number of failed
+    """CPU seconds of the server's process per million tokens, tokens per second, and the number of failed
     turns."""
 
     cpu_seconds: float
@@ -49,23 +49,25 @@ class Throughput(Struct, frozen=True):
 
 
 class Paced(Struct, frozen=True):
-    """Streams with pauses. `on_its_way` is the time of a token from the provider's write to the client's
-    read."""
+    """Streams with pauses. `delay` is the time from the provider's write of a token to the client's read."""
 
     throughput: Throughput
-    on_its_way: Spread
+    delay: Spread
 
     @classmethod
     def median(cls, rounds: Sequence["Paced"]) -> "Paced":
         return cls(
             Throughput.median([each.throughput for each in rounds]),
-            Spread.median([each.on_its_way for each in rounds]),
+            Spread.median([each.delay for each in rounds]),
         )
 
 
 class Row(Struct, kw_only=True):
-    """The figures of one subject, None where they are not measured. `start_seconds` is the time from the
-    start of the process to the first token. `peak` is the most memory of the process."""
+    """The figures of one server, None if not measured.
+
+    `added` is the added time to the first token. `start_seconds` is the time from the start of the process to
+    the first token. `peak` is the peak memory of the process.
+    """
 
     first_token: Spread | None = None
     added: Spread | None = None
@@ -78,9 +80,9 @@ class Row(Struct, kw_only=True):
 class Results(Struct, kw_only=True):
     """The results of all measurements.
 
-    `overhead` is the share of one core that the provider and the load take while paced streams run without
-    a subject between them. `endurance` is the process of the stored turns by the number of turns so far.
-    `encoders` are events a second by route. `page` are names and values of the chat page's size and speed.
+    `overhead` is the share of one core that the provider and the load generator use for paced streams without
+    a server between them. `endurance` is the usage of the process by the number of stored turns so far.
+    `encoders` are events per second by route. `page` are the names and values of the chat page's results.
     """
 
     date: str

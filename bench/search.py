@@ -1,6 +1,6 @@
-"""Measures a search among a million messages: prints the times and the plan for `docs/performance.md`.
+"""Measures searches in a million messages: prints the times and a plan for `docs/performance.md`.
 
-One user has a tenth of the messages. 900 other users share the rest equally.
+One user has a tenth of the messages. 900 other users have equal shares of the rest.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 
-from bench import subjects
+from bench import servers
 from dev import postgres
 from functions.conversations.search_store import SearchStore
 from shared.db import Database
@@ -20,21 +20,24 @@ from shared.db_credentials import DatabaseCredentials
 _MESSAGES = 1_000_000
 _ROUNDS = 7
 HEAVY_USER, USER = UUID(int=0), UUID(int=2)
-# The words are generated: 16 of one letter, 256 of two, 4,096 of three. Without quotes the last word of a
-# query is the beginning of a word.
+# The words are generated: 16 of one letter, 256 of two, 4,096 of three. Without quotes, the last word of a
+# query is a prefix.
 _QUERIES = {
-    "a word in every fifth message": '"b"',
-    "a word in 3 % of them": '"cb"',
-    "a word in 0.3 %": '"dcb"',
-    "the beginning of a word, in half of them": "b",
+    "a word in 20 % of the messages": '"b"',
+    "a word in 3 % of the messages": '"cb"',
+    "a word in 0.3 % of the messages": '"dcb"',
+    "a prefix, in half of the messages": "b",
     "three words": "b cb d",
-    "two words side by side": '"b cb"',
-    "a word in none": "xyz",
+    "a phrase of two words": '"b cb"',
+    "a word in no message": "xyz",
 }
 
 
 def fill(url: str, messages: int) -> None:
-    """Fills the database, as the superuser. The index is created after the rows, which takes less time."""
+    """Fills the database. `url` must be a superuser's.
+
+    The index is created after the rows, which takes less time.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set session_replication_role = replica")  # without triggers
         connection.execute("set maintenance_work_mem = '512MB'")
@@ -61,7 +64,7 @@ def fill(url: str, messages: int) -> None:
             "             from generate_series(1, 3 + n %% 3) as i offset 0"
             "         ) as hashes (h)) as words"
             "     from generate_series(1, %s) as n"
-            " ) as made",
+            " ) as generated",
             (messages,),
         )
         connection.execute(row[0].encode())
@@ -69,7 +72,7 @@ def fill(url: str, messages: int) -> None:
 
 
 def plan(owner_url: str, user_id: UUID, typed: str) -> str:
-    """The plan of the statement of `find_messages`, which runs as the owner."""
+    """The plan of the statement in the SQL function `find_messages`, which runs as the owner."""
     with psycopg.connect(owner_url) as connection:
         connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
         connection.execute(
@@ -89,23 +92,23 @@ def plan(owner_url: str, user_id: UUID, typed: str) -> str:
 
 
 async def times(url: str, user_id: UUID) -> Mapping[str, float]:
-    """Medians in ms by query, with snippets and the round trip to Postgres."""
+    """Medians in ms by query. The times include the snippets and the round trip to Postgres."""
     database = Database(DatabaseCredentials.from_url(url), timeout=60)
     store = SearchStore(database)
-    found = {}
+    medians = {}
     for name, typed in _QUERIES.items():
-        took = []
+        seconds = []
         for _ in range(_ROUNDS):
-            began = time.perf_counter()
+            started = time.perf_counter()
             await store.search(user_id, typed, 20)
-            took.append(time.perf_counter() - began)
-        found[name] = statistics.median(took) * 1000
+            seconds.append(time.perf_counter() - started)
+        medians[name] = statistics.median(seconds) * 1000
     await database.close()
-    return found
+    return medians
 
 
 def main() -> None:
-    with subjects.database() as server:
+    with servers.database() as server:
         fill(server.url("postgres"), _MESSAGES)
         with psycopg.connect(server.url("postgres")) as connection:
             sizes = connection.execute(

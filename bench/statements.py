@@ -1,5 +1,7 @@
-"""Counts the statements and round trips of a turn, by a proxy in front of Postgres that reads its messages
-(PostgreSQL documentation, "Frontend/Backend Protocol")."""
+"""Counts the statements and round trips of a turn, with a proxy that reads the messages to Postgres.
+
+Source of the message format: PostgreSQL documentation, "Frontend/Backend Protocol".
+"""
 
 import contextlib
 import socket
@@ -10,8 +12,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from bench import answers
-from bench.load import ModelTarget
+from bench import http_client
+from bench.load import LoadTarget
 from dev import postgres
 from dev.postgres import LocalPostgres
 
@@ -19,7 +21,7 @@ _QUERY, _EXECUTE, _SYNC = b"QES"
 
 
 class Counts(Struct, frozen=True):
-    """Medians of one turn: statements and round trips before and after the first token."""
+    """The statements and round trips of a turn, before and after the first token, as medians."""
 
     statements_before: float
     round_trips_before: float
@@ -28,11 +30,14 @@ class Counts(Struct, frozen=True):
 
 
 class CountingProxy:
-    """Forwards connections to the Unix socket of `server`. `seen` are the times and types of the messages
-    that are a statement or wait for a reply."""
+    """Forwards connections to the Unix socket of `server`.
+
+    `messages` has the time and the type of each Query, Execute and Sync message from the client. Execute is a
+    statement, Sync waits for a reply, and Query is both.
+    """
 
     def __init__(self, server: LocalPostgres, database: str = postgres.DATABASE) -> None:
-        self.seen: list[tuple[float, int]] = []
+        self.messages: list[tuple[float, int]] = []
         self._path = f"{server.socket_folder}/.s.PGSQL.5432"
         self._listener = socket.create_server(("127.0.0.1", 0))
         user = urlsplit(server.url(postgres.APP)).username
@@ -46,7 +51,7 @@ class CountingProxy:
         self._listener.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the listener is closed
             while True:
                 client, _ = self._listener.accept()
                 server = socket.socket(socket.AF_UNIX)
@@ -55,42 +60,47 @@ class CountingProxy:
                 threading.Thread(target=_copy, args=(server, client), daemon=True).start()
 
     def _upstream(self, client: socket.socket, server: socket.socket) -> None:
-        unread = b""
+        unparsed = b""
         with contextlib.suppress(OSError):
             while data := client.recv(65_536):
                 now = time.perf_counter()
                 server.sendall(data)
-                unread = self._take(unread + data, now)
+                unparsed = self._parse(unparsed + data, now)
         server.close()
 
-    def _take(self, data: bytes, now: float) -> bytes:
-        """Counts the whole messages in `data` and returns the rest."""
+    def _parse(self, data: bytes, now: float) -> bytes:
+        """Records the complete messages in `data` and returns the remaining bytes."""
         while len(data) >= 5:
-            # Only the first message of a connection has no type: it starts with a length, whose first byte
-            # is 0.
-            kind = 1 if data[0] else 0
-            size = kind + int.from_bytes(data[kind : kind + 4], "big")
+            # The first message of a connection has no type. It starts with its length, whose first byte is 0.
+            type_bytes = 1 if data[0] else 0
+            size = type_bytes + int.from_bytes(data[type_bytes : type_bytes + 4], "big")
             if len(data) < size:
                 break
             if data[0] in {_QUERY, _EXECUTE, _SYNC}:
-                self.seen.append((now, data[0]))
+                self.messages.append((now, data[0]))
             data = data[size:]
         return data
 
 
-def counts(proxy: CountingProxy, target: ModelTarget, turns: int) -> Counts:
-    """The words of the answers must have pauses between them, which separate the messages before the first
-    token from those after it."""
+def counts(proxy: CountingProxy, target: LoadTarget, turns: int) -> Counts:
+    """Measures `turns` turns with the first request of `target`.
+
+    The provider must pause after each word. The messages before and after the first token are told apart by
+    time.
+    """
     sides: list[tuple[list[int], list[int]]] = []
-    with answers.connect(target.port) as connection:
-        answers.ask(connection, target.requests[0])  # the first turn opens connections
+    with http_client.connect(target.port) as connection:
+        http_client.send_turn(connection, target.requests[0])  # the first turn opens the connections
         for _ in range(turns):
-            proxy.seen.clear()
+            proxy.messages.clear()
             started = time.perf_counter()
-            first, _ = answers.ask(connection, target.requests[0])
-            seen, split = list(proxy.seen), started + first
+            first, _ = http_client.send_turn(connection, target.requests[0])
+            messages, first_token_at = list(proxy.messages), started + first
             sides.append(
-                ([kind for at, kind in seen if at < split], [kind for at, kind in seen if at > split])
+                (
+                    [kind for at, kind in messages if at < first_token_at],
+                    [kind for at, kind in messages if at > first_token_at],
+                )
             )
     before, after = zip(*sides, strict=True)
     return Counts(

@@ -1,1 +1,1 @@
-"""Tools of a checkout: the local server, the Lambda emulator, the mock provider. None of it is deployed."""
+"""Development tools: the local server, the Lambda emulator, the mock provider. They are not deployed."""

@@ -1,6 +1,6 @@
-"""The two functions as deployed: their routes, and how each process is started.
+"""The two deployed functions: their routes and the commands that start them.
 
-The uvicorn server, the Lambda emulator and the tests all use this module.
+The uvicorn server, the Lambda emulator and the tests use this module.
 """
 
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from dev.lambda_process import Function
 from dev.local import ROOT
-from shared.llm.providers import PROVIDERS
+from dev.settings_page import all_settings
 
 CHAT_STREAM_ROUTES = (
     "/chat-stream",
@@ -20,8 +20,8 @@ CHAT_STREAM_ROUTES = (
     "/api/chat/messages/{id}/stream",
     "/health",
 )
-# "/{proxy+}" alone may not be enough: it is not known whether API Gateway goes back up from a branch that
-# has a route of the other function.
+# API Gateway may not fall back to "/{proxy+}" for a path below a resource of the other function. AWS does not
+# document this, so each level has its own "{proxy+}".
 CONVERSATIONS_ROUTES = (
     "/",
     "/{proxy+}",
@@ -32,8 +32,8 @@ CONVERSATIONS_ROUTES = (
 
 
 def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
-    """Both functions behind a REST API, with the bootstraps that they have on Lambda: the project's own,
-    which streams, and AWS's."""
+    """Both functions behind a REST API, with the same runtimes as on Lambda: the project's own bootstrap for
+    `chat_stream`, which streams, and AWS's runtime client for `conversations`."""
     chat_stream = Function(
         name="chat_stream",
         command=[str(ROOT / "functions/chat_stream/bootstrap"), sys.executable],
@@ -59,12 +59,8 @@ def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of a laptop's environment that are settings. A function on Lambda has nothing else of it.
-    The names of AWS are for secrets in Secrets Manager."""
-    providers = tuple(f"{row.settings_prefix}_" for row in PROVIDERS.values() if row.settings_prefix)
-    prefixes = (
-        "ALLOW_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE", "BUDGET_", "CORS_",
-        "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "OPENAPI_", "POWERTOOLS_", "PROXIES",
-        "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_", "TRACING",
-    )  # fmt: skip
-    return {name: value for name, value in environ.items() if name.startswith(prefixes + providers)}
+    """The variables of `environ` that a function on Lambda would have: the settings, and AWS's credentials
+    and endpoints for secrets in Secrets Manager."""
+    names = {setting.name for setting in all_settings()}
+    of_aws = ("AWS_ACCESS_", "AWS_ENDPOINT_", "AWS_PROFILE", "AWS_REGION", "AWS_SECRET_", "AWS_SESSION_")
+    return {name: value for name, value in environ.items() if name in names or name.startswith(of_aws)}

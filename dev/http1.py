@@ -1,4 +1,4 @@
-"""The server's side of an HTTP/1.1 connection: bodies in pieces, and trailers. h11 parses."""
+"""The server side of an HTTP/1.1 connection, with streamed bodies and trailers. h11 does the parsing."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,11 @@ _READ_BYTES = 64 * 1024
 
 
 class Disconnected(Exception):
-    """The peer has disconnected, or it sends something that is not HTTP."""
+    """The client has disconnected or has sent something that is not HTTP."""
 
 
 class Connection:
-    """Serves one request after the other. `trailers` are those of the request, after the end of `body()`."""
+    """Serves one request at a time. `trailers` are those of the request, after the end of `body()`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.trailers: dict[str, str] = {}
@@ -38,7 +38,7 @@ class Connection:
         return event
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The pieces of the request's body as they arrive. Raises Disconnected before the end of the body."""
+        """The parts of the request's body as they arrive. Raises Disconnected if the body is incomplete."""
         if self._http.they_are_waiting_for_100_continue:
             await self.send(h11.InformationalResponse(status_code=100, headers=[]))
         while isinstance(event := await self._next_event(), h11.Data):
@@ -48,7 +48,7 @@ class Connection:
         self.trailers = {name.decode(): value.decode() for name, value in event.headers}
 
     async def send(self, *events: h11.Event) -> None:
-        """Sends all events in one write. Returns when the write buffer has room. Raises Disconnected."""
+        """Sends all events in one write. Waits until the write buffer has room. Raises Disconnected."""
         try:
             self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
             await self._writer.drain()
@@ -56,7 +56,7 @@ class Connection:
             raise Disconnected from error
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """Sends a whole response. Raises Disconnected."""
+        """Sends a complete response. Raises Disconnected."""
         await self.send(
             h11.Response(status_code=status, headers=[*headers, ("Content-Length", str(len(body)))]),
             h11.Data(data=body if self.has_body(status) else b""),
@@ -64,11 +64,11 @@ class Connection:
         )
 
     def has_body(self, status: int) -> bool:
-        """Whether a response with this status to the present request has a body."""
+        """Whether a response with this status to the current request has a body."""
         return not self._head_only and status not in (204, 304)
 
     def abort(self) -> None:
-        """Cuts the connection, so that the peer sees that the response is not complete."""
+        """Aborts the connection, so that the client sees that the response is incomplete."""
         self._writer.transport.abort()
 
     async def _next_event(self) -> h11.Event:
@@ -86,7 +86,7 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def listening(serve: Callable[[Connection], Awaitable[None]], port: int = 0) -> AsyncIterator[int]:
-    """Serves HTTP on 127.0.0.1. Yields the port. All connections are closed at the end."""
+    """Serves HTTP on 127.0.0.1. Yields the port. Closes all connections at the end."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -104,8 +104,7 @@ async def listening(serve: Callable[[Connection], Awaitable[None]], port: int = 
 async def listening_stream(
     accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], port: int = 0
 ) -> AsyncIterator[int]:
-    """Serves TCP on 127.0.0.1 with one task for each connection. Yields the port. Cancels the tasks at the
-    end."""
+    """Serves TCP on 127.0.0.1 with one task per connection. Yields the port. Cancels the tasks at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def track(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,7 @@
-"""Emulates AWS Lambda without a container, with streamed responses.
+"""Emulates AWS Lambda with streamed responses, without containers.
 
-Function URLs and REST APIs are on one port. Each function has processes that use an emulated Runtime API.
-They are frozen between invocations and killed at their timeout. Concurrent requests start more of them.
+One port serves function URLs and REST APIs. Each function runs in processes that use an emulated Runtime API.
+A process is frozen between invocations and killed at its timeout. Concurrent requests start more processes.
 
     async with Emulator([Function(name="chat", command=[...], handler="app:app")]) as emulator:
         httpx.get(emulator.url + "/health")
@@ -18,8 +18,8 @@ from typing import Any
 
 import h11
 
-from dev.front_doors import HttpRequest, function_url_event, resource_for, rest_api_event
 from dev.http1 import Connection, Disconnected, listening
+from dev.lambda_events import HttpRequest, function_url_event, resource_for, rest_api_event
 from dev.lambda_payload import MalformedPayload, PayloadReader, ResponseHead
 from dev.lambda_pool import ProcessPool
 from dev.lambda_process import Function, Log
@@ -29,7 +29,7 @@ from dev.runtime_api import Failure, Sink
 __all__ = ["Emulator", "Failure", "Function", "Result", "Sink", "in_thread"]
 
 _MAX_REQUEST_BYTES = 6 * 1024 * 1024
-# The response to a failure before the first byte. After the first byte the connection is cut.
+# The response to a failure before the first byte. After the first byte the connection is aborted.
 _ERROR_PAGES = {
     "TooManyRequests": (429, "Rate Exceeded."),
     "Sandbox.Timedout": (504, "Endpoint request timed out"),
@@ -42,8 +42,10 @@ def to_stderr(name: str, line: str) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of an invocation without a front door, like that of `InvokeWithResponseStream`: the payload
-    of a streamed response includes the prelude."""
+    """The result of a direct invocation, as `InvokeWithResponseStream` returns it.
+
+    The payload of a streamed response includes the prelude.
+    """
 
     payload: bytes
     failure: Failure | None
@@ -51,10 +53,10 @@ class Result:
 
 
 class Emulator:
-    """An emulator of some functions.
+    """Serves functions on one port.
 
-    `port` 0 means any free port. `log` is called with the name of the function and each line of its output.
-    `page` has files that are served too.
+    `port` 0 means any free port. `log` is called with the name of a function and each line of its output.
+    `page` has static files to serve.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class Emulator:
             else rest_api_event(request, resource)
         )
         response = _HttpResponse(connection)
-        # A separate task: the invocation continues when the client disconnects, and after the response.
+        # A separate task, because the invocation continues after the response and after a disconnect.
         invocation = asyncio.create_task(self._invoke(pool, event, response))
         self._invocations.add(invocation)
         invocation.add_done_callback(self._invocations.discard)
@@ -162,28 +164,28 @@ def in_thread(emulator: Emulator) -> Iterator[str]:
     """Runs an emulator in a thread. Yields its URL."""
     started: futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = futures.Future()
 
-    async def live() -> None:
+    async def run() -> None:
         async with emulator:
-            ended = asyncio.Event()
-            started.set_result((asyncio.get_running_loop(), ended))
-            await ended.wait()
+            stopped = asyncio.Event()
+            started.set_result((asyncio.get_running_loop(), stopped))
+            await stopped.wait()
 
     with futures.ThreadPoolExecutor(max_workers=1) as thread:
-        living = thread.submit(asyncio.run, live())
-        either: set[futures.Future[Any]] = {started, living}
+        finished = thread.submit(asyncio.run, run())
+        either: set[futures.Future[Any]] = {started, finished}
         futures.wait(either, return_when=futures.FIRST_COMPLETED)
-        if living.done():
-            living.result()  # raises the error of the start
-        loop, ended = started.result()
+        if finished.done():
+            finished.result()  # raises the error of the start
+        loop, stopped = started.result()
         try:
             yield emulator.url
         finally:
-            loop.call_soon_threadsafe(ended.set)
-            living.result()
+            loop.call_soon_threadsafe(stopped.set)
+            finished.result()
 
 
 class _HttpResponse:
-    """A sink that responds to a client. After a disconnect the rest of the payload is dropped."""
+    """A sink that responds to an HTTP client. Drops the rest of the payload after a disconnect."""
 
     def __init__(self, connection: Connection) -> None:
         self.finished = asyncio.Event()

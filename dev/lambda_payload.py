@@ -1,4 +1,4 @@
-"""Turns the payload of a function into an HTTP response, as AWS's front doors do.
+"""Turns the payload of a function into an HTTP response, as function URLs and REST APIs do.
 
 No I/O. Sources: AWS, "Response streaming" (a JSON prelude, eight NULs, the body) and "Output format of a
 Lambda function for proxy integration" (one JSON object).
@@ -15,7 +15,7 @@ _MAX_PRELUDE_BYTES = 16 * 1024
 
 
 class MalformedPayload(Exception):
-    """The payload is not a response. The client gets status 502."""
+    """The payload is not an HTTP response. The client gets status 502."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class ResponseHead:
 
 
 class PayloadReader:
-    """Reads a payload in pieces. Yields a ResponseHead and then the pieces of the body.
+    """Parses a payload that arrives in parts. Yields a ResponseHead, then the parts of the body.
 
-    A `streaming` payload has a prelude, the other kind is one JSON object. Raises MalformedPayload.
+    A `streaming` payload starts with a prelude. Another payload is one JSON object. Raises MalformedPayload.
     """
 
     def __init__(self, *, streaming: bool) -> None:
@@ -46,17 +46,17 @@ class PayloadReader:
             yield from self._split()
 
     def close(self) -> Iterator[ResponseHead | bytes]:
-        """Yields the rest at the end of the payload."""
+        """Call it at the end of the payload. Yields the rest of the response."""
         if self._in_body:
             return
         if self._streaming:
             raise MalformedPayload("the payload has no delimiter")
-        described = _json_object(bytes(self._buffer))
-        if "statusCode" not in described:
+        response = _json_object(bytes(self._buffer))
+        if "statusCode" not in response:
             raise MalformedPayload("the payload has no statusCode")
-        body = described.get("body") or ""
-        yield _head(described, default_type="application/json")
-        yield base64.b64decode(body) if described.get("isBase64Encoded") else str(body).encode()
+        body = response.get("body") or ""
+        yield _head(response, default_type="application/json")
+        yield base64.b64decode(body) if response.get("isBase64Encoded") else str(body).encode()
 
     def _split(self) -> Iterator[ResponseHead | bytes]:
         end = self._buffer.find(_DELIMITER)
@@ -72,27 +72,27 @@ class PayloadReader:
 
 def _json_object(data: bytes) -> dict[str, Any]:
     try:
-        described = json.loads(data)
+        response = json.loads(data)
     except ValueError:
         raise MalformedPayload("the payload is not JSON") from None
-    if not isinstance(described, dict):
+    if not isinstance(response, dict):
         raise MalformedPayload("the payload is not a JSON object")
-    return described
+    return response
 
 
-def _head(described: dict[str, Any], *, default_type: str) -> ResponseHead:
+def _head(response: dict[str, Any], *, default_type: str) -> ResponseHead:
     try:
-        status = int(described.get("statusCode", 200))
-        several = described.get("multiValueHeaders") or {}
+        status = int(response.get("statusCode", 200))
+        several = response.get("multiValueHeaders") or {}
         names = {name.lower() for name in several}
-        single = (described.get("headers") or {}).items()
+        single = (response.get("headers") or {}).items()
         headers = [(name, str(value)) for name, value in single if name.lower() not in names]
         headers += [(name, str(value)) for name, values in several.items() for value in values]
-        headers += [("set-cookie", cookie) for cookie in described.get("cookies") or ()]
+        headers += [("set-cookie", cookie) for cookie in response.get("cookies") or ()]
     except (TypeError, ValueError, AttributeError):
-        raise MalformedPayload("the payload is not of the proxy format") from None
+        raise MalformedPayload("the payload does not have the proxy format") from None
     if not 200 <= status <= 599:
-        raise MalformedPayload("the status is none of a response")
+        raise MalformedPayload("the status is not from 200 to 599")
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("content-type", default_type))
     return ResponseHead(status, headers)

@@ -1,4 +1,4 @@
-"""The processes of one function. Chooses the process for each invocation and starts new ones."""
+"""The processes of one function: chooses a process for each invocation and starts new processes."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import contextlib
 from dev.lambda_process import Function, FunctionProcess, InitFailed, Log
 from dev.runtime_api import Failure, Sink
 
-# Seconds to wait for a process that has ended its response, before another is started.
+# Seconds to wait for a process that has ended its response, before a new process is started.
 _HANDOVER = 0.5
 
 
@@ -22,9 +22,9 @@ class ProcessPool:
         self._changed = asyncio.Condition()
 
     async def invoke(self, event: bytes, sink: Sink) -> None:
-        """Returns when the process is idle again, or has ended."""
+        """Returns when the process is idle again or has ended."""
         try:
-            process = await self._take()
+            process = await self._acquire()
         except InitFailed as error:
             await sink.finish(error.failure)
             return
@@ -39,9 +39,11 @@ class ProcessPool:
     async def stop(self) -> None:
         await asyncio.gather(*(process.stop() for process in self.processes))
 
-    async def _take(self) -> FunctionProcess | None:
-        """The idle process that was used last, or a new one, or None at the limit of concurrency. Raises
-        InitFailed."""
+    async def _acquire(self) -> FunctionProcess | None:
+        """Returns the idle process that was used last, a new process, or None at the concurrency limit.
+
+        Raises InitFailed.
+        """
         async with self._changed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HANDOVER):

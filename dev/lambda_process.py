@@ -1,6 +1,6 @@
-"""One process of a function: started, frozen between invocations and killed at the timeout, as on Lambda.
+"""One process of a function. As on Lambda, it is frozen between invocations and killed at its timeout.
 
-`dev.lambda_pool` chooses the process of an invocation.
+`dev.lambda_pool` chooses the process for an invocation.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from dev.http1 import listening
 from dev.runtime_api import Failure, Invocation, RuntimeApi, Sink, trace_id
 
-# Seconds. Lambda's own figures: 10 for an init, 0.5 for a shutdown with an extension.
+# Seconds. Lambda has the same limits: 10 for an init, 0.5 for a shutdown with an extension.
 _INIT_TIMEOUT = 10
 _SHUTDOWN_TIMEOUT = 0.5
 
@@ -31,12 +31,12 @@ Log = Callable[[str, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function and its front door.
+    """The configuration of a function and its HTTP routes.
 
-    `command` starts a process in the folder `root`. `env` is its environment, added to Lambda's variables,
-    PATH and HOME. `routes` are paths in the form of API Gateway's resources: `/health`, `/items/{id}`, and
-    `/{proxy+}` for all paths below. `timeout` is in seconds. `memory_size` is in MB: the function is told,
-    nothing limits it.
+    `command` starts a process in the folder `root`. `env` is added to Lambda's variables, PATH and HOME.
+    `routes` are paths in the form of API Gateway's resources: `/health`, `/items/{id}`, and `/{proxy+}` for
+    all paths below. `event_format` is that of a function URL or of a REST API. `timeout` is in seconds.
+    `memory_size` is in MB; the function can read it, but it is not enforced.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Function:
 
 
 class InitFailed(Exception):
-    """The process failed before it asked for its first invocation."""
+    """The process failed before it requested its first invocation."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
@@ -65,7 +65,7 @@ class InitFailed(Exception):
 
 
 class FunctionProcess:
-    """A process that serves one invocation at a time. `start` makes it, `stop` ends it."""
+    """A process that serves one invocation at a time. Create it with `start`."""
 
     def __init__(
         self,
@@ -99,8 +99,9 @@ class FunctionProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 limit=_LONGEST_LINE,
-                # A group of its own, so that Ctrl-C reaches the emulator only. When the emulator is killed,
-                # the kernel sends SIGHUP to the stopped processes of the orphaned group, which ends them.
+                # A separate process group, so that Ctrl-C reaches only the emulator. When the emulator is
+                # killed, the kernel sends SIGHUP to the stopped processes of the orphaned group, which ends
+                # them.
                 process_group=0,
             )
             started = cls(function, process, api, log, resources.pop_all())
@@ -117,15 +118,15 @@ class FunctionProcess:
 
     @property
     def finishing(self) -> bool:
-        """Whether the response has ended, but the process has not asked for the next invocation yet."""
+        """Whether the response has ended, but the process has not requested the next invocation yet."""
         return self._invocation is not None and self._invocation.finished
 
     async def invoke(self, event: bytes, sink: Sink) -> None:
-        """Returns when the process asks for the next invocation, after the response, or has ended."""
+        """Returns when the process has requested the next invocation after the response, or has ended."""
         deadline = time.time() + self._function.timeout
-        traced = self._function.env.get("TRACING") == "true"
+        sampled = self._function.env.get("TRACING") == "true"
         self._invocation = Invocation(
-            event, sink, self._function.arn, deadline, trace_id=trace_id(sampled=traced)
+            event, sink, self._function.arn, deadline, trace_id=trace_id(sampled=sampled)
         )
         self._signal(signal.SIGCONT)
         self._api.send(self._invocation)
@@ -145,7 +146,7 @@ class FunctionProcess:
     async def _init(self) -> None:
         failure = await self._until_idle(_INIT_TIMEOUT)
         if self._function.snap_start and not failure:
-            # The frozen process stands for its snapshot.
+            # The frozen process takes the place of a snapshot.
             self._signal(signal.SIGCONT)
             self._api.restore()
             failure = await self._until_idle(_INIT_TIMEOUT)
@@ -154,7 +155,8 @@ class FunctionProcess:
             raise InitFailed(failure)
 
     async def _until_idle(self, seconds: float) -> Failure | None:
-        """Waits until the process asks for an invocation, and freezes it. Else kills it and returns why."""
+        """Waits until the process requests an invocation, then freezes it. Otherwise kills it and returns the
+        failure."""
         idle = asyncio.create_task(self._api.idle.wait())
         ends: set[asyncio.Future[Any]] = {idle, self._exited, self._api.init_failure}
         try:
@@ -186,7 +188,7 @@ class FunctionProcess:
 
 
 def _environment(function: Function, port: int) -> dict[str, str]:
-    """The variables of AWS's list "Defined runtime environment variables"."""
+    """The environment of a process. Source: AWS, "Defined runtime environment variables"."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {
         **inherited,

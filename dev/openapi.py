@@ -1,8 +1,8 @@
-"""The OpenAPI 3.1 document of both functions, made from the endpoints of their routes.
+"""Generates the OpenAPI 3.1 document of both functions from the endpoints of their routes.
 
-It adds what is the same for every endpoint: the tokens, and the errors that follow from the parameters and
-the body. `make build` writes it into the bundle of the conversations function; `make run` and `make lambda`
-write it into `.local`.
+It adds the parts that are the same for every endpoint: the tokens, and the errors that follow from the
+parameters and the body. `make build` writes the document into the bundle of the conversations function.
+`make run` and `make lambda` write it into `.local`.
 """
 
 import inspect
@@ -34,7 +34,7 @@ from shared.parameters import Parameter
 from shared.settings import load_settings
 
 _ROOT = Path(__file__).parent.parent
-# The routes do not depend on the settings. Nothing connects to this database.
+# The routes do not depend on the settings. This module does not connect to the database.
 _ENVIRON = {"DATABASE_URL": "postgresql://127.0.0.1/none", "JWT_SECRET": "x" * 32}
 
 _INTRODUCTION = """Streaming chat with a Postgres database.
@@ -80,7 +80,7 @@ class Error(Struct, frozen=True, rename={"user_message": "userMessage"}):
 
 
 def write(path: Path) -> None:
-    """Writes the document. A process that reads the file meanwhile gets the old or the new one."""
+    """Writes the document atomically: a concurrent reader gets the old or the new document."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid4().hex}")
     temporary.write_bytes(render())
@@ -97,7 +97,7 @@ def endpoints() -> list[Endpoint]:
 def _endpoints(router: Router) -> Iterator[Endpoint]:
     for route in router.routes:
         if not isinstance(route, EndpointRoute):
-            raise TypeError(f"a route without a description: {route}")
+            raise TypeError(f"the route is not an EndpointRoute: {route}")
         yield from route.endpoints
 
 
@@ -184,7 +184,7 @@ def _body(body: Body[Any], types: Types) -> dict[str, Any]:
 
 
 def _replies(replies: Sequence[Reply], types: Types) -> dict[str, Any]:
-    """The replies of one status, which have different media types."""
+    """The replies with one status. They have different media types."""
     always = [name for name in _HEADERS if all(name in reply.headers for reply in replies)]
     sometimes = {
         name: _header(name) for reply in replies for name in (*reply.headers, *reply.optional_headers)
@@ -225,7 +225,7 @@ def _content(reply: Reply, types: Types) -> dict[str, Any]:
 
 
 def _refusals(endpoint: Endpoint) -> dict[int, tuple[str, list[str]]]:
-    """The errors by status: the name of the response, and the codes that it may have."""
+    """The errors by status: the name of the response component, and the possible codes."""
     errors: dict[int, list[type[ChatError]]] = {}
     for error in (*_implied_errors(endpoint), *endpoint.errors):
         errors.setdefault(error.status, []).append(error)

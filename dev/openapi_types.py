@@ -1,4 +1,4 @@
-"""The schemas of msgspec's types, as components of an OpenAPI description."""
+"""Generates the schema components of an OpenAPI document from msgspec types."""
 
 import inspect
 import re
@@ -14,23 +14,23 @@ _SCHEMAS = "#/components/schemas/"
 
 
 class Types:
-    """The schemas of all types of the endpoints, and of `error`, the JSON of most errors.
+    """The schemas of all types of the endpoints, and of `error`, the body of most errors.
 
-    Objects that the server sends have no other names than the described ones. Objects that clients send may
-    have others, which are ignored.
+    Objects from the server have no additional properties. Objects from clients may have some, which are
+    ignored.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], error: Any) -> None:
         received = [endpoint.body.type for endpoint in endpoints if endpoint.body]
         sent = [error, *(type_ for endpoint in endpoints for type_ in _sent_by(endpoint))]
-        every = [*received, *sent]
+        all_types = [*received, *sent]
         schemas, components = msgspec.json.schema_components(
-            every, schema_hook=_schema_hook, ref_template=_SCHEMAS + "{name}"
+            all_types, schema_hook=_schema_hook, ref_template=_SCHEMAS + "{name}"
         )
-        self._schemas = {repr(type_): _tidied(schema) for type_, schema in zip(every, schemas, strict=True)}
-        self.components = {_short(name): _tidied(schema) for name, schema in components.items()}
+        self._schemas = {repr(type_): _tidy(schema) for type_, schema in zip(all_types, schemas, strict=True)}
+        self.components = {_short(name): _tidy(schema) for name, schema in components.items()}
         self.components = dict(sorted(self.components.items()))
-        for name in self._reached(sent) - self._reached(received):
+        for name in self._referenced_by(sent) - self._referenced_by(received):
             if self.components[name].get("type") == "object":
                 self.components[name]["additionalProperties"] = False
 
@@ -41,8 +41,8 @@ class Types:
         schemas = [self.schema(type_) for type_ in types]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
-    def _reached(self, types: Iterable[Any]) -> set[str]:
-        """The names of the components that the types refer to, also indirectly."""
+    def _referenced_by(self, types: Iterable[Any]) -> set[str]:
+        """The names of the components that the types refer to, directly or indirectly."""
         found: set[str] = set()
         left = [name for type_ in types for name in _references(self.schema(type_))]
         while left:
@@ -54,7 +54,7 @@ class Types:
 
 
 def load_types(types: tuple[Any, ...] | LazyTypes) -> tuple[Any, ...]:
-    """The types of a reply, imported if they are lazy."""
+    """The types of a reply. Lazy types are imported."""
     return types() if callable(types) else types
 
 
@@ -76,14 +76,14 @@ def _references(schema: Any) -> Iterator[str]:
     return (match[1] for match in re.finditer(rf'"{_SCHEMAS}([^"]+)"', text))
 
 
-def _tidied(schema: Any) -> Any:
-    """A schema with short names and descriptions on one line, without titles, which repeat the names."""
+def _tidy(schema: Any) -> Any:
+    """The schema with short names and one-line descriptions, without titles, which only repeat the names."""
     if isinstance(schema, list):
-        return [_tidied(each) for each in schema]
+        return [_tidy(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    tidied = {name: _tidied(value) for name, value in schema.items()}
-    # A property may have this name too; its value is a schema, not a text.
+    tidied = {name: _tidy(value) for name, value in schema.items()}
+    # A property can be named "title". Its value is a schema, not a string.
     if isinstance(tidied.get("title"), str):
         del tidied["title"]
     if isinstance(tidied.get("description"), str):
@@ -94,7 +94,7 @@ def _tidied(schema: Any) -> Any:
 
 
 def _short(name: str) -> str:
-    """Types with equal names have their module in msgspec's name: `a.chat.Body` becomes `ChatBody`. Those of
-    a module `schemas` keep their own name."""
+    """If two types have the same name, msgspec's name includes the module: `a.chat.Body` becomes `ChatBody`.
+    Types of a module named `schemas` keep their name."""
     *_, module, own = f".{name}".split(".")
     return own if module in {"", "schemas"} else module.title().replace("_", "") + own

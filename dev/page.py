@@ -1,7 +1,6 @@
-"""The chat page's files, as a static host would serve them: `web/`, with the headers of `web/headers.json`.
+"""Serves the files of the chat page: the folder `web/`, with the headers in `web/headers.json`.
 
-No I/O but reading the files, which are read anew for each request: what is edited is there at the next
-reload, and what has not changed is a 304.
+Each request reads its file, so that a reload of the page shows an edited file. An unchanged file is a 304.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from dev.local import ROOT
 from shared.asgi import Send
 
 _FOLDER = ROOT / "web"
-# All else in the folder is for developers.
+# Other files in the folder are not served.
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -25,7 +24,7 @@ TYPES = {
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """What a browser may load, by its path."""
+    """The files that are served, by URL path without the leading slash."""
     found = (path for path in sorted(folder.rglob("*")) if path.suffix in TYPES and path.is_file())
     return {path.relative_to(folder).as_posix(): path for path in found}
 
@@ -42,11 +41,13 @@ class Page:
         self._folder = folder
 
     def find(self, method: str, path: str, header: Callable[[str], str]) -> File | None:
-        """The answer to a request, or None where it is not for the page. `header` gives the value of a
-        request's header by its lower-case name, empty if there is none."""
+        """The response to a request, or None if the page has no such file.
+
+        `header` returns the value of a request header by its lower-case name, or an empty string.
+        """
         if method not in {"GET", "HEAD"}:
             return None
-        # Looked up among what is there: a path cannot lead out of the folder.
+        # The path is only compared with the names of existing files, so that it cannot leave the folder.
         found = files(self._folder).get("index.html" if path == "/" else path.removeprefix("/"))
         if found is None:
             return None
@@ -63,7 +64,7 @@ class Page:
 
 
 async def send_file(file: File, send: Send) -> None:
-    """The same over ASGI, whose server leaves out the body where the request was a HEAD."""
+    """Sends a file over ASGI. For a HEAD request the server omits the body."""
     headers = [(name.lower().encode(), value.encode()) for name, value in file.headers]
     if file.status == 200:
         headers.append((b"content-length", str(len(file.body)).encode()))

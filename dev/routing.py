@@ -1,15 +1,17 @@
-"""Combines both functions into one ASGI app, for a server that is not Lambda."""
+"""Combines both functions into one ASGI app, for servers other than Lambda."""
 
-from dev.front_doors import resource_for
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES
+from dev.lambda_events import resource_for
 from dev.page import Page, send_file
 from shared.asgi import ASGIApp, Receive, Scope, Send
 from shared.lambda_runtime.lifespan import Lifespan
 
 
 class CombinedApp:
-    """Sends each request to the function that the front door would choose, or to a file of the chat page.
-    The lifespan of the server is the lifespan of both functions."""
+    """Serves the chat page, and sends each other request to the function that API Gateway would choose.
+
+    Both functions start and stop with the server.
+    """
 
     def __init__(self, chat_stream: ASGIApp, conversations: ASGIApp) -> None:
         self._chat_stream = chat_stream

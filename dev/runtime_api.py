@@ -1,7 +1,7 @@
 """The server of the Lambda Runtime API, for one function process.
 
-Payloads are bytes here: `dev.lambda_payload` interprets them. The statuses and bodies of the answers are
-those of AWS's Runtime Interface Emulator.
+Payloads are bytes here; `dev.lambda_payload` parses them. The statuses and bodies of the responses are those
+of AWS's Runtime Interface Emulator.
 """
 
 import asyncio
@@ -26,28 +26,32 @@ _JSON = [("Content-Type", "application/json")]
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of an invocation or an init. `reason` is Lambda's name for it, for instance
-    `Function.Unhandled` or `Sandbox.Timedout`. `body` is the JSON of the function's report, or empty."""
+    """The failure of an invocation or an init.
+
+    `reason` is Lambda's error type, for instance `Function.Unhandled` or `Sandbox.Timedout`. `body` is the
+    JSON that the function reported, or empty.
+    """
 
     reason: str
     body: bytes = b""
 
 
 class Sink(Protocol):
-    """Receives the payload of an invocation in pieces, as they arrive."""
+    """Receives the payload of an invocation in parts, as they arrive."""
 
     async def start(self, *, streaming: bool) -> None:
         """The response starts. A payload that is not streaming is one JSON value."""
 
     async def write(self, data: bytes) -> None:
-        """Receives a piece. Returns when the next one may come: a slow client slows the function down."""
+        """Receives a part. Returns when it can accept the next part, so that a slow client slows the function
+        down."""
 
     async def finish(self, failure: Failure | None) -> None:
-        """The invocation has ended. This is the last call, and the only one that always happens."""
+        """The invocation has ended. This call always happens, and it is the last."""
 
 
 def trace_root() -> str:
-    """A new trace id of X-Ray, without a parent."""
+    """A new X-Ray trace id without a parent."""
     return f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
 
 
@@ -57,7 +61,7 @@ def trace_id(*, sampled: bool = False) -> str:
 
 @dataclass(eq=False)
 class Invocation:
-    """One call of the function. `deadline` is in seconds since the epoch."""
+    """One invocation of the function. `deadline` is in seconds since the epoch."""
 
     event: bytes
     sink: Sink
@@ -70,7 +74,7 @@ class Invocation:
     finished: bool = False
 
     async def finish(self, failure: Failure | None = None) -> None:
-        """Ends the invocation, once: a process can time out after its response."""
+        """Ends the invocation. Later calls do nothing, because a process can time out after its response."""
         if not self.finished:
             self.finished = True
             await self.sink.finish(failure)
@@ -85,7 +89,7 @@ class RuntimeApi:
     def __init__(self) -> None:
         self.init_failure: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
         self.idle = asyncio.Event()
-        self._work: asyncio.Queue[Invocation] = asyncio.Queue()
+        self._invocations: asyncio.Queue[Invocation] = asyncio.Queue()
         self._current: Invocation | None = None
         self._restored = asyncio.Event()
 
@@ -95,9 +99,9 @@ class RuntimeApi:
         self._restored.set()
 
     def send(self, invocation: Invocation) -> None:
-        """Sends an invocation to the process, which is idle."""
+        """Sends an invocation to the process, which must be idle."""
         self.idle.clear()
-        self._work.put_nowait(invocation)
+        self._invocations.put_nowait(invocation)
 
     async def serve(self, connection: Connection) -> None:
         while request := await connection.request():
@@ -114,16 +118,16 @@ class RuntimeApi:
                 case "GET", ["restore", "next"]:
                     await self._restore_next(connection)
                 case _:
-                    await _read(connection.body())
+                    await _read_all(connection.body())
                     await _refuse(connection, 404, "NotFound", "There is no such path")
 
     async def _next(self, connection: Connection) -> None:
-        await _read(connection.body())
+        await _read_all(connection.body())
         if self._current:
-            # The runtime may ask for the next invocation before it has answered this one.
+            # The runtime may request the next invocation without a response to this one.
             await self._current.finish(Failure("Runtime.NoResponse"))
         self.idle.set()
-        self._current = invocation = await self._work.get()
+        self._current = invocation = await self._invocations.get()
         headers = [
             ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
             ("Lambda-Runtime-Deadline-Ms", str(int(invocation.deadline * 1000))),
@@ -134,7 +138,7 @@ class RuntimeApi:
         await connection.respond(200, _JSON + headers, invocation.event)
 
     async def _restore_next(self, connection: Connection) -> None:
-        await _read(connection.body())
+        await _read_all(connection.body())
         self.idle.set()
         await self._restored.wait()
         await connection.respond(200, _JSON, b"")
@@ -142,7 +146,7 @@ class RuntimeApi:
     async def _response(self, connection: Connection, request: h11.Request, request_id: str) -> None:
         invocation = self._waiting_invocation(request, request_id)
         if invocation is None:
-            await _read(connection.body())
+            await _read_all(connection.body())
             await _refuse(connection, 400, "InvalidRequestID", "Invalid request ID")
             return
         invocation.responding = True
@@ -168,7 +172,7 @@ class RuntimeApi:
         return True
 
     async def _receive_buffered(self, connection: Connection, invocation: Invocation) -> bool:
-        payload = await _read(connection.body())
+        payload = await _read_all(connection.body())
         if len(payload) > _MAX_BUFFERED_BYTES:
             await invocation.finish(Failure("Function.ResponseSizeTooLarge"))
             return False
@@ -179,7 +183,7 @@ class RuntimeApi:
 
     async def _error(self, connection: Connection, request: h11.Request, request_id: str) -> None:
         invocation = self._waiting_invocation(request, request_id)
-        body = await _read(connection.body())
+        body = await _read_all(connection.body())
         if invocation is None:
             await _refuse(connection, 400, "InvalidRequestID", "Invalid request ID")
             return
@@ -187,7 +191,7 @@ class RuntimeApi:
         await _accept(connection)
 
     async def _init_error(self, connection: Connection, request: h11.Request) -> None:
-        body = await _read(connection.body())
+        body = await _read_all(connection.body())
         if not self.init_failure.done():
             self.init_failure.set_result(Failure(_reason(request), body))
         await _accept(connection)
@@ -197,7 +201,7 @@ class RuntimeApi:
         invocation = self._current
         if invocation is None or invocation.request_id != request_id or invocation.responding:
             return None
-        # Runtimes from before July 2026 do not send the invocation id.
+        # Runtimes older than July 2026 do not send the invocation id.
         echo = _header(request, b"lambda-runtime-invocation-id") or invocation.invocation_id
         return invocation if echo == invocation.invocation_id and not invocation.finished else None
 
@@ -220,7 +224,7 @@ def _failure_in(trailers: dict[str, str]) -> Failure | None:
         return Failure(reason)
 
 
-async def _read(body: AsyncIterator[bytes]) -> bytes:
+async def _read_all(body: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in body])
 
 

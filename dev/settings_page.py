@@ -1,5 +1,7 @@
-"""Writes the tables of docs/settings.md: every setting with its meaning and its default, as
-shared/settings.py reads it. `make docs` runs this module, and a test compares the page with the code."""
+"""Writes the tables of docs/settings.md: the meaning and the default of every setting in shared/settings.py.
+
+`make docs` runs this module. A test compares the page with the code.
+"""
 
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from shared.settings import database_credentials, read_settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
-# The heading of a setting is the first one here that has a prefix of its name.
+# Heading and prefixes of setting names. The first heading with a matching prefix applies.
 _HEADINGS = (
     ("Database", ("DATABASE_", "MIGRATION_DATABASE_")),
     ("Tokens", ("JWT_", "ALLOW_ANONYMOUS")),
@@ -21,7 +23,7 @@ _HEADINGS = (
     ("Models", ("LLM_", "SSL_CERT_FILE")),
     ("Providers", ("",)),
 )
-# Enough for `read_settings` to read each setting.
+# With these settings, `read_settings` reads all settings.
 _ENVIRON = {
     "DATABASE_URL": "postgresql://chat_app@db/chat",
     "MIGRATION_DATABASE_URL": "postgresql://owner@db/chat",
@@ -30,7 +32,7 @@ _ENVIRON = {
 
 
 class Setting(Struct, frozen=True):
-    """One row of the page. `default` is None if the setting has none."""
+    """One row of the page. `default` is None if the setting has no default."""
 
     name: str
     meaning: str
@@ -38,7 +40,7 @@ class Setting(Struct, frozen=True):
 
 
 class _RecordingEnvironment(Environment):
-    """Keeps each setting that is read, in order."""
+    """Records each setting that is read, in order."""
 
     def __init__(self) -> None:
         super().__init__(_ENVIRON)
@@ -50,7 +52,7 @@ class _RecordingEnvironment(Environment):
 
 
 def all_settings() -> list[Setting]:
-    """Every setting of the functions and of the migrations, in the order of reading."""
+    """All settings of the functions and of the migrations, in the order in which the code reads them."""
     env = _RecordingEnvironment()
     read_settings(env)
     database_credentials(env, "MIGRATION_DATABASE")
@@ -58,7 +60,7 @@ def all_settings() -> list[Setting]:
 
 
 def page() -> str:
-    """The text of docs/settings.md: its introduction as it stands, and the tables made anew."""
+    """The new text of docs/settings.md: the current introduction and regenerated tables."""
     rows: dict[str, list[Setting]] = {heading: [] for heading, _ in _HEADINGS}
     for setting in all_settings():
         heading = next(heading for heading, prefixes in _HEADINGS if setting.name.startswith(prefixes))

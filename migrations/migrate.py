@@ -25,7 +25,7 @@ from shared.environment import Environment
 from shared.errors import Unavailable
 from shared.settings import ConfigError, database_credentials, database_schemas
 
-# The key of the advisory lock: an arbitrary number, so that other applications do not use it.
+# The key of the advisory lock: an arbitrary number that other applications are unlikely to use.
 _LOCK = 7_362_170_431
 # The number of attempts to lock a table, and how long each attempt waits.
 _LOCK_ATTEMPTS = 10
@@ -74,7 +74,7 @@ def apply(
 
 
 def lock(connection: psycopg.Connection) -> None:
-    """Makes every other migration wait until the transaction ends."""
+    """Makes other migrations wait until this transaction ends."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
     # Building an index on a large table takes longer than Supabase's statement timeout.
     connection.execute("set local statement_timeout = 0")

@@ -10,7 +10,7 @@ from dev.mock_llm.wire import (
     SSE,
     VENDOR_WORDS,
     Answer,
-    NewTurn,
+    ChatRequest,
     Refusal,
     check_fields,
     check_messages,
@@ -63,13 +63,13 @@ class Anthropic:
         check_tokens(body, "max_tokens")
         _check_sampling(body)
 
-    def question(self, body: dict[str, Any], script: Script) -> NewTurn:
-        return NewTurn(body["model"], script, stream=bool(body.get("stream")))
+    def chat_request(self, body: dict[str, Any], script: Script) -> ChatRequest:
+        return ChatRequest(body["model"], script, stream=bool(body.get("stream")))
 
-    def answer(self, question: NewTurn) -> Answer:
-        script = question.script
-        if not question.stream:
-            return Answer(JSON, end=(json_bytes(_whole_message(question)),))
+    def answer(self, request: ChatRequest) -> Answer:
+        script = request.script
+        if not request.stream:
+            return Answer(JSON, end=(json_bytes(_whole_message(request)),))
         index = 1 if script.thinking else 0
         text_start = _event("content_block_start", index=index, content_block={"type": "text", "text": ""})
         thinking = [_delta(0, type="thinking_delta", thinking=token) for token in thinking_tokens(script)]
@@ -77,7 +77,7 @@ class Anthropic:
             thinking[-1] += SIGNATURE + _event("content_block_stop", index=0) + text_start
         return Answer(
             SSE,
-            (_message_start(question), THINKING_START if thinking else text_start, self.ping),
+            (_message_start(request), THINKING_START if thinking else text_start, self.ping),
             tuple(thinking),
             tuple(_text_events(script, index)),
             (
@@ -120,9 +120,9 @@ def _delta(index: int, **delta: str) -> bytes:
     return _event("content_block_delta", index=index, delta=delta)
 
 
-def _message_start(question: NewTurn) -> bytes:
-    usage = _usage(question.script, 1)
-    return _event("message_start", message=_message(question.model) | {"content": [], "usage": usage})
+def _message_start(request: ChatRequest) -> bytes:
+    usage = _usage(request.script, 1)
+    return _event("message_start", message=_message(request.model) | {"content": [], "usage": usage})
 
 
 def _message_delta(script: Script, stop_reason: str | None, output: int) -> bytes:
@@ -138,13 +138,13 @@ THINKING_START = _event(
 SIGNATURE = _delta(0, type="signature_delta", signature="bW9jaw==")
 
 
-def _whole_message(question: NewTurn) -> dict[str, Any]:
-    script = question.script
+def _whole_message(request: ChatRequest) -> dict[str, Any]:
+    script = request.script
     content = [{"type": "text", "text": answer_text(script)}]
     if script.thinking:
         thinking = {"type": "thinking", "thinking": thinking_text(script), "signature": "bW9jaw=="}
         content.insert(0, thinking)
-    return _message(question.model) | {
+    return _message(request.model) | {
         "content": content,
         "stop_reason": STOP_REASONS.get(script.finish, script.finish),
         "usage": _usage(script, script.output),

@@ -1,5 +1,5 @@
-"""A connection of a client. h11 parses the requests. Answers are written as raw bytes, because h11 refuses to
-send incomplete messages."""
+"""A client connection of the mock. h11 parses the requests. Responses are written as raw bytes, because h11
+refuses to send incomplete messages."""
 
 import asyncio
 import socket
@@ -28,10 +28,10 @@ Serve = Callable[[Request, "Connection"], Awaitable[None]]
 
 @dataclass(eq=False)
 class Connection(asyncio.Protocol):
-    """Calls `serve` for each request in turn, and cancels it when the client disconnects."""
+    """Calls `serve` for each request, one at a time. Cancels it when the client disconnects."""
 
     serve: Serve
-    made: Callable[["Connection"], None]
+    connected: Callable[["Connection"], None]
     lost: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _transport: asyncio.Transport = field(init=False)
     _writable: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -58,10 +58,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)  # So that `flush` waits for all data.
+        self._transport.set_write_buffer_limits(high=0)  # so that `flush` waits for all data
         self._writable.set()
         self._expect_request(b"")
-        self.made(self)
+        self.connected(self)
 
     def data_received(self, data: bytes) -> None:
         self._parser.receive_data(data)
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
             self._read_request()
 
     def eof_received(self) -> None:
-        # The client reads no more data. Waiting to flush would hide that it has disconnected.
+        # The client has disconnected. A graceful close would first wait until all data is sent.
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002

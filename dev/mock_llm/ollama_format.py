@@ -1,4 +1,4 @@
-"""Ollama's chat API: one JSON object a line. Answers are streamed by default."""
+"""Ollama's chat API: one JSON object per line. Answers are streamed by default."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from dev.mock_llm.wire import (
     JSON,
     VENDOR_WORDS,
     Answer,
-    NewTurn,
+    ChatRequest,
     Refusal,
     check_fields,
     check_messages,
@@ -20,7 +20,7 @@ ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
 class Ollama:
-    # The format has no keep-alive. A line without text comes closest.
+    # The format has no keep-alive. A line without text is the nearest equivalent.
     ping = b'{"model":"mock","message":{"role":"assistant","content":""},"done":false}\n'
     bad_event = b'{"model":"mock","message":\n'
     endless = b'{"model":"mock","message":{"role":"assistant","content":"'
@@ -36,37 +36,37 @@ class Ollama:
         if not isinstance(body.get("options") or {}, dict):
             raise Refusal(400, "options must be an object", "options")
 
-    def question(self, body: dict[str, Any], script: Script) -> NewTurn:
-        return NewTurn(body["model"], script, stream=body.get("stream") is not False)
+    def chat_request(self, body: dict[str, Any], script: Script) -> ChatRequest:
+        return ChatRequest(body["model"], script, stream=body.get("stream") is not False)
 
-    def answer(self, question: NewTurn) -> Answer:
-        script = question.script
-        if not question.stream:
+    def answer(self, request: ChatRequest) -> Answer:
+        script = request.script
+        if not request.stream:
             message = {"role": "assistant", "content": answer_text(script)}
             if script.thinking:
                 message["thinking"] = thinking_text(script)
-            return Answer(JSON, end=(json_bytes(_last(question, message)),))
+            return Answer(JSON, end=(json_bytes(_last(request, message)),))
         return Answer(
             "application/x-ndjson",
             (),
-            tuple(_line(question, content="", thinking=token) for token in thinking_tokens(script)),
-            tuple(_line(question, content=token) for token in answer_tokens(script)),
-            (json_bytes(_last(question, {"role": "assistant", "content": ""})) + b"\n",),
+            tuple(_line(request, content="", thinking=token) for token in thinking_tokens(script)),
+            tuple(_line(request, content=token) for token in answer_tokens(script)),
+            (json_bytes(_last(request, {"role": "assistant", "content": ""})) + b"\n",),
         )
 
     def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:  # noqa: ARG002
         return 503 if status == 529 else status, json_bytes({"error": message})
 
 
-def _line(question: NewTurn, **message: str) -> bytes:
-    return json_bytes(_head(question) | {"message": {"role": "assistant", **message}, "done": False}) + b"\n"
+def _line(request: ChatRequest, **message: str) -> bytes:
+    return json_bytes(_head(request) | {"message": {"role": "assistant", **message}, "done": False}) + b"\n"
 
 
-def _last(question: NewTurn, message: dict[str, str]) -> dict[str, Any]:
-    script = question.script
-    last = _head(question) | {"message": message, "done": True}
+def _last(request: ChatRequest, message: dict[str, str]) -> dict[str, Any]:
+    script = request.script
+    last = _head(request) | {"message": message, "done": True}
     if script.finish != "none":
-        # Ollama has no content filter and no reason for it.
+        # Ollama has no content filter, so it has no finish reason for one.
         last["done_reason"] = "stop" if script.finish == "content_filter" else script.finish
     last |= {"total_duration": 2_000_000_000, "load_duration": 1_000_000}
     if script.usage != "none":
@@ -74,5 +74,5 @@ def _last(question: NewTurn, message: dict[str, str]) -> dict[str, Any]:
     return last
 
 
-def _head(question: NewTurn) -> dict[str, Any]:
-    return {"model": question.model, "created_at": "2026-01-01T00:00:00.000000Z"}
+def _head(request: ChatRequest) -> dict[str, Any]:
+    return {"model": request.model, "created_at": "2026-01-01T00:00:00.000000Z"}

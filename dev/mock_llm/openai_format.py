@@ -10,7 +10,7 @@ from dev.mock_llm.wire import (
     SSE,
     VENDOR_WORDS,
     Answer,
-    NewTurn,
+    ChatRequest,
     Refusal,
     check_fields,
     check_messages,
@@ -54,7 +54,7 @@ class OpenAI:
         self.check_limit(body)
 
     def check_limit(self, body: dict[str, Any]) -> None:
-        """Refuses the name of the token limit that the model does not accept."""
+        """Refuses the token limit field that the model does not accept."""
         if "max_tokens" not in body:
             return
         if "max_completion_tokens" in body:
@@ -62,31 +62,31 @@ class OpenAI:
         if WANTS_COMPLETION_TOKENS.match(body["model"]):
             raise Refusal(400, "Use 'max_completion_tokens' instead with this model.", "max_tokens")
 
-    def question(self, body: dict[str, Any], script: Script) -> NewTurn:
+    def chat_request(self, body: dict[str, Any], script: Script) -> ChatRequest:
         options = body.get("stream_options") or {}
-        return NewTurn(
+        return ChatRequest(
             body["model"],
             script,
             stream=bool(body.get("stream")),
             include_usage=options.get("include_usage") is True,
         )
 
-    def answer(self, question: NewTurn) -> Answer:
-        if not question.stream:
-            return Answer(JSON, end=(json_bytes(self._completion(question)),))
-        script = question.script
-        end = [self._chunk(question, {}, script.output, finish=_finish_reason(script))]
-        if self._usage_mode(question) != "none" and (question.include_usage or script.usage == "end"):
-            end.append(_data(_head(question) | {"choices": [], "usage": _usage(script, script.output)}))
+    def answer(self, request: ChatRequest) -> Answer:
+        if not request.stream:
+            return Answer(JSON, end=(json_bytes(self._completion(request)),))
+        script = request.script
+        end = [self._chunk(request, {}, script.output, finish=_finish_reason(script))]
+        if self._usage_mode(request) != "none" and (request.include_usage or script.usage == "end"):
+            end.append(_data(_head(request) | {"choices": [], "usage": _usage(script, script.output)}))
         return Answer(
             SSE,
-            (self._chunk(question, self.first_delta(), 0),),
+            (self._chunk(request, self.first_delta(), 0),),
             tuple(
-                self._chunk(question, delta, i)
+                self._chunk(request, delta, i)
                 for i, delta in enumerate(self.thinking_deltas(script), start=1)
             ),
             tuple(
-                self._chunk(question, {"content": token}, i)
+                self._chunk(request, {"content": token}, i)
                 for i, token in enumerate(answer_tokens(script), start=script.thinking + 1)
             ),
             (*end, DONE),
@@ -103,38 +103,38 @@ class OpenAI:
         return {"role": "assistant", "content": "", "refusal": None}
 
     def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:  # noqa: ARG002
-        """OpenAI counts reasoning and does not send it."""
+        """OpenAI counts reasoning tokens, but does not send them."""
         return []
 
     def _chunk(
-        self, question: NewTurn, delta: dict[str, Any], output: int, *, finish: str | None = None
+        self, request: ChatRequest, delta: dict[str, Any], output: int, *, finish: str | None = None
     ) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        chunk = _head(question) | {"choices": [choice]}
-        if self._usage_mode(question) == "every":
-            chunk["usage"] = _usage(question.script, output)
-        elif question.include_usage:
+        chunk = _head(request) | {"choices": [choice]}
+        if self._usage_mode(request) == "every":
+            chunk["usage"] = _usage(request.script, output)
+        elif request.include_usage:
             chunk["usage"] = None
         return _data(chunk)
 
-    def _usage_mode(self, question: NewTurn) -> str:
-        return self.default_usage if question.script.usage == "default" else question.script.usage
+    def _usage_mode(self, request: ChatRequest) -> str:
+        return self.default_usage if request.script.usage == "default" else request.script.usage
 
-    def _completion(self, question: NewTurn) -> dict[str, Any]:
-        script = question.script
+    def _completion(self, request: ChatRequest) -> dict[str, Any]:
+        script = request.script
         message = {"role": "assistant", "content": answer_text(script), "refusal": None}
         if self.thinking_deltas(script):
             message["reasoning_content"] = thinking_text(script)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(script)}
-        completion = _head(question) | {"object": "chat.completion", "choices": [choice]}
+        completion = _head(request) | {"object": "chat.completion", "choices": [choice]}
         if script.usage != "none":
             completion["usage"] = _usage(script, script.output)
         return completion
 
 
 class CompatibleServer(OpenAI):
-    """OpenAI's API with the differences of NVIDIA's servers: usage on every chunk, an empty role, reasoning
-    in the stream, the limit's older name, and the status as an error's code."""
+    """OpenAI's API with the differences of NVIDIA's servers: usage in every chunk, an empty role, reasoning
+    in the stream, the older name of the token limit, and the status as the code of an error."""
 
     default_usage = "every"
 
@@ -160,12 +160,12 @@ def _finish_reason(script: Script) -> str | None:
     return None if script.finish == "none" else script.finish
 
 
-def _head(question: NewTurn) -> dict[str, Any]:
+def _head(request: ChatRequest) -> dict[str, Any]:
     return {
         "id": "chatcmpl-mock",
         "object": "chat.completion.chunk",
         "created": 1767225600,
-        "model": question.model,
+        "model": request.model,
         "service_tier": "default",
         "system_fingerprint": "fp_mock",
     }

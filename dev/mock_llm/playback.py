@@ -1,4 +1,4 @@
-"""Sends the answer of a script on a connection: its pace, and its faults."""
+"""Sends the answer of a script on a connection, with its pauses and faults."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from dev.mock_llm.connection import Connection
 from dev.mock_llm.scripts import Script
-from dev.mock_llm.wire import Format, NewTurn
+from dev.mock_llm.wire import ChatRequest, VendorApi
 
 PING_GAP = 0.05
 ENDLESS_PIECE = b"a" * 65536
@@ -16,11 +16,11 @@ ENDLESS_PIECES = 1024
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-async def play(form: Format, question: NewTurn, connection: Connection) -> None:
+async def play(api: VendorApi, request: ChatRequest, connection: Connection) -> None:
     """Sends an answer with status 200."""
-    script = question.script
-    writes = _prepare(form, question)
-    whole_answer = 0 if question.stream else script.first + script.gap * script.output
+    script = request.script
+    writes = _prepare(api, request)
+    whole_answer = 0 if request.stream else script.first + script.gap * script.output
     await _pause(script.headers + whole_answer)
     if script.fault == "no-headers":
         await _silence()
@@ -28,29 +28,29 @@ async def play(form: Format, question: NewTurn, connection: Connection) -> None:
     if script.fault == "no-body":
         await _silence()
     await _send(writes.opening, script, connection)
-    await _pause(script.first if question.stream else 0)
+    await _pause(script.first if request.stream else 0)
     await _send(writes.before, script, connection, gap=script.gap)
     if script.fault:
-        await _break(form, script, connection, writes)
+        await _play_fault(api, script, connection, writes)
         return
     await _end(writes, script, connection)
 
 
-async def _break(form: Format, script: Script, connection: Connection, writes: "Writes") -> None:
+async def _play_fault(api: VendorApi, script: Script, connection: Connection, writes: "Writes") -> None:
     match script.fault:
         case "hang":
             await _silence()
         case "pings":
-            await _ping_for_ever(_frame(form.ping, script), connection)
+            await _ping_for_ever(_frame(api.ping, script), connection)
         case "error":
-            connection.write(_frame(form.error_event, script) + LAST_CHUNK)
+            connection.write(_frame(api.error_event, script) + LAST_CHUNK)
         case "truncate":
             connection.write(LAST_CHUNK)
         case "bad-json":
-            connection.write(_frame(form.bad_event, script))
+            connection.write(_frame(api.bad_event, script))
             await _end(writes, script, connection)
         case "endless-line":
-            await _send_endless_line(form, connection)
+            await _send_endless_line(api, connection)
         case "cut" | "reset":
             await _break_connection(script, connection, writes)
 
@@ -62,7 +62,7 @@ async def _end(writes: "Writes", script: Script, connection: Connection) -> None
 
 
 async def _send(pieces: Iterable[bytes], script: Script, connection: Connection, *, gap: float = 0) -> None:
-    # Each write has a fixed time from the start, so that the pace does not depend on the load.
+    # The times of all writes are fixed at the start, so that the pace does not depend on the load.
     clock = asyncio.get_running_loop().time
     due = clock()
     for i, piece in enumerate(pieces):
@@ -71,7 +71,7 @@ async def _send(pieces: Iterable[bytes], script: Script, connection: Connection,
             await asyncio.sleep(due - clock())
         connection.write(piece)
         if script.chunk:
-            await asyncio.sleep(0)  # Else a reader in this loop gets all chunks in one read.
+            await asyncio.sleep(0)  # Otherwise a reader in this event loop gets all chunks in one read.
         await connection.flush()
 
 
@@ -90,8 +90,8 @@ async def _ping_for_ever(ping: bytes, connection: Connection) -> None:
         await asyncio.sleep(PING_GAP)
 
 
-async def _send_endless_line(form: Format, connection: Connection) -> None:
-    connection.write(_chunk(form.endless))
+async def _send_endless_line(api: VendorApi, connection: Connection) -> None:
+    connection.write(_chunk(api.endless))
     for _ in range(ENDLESS_PIECES):
         connection.write(_chunk(ENDLESS_PIECE))
         await connection.flush()
@@ -109,7 +109,7 @@ async def _break_connection(script: Script, connection: Connection, writes: "Wri
 
 
 class Writes(Struct, frozen=True):
-    """The writes of an answer: the opening, the tokens before and after the fault, and the end."""
+    """The bytes of each write: the opening, the tokens before and after the fault, and the end."""
 
     head: bytes
     opening: tuple[bytes, ...]
@@ -119,10 +119,10 @@ class Writes(Struct, frozen=True):
 
 
 @lru_cache(maxsize=32)
-def _prepare(form: Format, question: NewTurn) -> Writes:
-    """Cached, so that benchmarks do not measure this server."""
-    script = question.script
-    answer = form.answer(question)
+def _prepare(api: VendorApi, request: ChatRequest) -> Writes:
+    """Cached, so that benchmarks do not measure this work."""
+    script = request.script
+    answer = api.answer(request)
     kept = script.after if script.fault else len(answer.text)
     return Writes(
         _head(answer.content_type),

@@ -1,4 +1,4 @@
-"""The mock's URLs, and the mock as a separate process for tests without an event loop."""
+"""The mock's base URLs, and the mock as a separate process, for tests without an event loop."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ class Endpoints:
 
 
 def base_path(provider: Provider) -> str:
-    """The path of a provider's base URL at the mock: its name, and the path that it has at the vendor."""
+    """The path of a provider's base URL at the mock: its name and the path of its real base URL."""
     return f"/{provider.name}{urlsplit(provider.base_url).path}"
 
 
@@ -61,7 +61,7 @@ class MockProcess(Endpoints):
 
 @contextmanager
 def mock_llm_process() -> Iterator[MockProcess]:
-    """The mock on a free port, in a process that ends with the block."""
+    """Runs the mock on a free port in a separate process until the block ends."""
     command = [sys.executable, "-m", "dev.mock_llm", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""The scripts of the mock: the text of an answer and its faults. The package's docstring has the grammar."""
+"""The scripts of the mock: the text of an answer and its faults. The package's docstring has the syntax."""
 
 import re
 from functools import lru_cache
@@ -24,7 +24,7 @@ SWITCHES = ("odd", "obey", "crlf")
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
-# Some characters have several bytes, so that a chunk may end inside one.
+# Some characters have several bytes, so that a chunk can end inside a character.
 LOREM = """
 Lorem ipsum dolor sit amet, consectetur adipiscing élit, sed do 日本語 eiusmod tempor incididunt ut
 labore 🦉 et dolore magna aliqua. Ut enim ad minim veniam, quis naïve nostrud exercitation ullamco.
@@ -45,11 +45,11 @@ ODD_WORDS = (
 
 
 class ScriptError(ValueError):
-    """The script has an unknown knob or a value out of range. The message names it."""
+    """The script has an unknown option or a value out of range. The message names it."""
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The behaviour of a model. Times are in seconds. `input` is the whole prompt with cached tokens."""
+    """The behaviour of a model. Times are in seconds. `input` is the prompt, including cached tokens."""
 
     tokens: Count = 20
     text: str | None = None
@@ -80,16 +80,16 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def output(self) -> int:
-        """The tokens of the whole answer, reasoning included."""
+        """The number of tokens of the whole answer, including reasoning."""
         return self.thinking + len(answer_tokens(self))
 
     def healthy(self) -> "Script":
-        """The same answer without its fault."""
+        """The same script without its fault."""
         return msgspec.structs.replace(self, status=200, fault=None)
 
 
 def answer_text(script: Script | str) -> str:
-    """The whole text of the answer, as far as no fault cuts it short."""
+    """The whole text of the answer, without a fault."""
     return "".join(answer_tokens(_script(script)))
 
 
@@ -100,40 +100,43 @@ def partial_text(script: Script | str) -> str:
 
 
 def thinking_text(script: Script | str) -> str:
-    """The reasoning sent before the text, where the format shows any."""
+    """The reasoning before the text, in formats that send it."""
     return "".join(thinking_tokens(_script(script)))
 
 
 def parse(text: str) -> Script:
-    """The script of `knob=value,word&...` or of a JSON object. Raises ScriptError."""
+    """Parses `option=value,word&...` or a JSON object. Raises ScriptError."""
     try:
-        knobs = msgspec.json.decode(text, type=dict[str, Any]) if text.startswith("{") else _knobs(text)
+        options = msgspec.json.decode(text, type=dict[str, Any]) if text.startswith("{") else _options(text)
         for name in ("headers", "first", "gap"):
-            if isinstance(knobs.get(name), str):
-                knobs[name] = _seconds(knobs[name])
-        if knobs.get("fail") and not {"status", "fault"} & knobs.keys():
-            knobs["status"] = 500
-        return msgspec.convert(knobs, Script, strict=False)
+            if isinstance(options.get(name), str):
+                options[name] = _seconds(options[name])
+        if options.get("fail") and not {"status", "fault"} & options.keys():
+            options["status"] = 500
+        return msgspec.convert(options, Script, strict=False)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ScriptError(f"mock script: {error}") from error
 
 
 def choose(model: str, header: str | None = None) -> Script:
-    """The script in the header or in the model's name, or the default script.
+    """Returns the script in the header, the script in the model's name, or the default script.
 
-    The part after the colon is a script if it looks like one (`llama3.2:1b` does not), or if the name is
-    `mock`, so that a mistyped script is refused. Raises ScriptError.
+    The part after the colon is a script if it looks like one (in `llama3.2:1b` it does not). If the name is
+    `mock`, it is always a script, so that a mistyped script is refused. Raises ScriptError.
     """
     if header is not None:
         return parse(header)
     name, _, tail = model.rpartition(":")
     first = re.split("[,&]", tail)[0]
-    looks_like_one = "=" in tail or re.fullmatch(r"\d{3}", first) or first in get_args(Fault) + SWITCHES
-    return parse(tail) if name == "mock" or (name and looks_like_one) else Script()
+    is_script = "=" in tail or re.fullmatch(r"\d{3}", first) or first in get_args(Fault) + SWITCHES
+    return parse(tail) if name == "mock" or (name and is_script) else Script()
 
 
 def obey(script: Script, question: str) -> Script:
-    """The script for a question to a model that obeys. Raises ScriptError."""
+    """Returns the script in a question to a model with `obey`, or a script that repeats the question.
+
+    Raises ScriptError.
+    """
     if question.startswith("mock:"):
         return parse(question.removeprefix("mock:"))
     return msgspec.structs.replace(script, text=question)
@@ -147,14 +150,14 @@ def answer_tokens(script: Script) -> tuple[str, ...]:
         )
     if script.text is not None:
         return tuple(re.findall(r"\s*\S+|\s+$", script.text))
-    return _say(ODD_WORDS if script.odd else WORDS, script.tokens)
+    return _repeat_words(ODD_WORDS if script.odd else WORDS, script.tokens)
 
 
 def thinking_tokens(script: Script) -> tuple[str, ...]:
-    return _say(WORDS[::-1], script.thinking)
+    return _repeat_words(WORDS[::-1], script.thinking)
 
 
-def _say(words: tuple[str, ...], count: int) -> tuple[str, ...]:
+def _repeat_words(words: tuple[str, ...], count: int) -> tuple[str, ...]:
     return tuple((" " if i else "") + words[i % len(words)] for i in range(count))
 
 
@@ -162,19 +165,19 @@ def _script(script: Script | str) -> Script:
     return parse(script) if isinstance(script, str) else script
 
 
-def _knobs(text: str) -> dict[str, Any]:
-    knobs: dict[str, Any] = {}
+def _options(text: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     for item in filter(None, re.split("[,&]", text)):
         name, equals, value = item.partition("=")
         if equals:
-            knobs[name] = unquote(value)
+            options[name] = unquote(value)
         elif name.isdigit():
-            knobs["status"] = name
+            options["status"] = name
         elif name in SWITCHES:
-            knobs[name] = True
+            options[name] = True
         else:
-            knobs["fault"] = name
-    return knobs
+            options["fault"] = name
+    return options
 
 
 def _seconds(text: str) -> float:

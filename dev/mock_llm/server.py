@@ -1,4 +1,4 @@
-"""The mock server: its routes, its record of requests, and its start and end."""
+"""The mock server: its routes, and its record of requests."""
 
 import asyncio
 from collections import Counter, deque
@@ -16,32 +16,32 @@ from dev.mock_llm.openai_format import CompatibleServer, OpenAI
 from dev.mock_llm.playback import play
 from dev.mock_llm.process import Endpoints, base_path
 from dev.mock_llm.scripts import Script, ScriptError, choose, obey
-from dev.mock_llm.wire import VENDOR_WORDS, Format, Refusal, json_bytes
+from dev.mock_llm.wire import VENDOR_WORDS, Refusal, VendorApi, json_bytes
 from shared.llm.providers import PROVIDERS, Provider
 
-# By wire format: the path of its one route below the base URL, and the mock of its API.
-FORMATS: dict[str, tuple[str, Format]] = {
+# By wire format: the path of the route below the base URL, and the mock of the API.
+VENDOR_APIS: dict[str, tuple[str, VendorApi]] = {
     "anthropic": ("/v1/messages", Anthropic()),
     "ollama": ("/api/chat", Ollama()),
     "openai": ("/chat/completions", CompatibleServer()),
 }
 
 
-def _route(provider: Provider) -> tuple[str, Format]:
-    path, form = FORMATS[provider.wire_format]
+def _route(provider: Provider) -> tuple[str, VendorApi]:
+    path, api = VENDOR_APIS[provider.wire_format]
     if provider.max_tokens_field == "max_completion_tokens":
-        form = OpenAI()
-    return base_path(provider) + path, form
+        api = OpenAI()
+    return base_path(provider) + path, api
 
 
-ROUTES: dict[str, Format] = dict(_route(provider) for provider in PROVIDERS.values())
+ROUTES: dict[str, VendorApi] = dict(_route(provider) for provider in PROVIDERS.values())
 REQUESTS_KEPT = 200
 SECRET_HEADERS = {"authorization", "x-api-key"}
 
 
 @dataclass
 class Recorded:
-    """A request and its outcome. `refusal` is the reason for an invalid request."""
+    """A request and its outcome. `refusal` says why a request was refused."""
 
     method: str
     path: str
@@ -59,10 +59,10 @@ class Recorded:
 class MockLLM(Endpoints):
     """`async with MockLLM() as mock:` serves in the running loop, on a free port by default.
 
-    `hits` and `hits_by_model` count valid and invalid requests, without those to /_mock. `aborted` counts
-    requests whose client disconnected before the end, `refused` those that the vendor would refuse, `open`
-    those that are being answered, `connections` all TCP connections. `requests` are the last 200, the oldest
-    first. `key` is the only accepted API key, or None if any key is accepted.
+    `hits` and `hits_by_model` count valid and invalid requests, except those to /_mock. `aborted` counts
+    requests whose client disconnected before the end, `refused` invalid requests, `open` unfinished
+    requests, and `connections` TCP connections. `requests` are the last 200 requests, oldest first. `key` is
+    the only accepted API key, or None if any key is accepted.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -95,7 +95,7 @@ class MockLLM(Endpoints):
         await self._server.wait_closed()
 
     def reset(self) -> None:
-        """Sets all counters to 0, except `open`, and forgets the requests."""
+        """Sets all counters except `open` to 0, and removes the recorded requests and the accepted key."""
         self.hits = 0
         self.hits_by_model: Counter[str] = Counter()
         self.aborted = 0
@@ -106,18 +106,18 @@ class MockLLM(Endpoints):
         self.key: str | None = None
 
     def stats(self) -> dict[str, Any]:
-        """The answer of /_mock/stats: the counters, and the requests without their keys."""
+        """The response of /_mock/stats: the counters, and the requests without their API keys."""
         names = ("hits", "hits_by_model", "aborted", "refused", "open", "connections")
         return {name: getattr(self, name) for name in names} | {
             "requests": [_without_secrets(recorded) for recorded in self.requests]
         }
 
     async def idle(self) -> None:
-        """Returns when no request is being answered. Then aborts have been noticed too."""
+        """Waits until no request is open. Disconnected clients have been noticed then."""
         await self._idle.wait()
 
     async def busy(self) -> None:
-        """Returns when a request is being answered."""
+        """Waits until a request is open."""
         await self._busy.wait()
 
     def _connected(self, connection: Connection) -> None:
@@ -148,49 +148,49 @@ class MockLLM(Endpoints):
                 self._busy.clear()
 
     async def _answer(self, recorded: Recorded, connection: Connection) -> None:
-        form = ROUTES.get(recorded.path)
-        if form is None or recorded.method != "POST":
+        api = ROUTES.get(recorded.path)
+        if api is None or recorded.method != "POST":
             self._refuse(OpenAI(), Refusal(404, "no such route"), recorded, connection)
             return
         try:
             body = _json_object(recorded)
             recorded.model = str(body.get("model"))
             self.hits_by_model[recorded.model] += 1
-            form.check(recorded.headers, body)
+            api.check(recorded.headers, body)
             _check_key(recorded.headers, self.key)
             script = self._script(recorded, body["messages"])
         except Refusal as refusal:
-            self._refuse(form, refusal, recorded, connection)
+            self._refuse(api, refusal, recorded, connection)
             return
         if script.status == 200:
-            await play(form, form.question(body, script), connection)
+            await play(api, api.chat_request(body, script), connection)
             await connection.flush()
         else:
             await asyncio.sleep(script.headers)
             headers = {"retry-after": script.retry_after} if script.retry_after else {}
-            connection.write(_response(*form.error(script.status, VENDOR_WORDS), headers))
+            connection.write(_response(*api.error(script.status, VENDOR_WORDS), headers))
         recorded.outcome = "answered"
 
     def _script(self, recorded: Recorded, messages: list[dict[str, Any]]) -> Script:
-        told = recorded.headers.get("x-mock-script")
+        script_text = recorded.headers.get("x-mock-script")
         try:
-            script = choose(recorded.model, told)
+            script = choose(recorded.model, script_text)
             if script.obey:
-                told = _text(messages[-1]["content"])
-                script = obey(script, told)
+                script_text = _text(messages[-1]["content"])
+                script = obey(script, script_text)
         except ScriptError as error:
             raise Refusal(400, str(error), "model") from error
         if not script.fail:
             return script
-        key = recorded.path, recorded.model, told
+        key = recorded.path, recorded.model, script_text
         self._tries[key] += 1
         return script if self._tries[key] <= script.fail else script.healthy()
 
-    def _refuse(self, form: Format, refusal: Refusal, recorded: Recorded, connection: Connection) -> None:
+    def _refuse(self, api: VendorApi, refusal: Refusal, recorded: Recorded, connection: Connection) -> None:
         recorded.outcome = "refused"
         recorded.refusal = refusal.message
         self.refused += 1
-        connection.write(_response(*form.error(refusal.status, refusal.message, refusal.param)))
+        connection.write(_response(*api.error(refusal.status, refusal.message, refusal.param)))
 
     def _control(self, request: Request, connection: Connection) -> None:
         if (request.method, request.path) == ("GET", "/_mock/stats"):

@@ -1,4 +1,4 @@
-"""The interface of a mocked API, and helpers that all of them use."""
+"""The interface of the mocked vendor APIs, and functions that they share."""
 
 import re
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from msgspec import Struct
 from dev.mock_llm.scripts import Script
 
 VENDOR_WORDS = "The vendor's own words, for org-mock-7f3a"
-"""The message of every scripted error. It must appear nowhere else: then an error has leaked."""
+"""The message of every scripted error. Tests check that it never reaches a client."""
 
 SSE = "text/event-stream; charset=utf-8"
 JSON = "application/json"
 
 
 class Refusal(Exception):
-    """The vendor would refuse this request. `param` is the wrong field, if there is one."""
+    """The vendor would refuse this request. `param` is the invalid field, if it is one field."""
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -26,8 +26,8 @@ class Refusal(Exception):
         self.param = param
 
 
-class NewTurn(Struct, frozen=True):
-    """The parts of a checked request that the answer depends on."""
+class ChatRequest(Struct, frozen=True):
+    """The parts of a valid request that determine the answer."""
 
     model: str
     script: Script
@@ -36,9 +36,9 @@ class NewTurn(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """The bytes of a body, one item for each event: the opening, the tokens, and the end.
+    """The bytes of a response body. Each item is one event.
 
-    `end` is never empty. A body in one piece has `end` only.
+    `end` is never empty. A body that is not streamed has only `end`.
     """
 
     content_type: str
@@ -48,8 +48,8 @@ class Answer(Struct, frozen=True):
     end: tuple[bytes, ...] = ()
 
 
-class Format(Protocol):
-    """The HTTP API of a vendor. `ping`, `error_event` and `bad_event` are events; `endless` starts one."""
+class VendorApi(Protocol):
+    """The HTTP API of a vendor. `endless` is the beginning of an event."""
 
     ping: bytes
     bad_event: bytes
@@ -61,14 +61,15 @@ class Format(Protocol):
     def __hash__(self) -> int: ...
 
     def check(self, headers: Mapping[str, str], body: dict[str, Any]) -> None:
-        """Raises Refusal if the vendor would refuse the request."""
+        """Raises Refusal if the request is invalid."""
 
-    def question(self, body: dict[str, Any], script: Script) -> NewTurn: ...
+    def chat_request(self, body: dict[str, Any], script: Script) -> ChatRequest: ...
 
-    def answer(self, question: NewTurn) -> Answer: ...
+    def answer(self, request: ChatRequest) -> Answer: ...
 
     def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
-        """The status, or the nearest one that the vendor has, and the JSON body of an error."""
+        """The status and the JSON body of an error. A status that the vendor does not use is replaced by the
+        nearest one."""
 
 
 def json_bytes(value: Any) -> bytes:
@@ -78,13 +79,13 @@ def json_bytes(value: Any) -> bytes:
 
 
 def check_fields(body: dict[str, Any], known: str, sentence: str) -> None:
-    """Refuses unknown names. `sentence` has a place for the name."""
+    """Refuses unknown fields. `sentence` is the message, with `{}` for the field."""
     for name in body.keys() - known.split():
         raise Refusal(400, sentence.format(name), name)
 
 
 def check_messages(body: dict[str, Any], roles: frozenset[str]) -> list[dict[str, Any]]:
-    """The messages of a request. Refuses missing messages, unknown roles and missing content."""
+    """Returns the messages of a request. Refuses missing messages, unknown roles and missing content."""
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise Refusal(400, "model: Field required", "model")
     messages = body.get("messages")

@@ -1,4 +1,4 @@
-"""The tables of a run."""
+"""The tables of a benchmark run."""
 
 import pytest
 
@@ -39,17 +39,17 @@ def results():
     )
 
 
-def test_the_table_has_the_figures_of_each_subject_and_their_ratio(results):
+def test_the_table_has_the_figures_of_each_server_and_the_ratio_to_the_relay(results):
     table = report.markdown(results)
     assert f"| {STORED} | 2.50 / 5.00 ms (2.5 x) | 8.0 (0.5 x) | 15.1k; 1.00 / 9.00 ms; 40 |  |  |" in table
     assert f"| {RELAY} | 1.00 / 2.00 ms | 16.0 |  |  | 60 MiB |" in table
     assert "559 (34.9 x); 3 turns failed" in table
     assert "| `/chat-stream` | 1,000,000 | 1.00 |" in table
     assert "| first paint | 100 ms |" in table
-    assert "after 2,000 turns with 32 streams: 60.1 MiB" in table
+    assert "60.1 MiB and 20 descriptors after 2,000 turns with 32 streams" in table
 
 
-def test_a_run_replaces_the_tables_of_the_last_run(results, tmp_path):
+def test_a_run_replaces_the_results_of_the_last_run(results, tmp_path):
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", "utf-8")
     for _ in range(2):

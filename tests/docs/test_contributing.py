@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md are applied to a copy of the code, and run."""
+"""Applies the examples of CONTRIBUTING.md to a copy of the code and runs them."""
 
 import re
 import shutil

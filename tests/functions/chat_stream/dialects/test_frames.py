@@ -1,4 +1,4 @@
-"""The frames of an event stream, byte by byte, and as an independent reader sees them."""
+"""The bytes of event stream frames, and how an independent reader parses them."""
 
 import json
 
@@ -25,12 +25,12 @@ from functions.chat_stream.dialects.frames import frame, frame_template, json_te
         (json_text("日本"), '"日本"'.encode()),
     ],
 )
-def test_what_is_written(written, expected):
+def test_the_bytes_of_a_frame(written, expected):
     assert written == expected
 
 
 @given(st.text(), st.text(alphabet=st.characters(min_codepoint=97, max_codepoint=122), min_size=1))
-def test_any_text_is_one_event_for_a_reader(text, event):
+def test_a_reader_parses_any_text_as_one_event(text, event):
     written = frame(json_text(text), event=event.encode(), id=b"7")
     assert len(written.decode().splitlines()) == 4
     response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=written)

@@ -1,4 +1,4 @@
-"""The servers that are measured, and the requests that they accept."""
+"""The measured servers, and the requests for them."""
 
 import json
 import secrets
@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct
 
-from bench import answers
+from bench import http_client
 from bench import provider as bench_provider
-from bench.load import ModelTarget
-from bench.processes import Server, children, serving
+from bench.load import LoadTarget
+from bench.processes import Server, children, run_server
 from dev import postgres
 from dev.local import ROOT
 from dev.postgres import LocalPostgres
@@ -23,7 +23,7 @@ from migrations import migrate
 from shared import auth
 
 LITELLM = ROOT / ".venv-litellm/bin/litellm"
-# A model with a price: without one, every turn would log a warning.
+# A model with a known price. Otherwise every turn would log a warning.
 _MODEL = "gpt-6.1-terra"
 _SECRET = secrets.token_urlsafe(48)
 _LITELLM_CONFIG = """
@@ -35,13 +35,13 @@ model_list:
 
 @contextmanager
 def provider() -> Iterator[Server]:
-    with serving(["-m", "bench.provider"], {}) as served:
-        yield served
+    with run_server(["-m", "bench.provider"], {}) as server:
+        yield server
 
 
 @contextmanager
 def database() -> Iterator[LocalPostgres]:
-    """A new Postgres server with the current schema, until the block ends."""
+    """Runs a new Postgres server with the current schema until the block ends."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         server = postgres.start(Path(folder) / "data")
         try:
@@ -52,7 +52,7 @@ def database() -> Iterator[LocalPostgres]:
 
 
 def environment(database_url: str, provider: Server) -> dict[str, str]:
-    """The settings of a deployed function, with a rate limit that allows the load."""
+    """The settings of the functions, with a rate limit that allows the load."""
     return {
         "DATABASE_URL": database_url,
         "MIGRATION_DATABASE_URL": "",
@@ -67,33 +67,32 @@ def environment(database_url: str, provider: Server) -> dict[str, str]:
 @contextmanager
 def uvicorn(environ: Mapping[str, str]) -> Iterator[Server]:
     """The server of `make run`."""
-    with serving(["-m", "dev.server"], environ) as served:
-        yield served
+    with run_server(["-m", "dev.server"], environ) as server:
+        yield server
 
 
 @contextmanager
 def emulator(environ: Mapping[str, str]) -> Iterator[Server]:
-    """The emulator of `make lambda`. The function's own process starts with its first request."""
-    with serving(["-m", "bench.lambda_server"], environ) as served:
-        yield served
+    """The emulator of `make lambda`. The process of the function starts with its first request."""
+    with run_server(["-m", "bench.lambda_server"], environ) as server:
+        yield server
 
 
 def function_pid(emulator: Server) -> int | None:
-    """The process of the chat function under the emulator, or None."""
-    found = [pid for pid, command in children(emulator.pid) if "functions.chat_stream" in command]
-    return found[0] if found else None
+    """The process id of the chat function under the emulator, or None."""
+    pids = [pid for pid, command in children(emulator.pid) if "functions.chat_stream" in command]
+    return pids[0] if pids else None
 
 
 @contextmanager
 def relay(environ: Mapping[str, str]) -> Iterator[Server]:
-    with serving(["-m", "bench.relay"], environ) as served:
-        yield served
+    with run_server(["-m", "bench.relay"], environ) as server:
+        yield server
 
 
 @contextmanager
 def litellm(environ: Mapping[str, str]) -> Iterator[Server]:
-    """LiteLLM's proxy with its defaults: one worker, no database, no key check. It fetches no prices from the
-    network."""
+    """LiteLLM's proxy with its defaults: one worker, no database, no key check. Uses its own price list."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
         config = Path(folder, "config.yaml")
         config.write_text(_LITELLM_CONFIG.format(model=_MODEL, url=environ["OPENAI_BASE_URL"]), "utf-8")
@@ -105,46 +104,47 @@ def litellm(environ: Mapping[str, str]) -> Iterator[Server]:
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_TELEMETRY": "False",
         }
-        with serving(command, env, interpreter=LITELLM.with_name("python"), port=port) as served:
-            yield served
+        with run_server(command, env, interpreter=LITELLM.with_name("python"), port=port) as server:
+            yield server
 
 
 class Users(Struct, frozen=True):
-    """Users of one of this project's servers. Each has one conversation."""
+    """Users of one of this project's servers. Each user has a token and a conversation."""
 
     port: int
     tokens: list[str]
     conversations: list[str]
 
     @classmethod
-    def create(cls, served: Server, count: int) -> "Users":
-        """Creates `count` users. Each has had one turn, which made the conversation."""
-        users = cls(served.port, [_token(uuid4()) for _ in range(count)], [])
+    def create(cls, server: Server, count: int) -> "Users":
+        """Creates `count` users. The first turn of each user creates the conversation."""
+        users = cls(server.port, [_token(uuid4()) for _ in range(count)], [])
         body = {"message": bench_provider.question("words-20-0")}
         for token in users.tokens:
-            with answers.connect(served.port) as connection:
-                _, response = answers.ask(connection, _request("/chat-stream", body, token))
+            with http_client.connect(server.port) as connection:
+                _, response = http_client.send_turn(connection, _request("/chat-stream", body, token))
             head = response.partition(b"\r\n\r\n")[0].lower()
-            found = head.partition(b"x-conversation-id:")[2].partition(b"\r\n")[0].strip()
-            users.conversations.append(found.decode())
+            conversation = head.partition(b"x-conversation-id:")[2].partition(b"\r\n")[0].strip()
+            users.conversations.append(conversation.decode())
         return users
 
-    def stored(self, script: str, streams: int) -> ModelTarget:
+    def stored(self, script: str, streams: int) -> LoadTarget:
         """Requests for turns in the conversations of the first `streams` users."""
-        said = bench_provider.question(script)
+        message = bench_provider.question(script)
         requests = [
-            _request("/chat-stream", {"message": said, "conversationId": conversation}, token)
+            _request("/chat-stream", {"message": message, "conversationId": conversation}, token)
             for token, conversation in zip(self.tokens, self.conversations, strict=True)
         ]
-        return ModelTarget(self.port, requests[:streams])
+        return LoadTarget(self.port, requests[:streams])
 
-    def stateless(self, script: str, streams: int) -> ModelTarget:
-        return ModelTarget(self.port, [_completion(script, token) for token in self.tokens[:streams]])
+    def stateless(self, script: str, streams: int) -> LoadTarget:
+        """Requests for turns without a conversation, by the first `streams` users."""
+        return LoadTarget(self.port, [_completion(script, token) for token in self.tokens[:streams]])
 
 
-def completions(served: Server, script: str, streams: int) -> ModelTarget:
-    """Requests in the provider's format, which the bare relay and LiteLLM accept too."""
-    return ModelTarget(served.port, [_completion(script, "key")] * streams)
+def completions(server: Server, script: str, streams: int) -> LoadTarget:
+    """Requests in the provider's format, which the relay and LiteLLM accept too."""
+    return LoadTarget(server.port, [_completion(script, "key")] * streams)
 
 
 def _completion(script: str, token: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Turns an HTTP request into an event of a function URL or a REST API, as AWS's front doors do.
+"""Turns an HTTP request into the event that a function URL or a REST API sends to a function.
 
 No I/O. Sources: AWS, "Invoking Lambda function URLs" (payload format 2.0) and "Input format of a Lambda
 function for proxy integration" (1.0). Captured events show that both leave the path percent-encoded, and that
@@ -20,13 +20,13 @@ from dev.lambda_process import ACCOUNT
 from dev.runtime_api import trace_root
 
 _STAGE = "local"
-# AWS sends bodies of other types in base64, those of forms included.
+# AWS sends bodies of all other types in base64, including those of forms.
 _TEXT = re.compile(r"text/|application/(json|javascript|xml)|application/[\w.-]+\+(json|xml)")
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """`target` and `headers` are as the client sent them. The names keep their case."""
+    """`target` and `headers` are those that the client sent. Header names keep their case."""
 
     method: str
     target: str
@@ -47,7 +47,10 @@ class HttpRequest:
 
 
 def resource_for(path: str, resources: Iterable[str]) -> str | None:
-    """The resource that API Gateway chooses for a path, or None: literal before `{name}` before `{name+}`."""
+    """The resource that API Gateway chooses for a path, or None.
+
+    A literal part has precedence over `{name}`, and `{name}` over `{name+}`.
+    """
     matching = [resource for resource in resources if _path_parameters(resource, path) is not None]
     return min(matching, key=lambda r: [_generality(part) for part in r.split("/")], default=None)
 
@@ -169,7 +172,7 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _forwarded(request: HttpRequest) -> list[tuple[str, str]]:
-    """The headers and those of the front door. It appends to X-Forwarded-For and replaces the others."""
+    """The client's headers and those that AWS adds. AWS appends to X-Forwarded-For, and replaces others."""
     added = ("x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
     hops = [value for name, value in request.headers if name.lower() == "x-forwarded-for"]
     return [

@@ -1,4 +1,4 @@
-"""A small HTTP client: it sends a request, finds the end of the answer and counts the tokens in it."""
+"""A small HTTP client: sends a request, finds the end of the streamed response and counts its tokens."""
 
 import re
 import socket
@@ -7,7 +7,7 @@ import time
 from bench.provider import STAMP, WORD
 
 READ_BYTES = 256 * 1024
-READ_TIMEOUT = 60.0  # seconds to wait for a byte
+READ_TIMEOUT = 60.0  # seconds
 
 _WORD = WORD.encode()
 _STAMP = re.compile(rb"~(\d{16})")
@@ -15,8 +15,8 @@ _STAMP_BYTES = len(STAMP % 0)
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
-class NotAnswered(Exception):
-    """A turn was refused, or it broke off. Only complete turns are measured."""
+class TurnFailed(Exception):
+    """A turn was refused, or its response ended early."""
 
 
 def connect(port: int) -> socket.socket:
@@ -25,9 +25,9 @@ def connect(port: int) -> socket.socket:
     return connection
 
 
-def ask(connection: socket.socket, request: bytes) -> tuple[float, bytes]:
-    """Returns the seconds to the first word, and the whole response. Raises NotAnswered."""
-    began = time.perf_counter()
+def send_turn(connection: socket.socket, request: bytes) -> tuple[float, bytes]:
+    """Returns the seconds to the first word and the complete response. Raises TurnFailed."""
+    started = time.perf_counter()
     first = 0.0
     response = b""
     connection.sendall(request)
@@ -35,43 +35,46 @@ def ask(connection: socket.socket, request: bytes) -> tuple[float, bytes]:
         data = connection.recv(READ_BYTES)
         response += data
         if not first and _WORD in response:
-            first = time.perf_counter() - began
+            first = time.perf_counter() - started
         if not data or not response.startswith(b"HTTP/1.1 200"[: len(response)]):
-            raise NotAnswered(f"refused: {response[-400:]!r}")
+            raise TurnFailed(f"refused: {response[-400:]!r}")
     return first, response
 
 
-class Words:
-    """Counts the words of the answers on one connection. Reads may split them at any byte."""
+class WordCounter:
+    """Counts the words in the responses on one connection. A read may end inside a word."""
 
     def __init__(self) -> None:
         self._tail = b""
 
     @property
-    def ended(self) -> bool:
-        """Whether the answer is complete."""
+    def complete(self) -> bool:
+        """Whether the response is complete."""
         return self._tail.endswith(_LAST_CHUNK)
 
-    def take(self, data: bytes) -> int:
-        """The number of words that this read completes."""
-        # The last read may end with the start of a word. The part that is kept is shorter than a word.
+    def count(self, data: bytes) -> int:
+        """Returns the number of words that end in `data`, the bytes of one read."""
+        # The bytes kept from the last read are shorter than a word, so that no word is counted twice.
         words = (self._tail[1 - len(_WORD) :] + data).count(_WORD)
         self._tail = (self._tail + data)[-len(_LAST_CHUNK) :]
         return words
 
 
-class Stamps:
-    """Counts time stamps. Appends to `delays` the seconds since each one was written."""
+class StampCounter:
+    """Counts the time stamps in the responses on one connection.
+
+    Appends the seconds between the write and the read of each time stamp to `delays`.
+    """
 
     def __init__(self, delays: list[float]) -> None:
         self._delays = delays
         self._tail = b""
 
     @property
-    def ended(self) -> bool:
+    def complete(self) -> bool:
         return self._tail.endswith(_LAST_CHUNK)
 
-    def take(self, data: bytes) -> int:
+    def count(self, data: bytes) -> int:
         now = time.monotonic_ns() // 1000
         data = self._tail + data
         stamps = end = 0
@@ -79,6 +82,6 @@ class Stamps:
             stamps += 1
             end = stamp.end()
             self._delays.append((now - int(stamp[1])) / 1_000_000)
-        # The part that is kept is shorter than a stamp, and long enough for the end of an answer.
+        # The kept bytes are shorter than a time stamp and long enough for the last chunk.
         self._tail = data[max(end, len(data) - _STAMP_BYTES + 1) :]
         return stamps
