@@ -15,8 +15,7 @@ from shared.events import Usage
 from shared.llm.providers import PROVIDERS
 
 _MILLION = 1_000_000
-# The precision of the column `usage_logs.cost_usd`. This precision is exact for prices with up to four
-# decimals.
+# The precision of the column `usage_logs.cost_usd`. It is exact for prices with up to four decimals.
 _SMALLEST = Decimal("1e-10")
 # The largest value of the token columns. No model reads or writes as many tokens.
 _MAX_TOKENS = 2**31 - 1

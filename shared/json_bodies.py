@@ -36,7 +36,7 @@ def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         (duplicate, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise InvalidRequest("the body has a name twice in one object", field=_safe(duplicate))
+        raise InvalidRequest("the body has an object with a duplicate name", field=_safe(duplicate))
     for name, value in pairs:
         texts = value if isinstance(value, list) else [value]
         if any("\0" in text for text in (name, *texts) if isinstance(text, str)):

@@ -35,8 +35,8 @@ class SSEDecoder:
     """Decodes the bytes of one stream into events. Reads may split the stream at any byte.
 
     The time is linear in the number of bytes. The decoder holds at most `max_event_bytes` plus one read in
-    memory. An event that is not complete at the end of the stream is dropped, as the standard says. So is
-    `retry`: the application decides when to reconnect.
+    memory. An event that is not complete at the end of the stream is dropped, as the standard says.
+    `retry` is dropped too: the application decides when to reconnect.
     """
 
     def __init__(self, max_event_bytes: int = 1024 * 1024) -> None:

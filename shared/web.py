@@ -119,8 +119,8 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
             if len(body) > limit:
                 raise TooLarge(f"the body must be at most {limit} bytes")
     except ClientDisconnect:
-        # The client has disconnected, so no response arrives. This error prevents that the disconnect is
-        # logged as a fault.
+        # The client has disconnected and gets no response. With this error the disconnect is not logged as a
+        # fault.
         raise InvalidRequest("the request body ended early") from None
     return bytes(body)
 

@@ -224,8 +224,7 @@ class ModelClient:
 
 
 class ModelAnswer:
-    """A started answer. Iterate over it to get the events of each read, then close it. Each item is the list
-    of events of one read.
+    """A started answer. Iterate over it, then close it. Each item is the list of events of one read.
 
     The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer earlier
     closes the connection, which tells the provider to stop. `failed_attempts` are the attempts before this
