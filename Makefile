@@ -10,41 +10,43 @@ export ARCH
 BUILD_DIR ?= .aws-sam/build
 # As in a bundle: what is started often is not compiled at each start, whatever the environment says.
 COMPILE = $(BIN)/python -m compileall -q functions shared migrations dev
+# With bytecode of the tests, which each worker would compile otherwise.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 NODE_READY := $(if $(shell command -v npm),tests/web/node_modules/.ready)
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## install the pinned tools and packages into .venv
 
-$(READY): requirements/uv.txt requirements/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3'; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
-	@touch $@
+# Without a Python that starts, .venv is made again.
+ifeq ($(shell test -x $(BIN)/python || echo broken),broken)
+$(READY): broken
+endif
 
-# Environments of their own, from a lock file each: what needs one names .venv-deploy/ready, say. Those that
-# are measured are compiled.
+$(READY): requirements/uv.txt requirements/dev.txt
+	@command -v "$(PYTHON)" > /dev/null || { echo '$(PYTHON) is not on this machine: install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@exec "$(PYTHON)" -m dev.environments .venv
+
+# Environments of their own, from a lock file each: what needs one names .venv-deploy/ready, say.
 .venv-%/ready: requirements/%.txt $(READY)
-	@test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $(if $(filter chat_stream litellm,$*),--compile-bytecode) $<
-	@touch $@
+	@exec $(BIN)/python -m dev.environments $(@D)
 
 run: setup ## start Postgres and both functions on one port (PORT=8787)
-	@exec $(BIN)/python -m dev.server
+	@exec $(BIN)/python -m dev server
 
 lambda: setup ## as run, but the functions run as on Lambda (PORT=8787)
-	@exec $(BIN)/python -m dev.lambda_server
+	@exec $(BIN)/python -m dev lambda_server
 
 invoke: setup ## one invocation: FUNCTION=chat_stream EVENT=events/chat_stream_rest.json
-	@$(BIN)/python -m dev.lambda_server invoke "$(FUNCTION)" "$(EVENT)"
+	@exec $(BIN)/python -m dev lambda_server invoke "$(FUNCTION)" "$(EVENT)"
 
 token: setup ## print a signed token for the local server (USER_ID=uuid)
-	@$(BIN)/python -m dev.token
+	@exec $(BIN)/python -m dev token
 
-mock-llm: setup ## start the mock providers (PORT=8788)
-	@exec $(BIN)/python -m dev.mock_llm --port $${PORT:-8788}
+mock-llm: setup ## start the mock providers (PORT=8788); .venv/bin/python -m dev.mock_llm --help tells what they can do
+	@exec $(BIN)/python -m dev.mock_llm
 
 build: .venv-deploy/ready ## the functions as on Lambda, in .aws-sam/build (ARCH=arm64; BOTO3=1 for a boto3 of its own)
 	@SAM_CLI_TELEMETRY=0 .venv-deploy/bin/sam build --build-in-source --template-file infra/template.yaml \
@@ -73,7 +75,7 @@ build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction: setu
 	@$(BIN)/python -m infra.build $(BUNDLE) "$(ARTIFACTS_DIR)"
 
 reset: setup ## remove the local database and files (the token secret stays)
-	@$(BIN)/python -m dev.reset
+	@exec $(BIN)/python -m dev reset
 
 migrate: setup ## apply the migrations to MIGRATION_DATABASE_URL
 	@$(BIN)/python -m migrations.migrate
@@ -102,8 +104,8 @@ format: setup ## rewrite the code in the one format
 test: setup .venv-deploy/ready .venv-policy/ready $(NODE_READY) ## run every test
 	@test -n '$(NODE_READY)' || echo 'npm is not on this machine: tests that need its packages are skipped'
 	@$(COMPILE)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not wall_clock"
-	$(BIN)/python -m pytest -n 2 -m wall_clock
+	$(PYTEST) -n 3 --dist loadscope -m "not wall_clock"
+	$(PYTEST) -n 2 -m wall_clock
 
 tests/web/node_modules/.ready: tests/web/package-lock.json
 	@cd tests/web && npm ci --silent
@@ -116,5 +118,5 @@ lock: setup ## pin the newest packages that pyproject.toml allows, with hashes
 	    --group $$group -o requirements/$$(echo $$group | tr - _).txt $(LOCK_OPTIONS) || exit 1; \
 	done
 
-.PHONY: help setup run lambda invoke token mock-llm build validate deploy smoke migrate reset check bench
+.PHONY: help setup broken run lambda invoke token mock-llm build validate deploy smoke migrate reset check bench
 .PHONY: docs screenshots format test lock build-ChatStreamFunction build-ConversationsFunction build-MigrateFunction

@@ -4,17 +4,17 @@ one function with the event of a file."""
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dev import lambda_invoke, local
+from dev import command, lambda_invoke, local
 from dev.functions import functions, settings_of
 from dev.lambda_emulator import Emulator
 from dev.page import Page
 from dev.server import announce
+from shared.environment import ConfigError
 
 _PLACEHOLDER = "<paste a token>"
 
@@ -25,9 +25,9 @@ async def serve(port: int) -> None:
 
 
 async def serve_until_stopped(emulator: Emulator, on_start: Callable[[str], None]) -> None:
-    """Runs an emulator until SIGINT or SIGTERM. Calls `on_start` with its URL."""
+    """Runs an emulator until SIGINT, SIGTERM or SIGHUP. Calls `on_start` with its URL."""
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in command.end_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with emulator:
         on_start(emulator.url)
@@ -54,12 +54,19 @@ def invoke(name: str, path: str) -> int:
     return lambda_invoke.invoke(named[name], event)
 
 
-def main(arguments: list[str]) -> int:
-    if arguments[:1] == ["invoke"] and len(arguments) == 3:
-        return invoke(*arguments[1:])
-    asyncio.run(serve(int(os.environ.get("PORT") or 8787)))
+def main() -> int:
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["invoke"] and len(arguments) == 3:
+            return invoke(*arguments[1:])
+        port = command.port(os.environ.get("PORT"), 8787)
+        command.check_port(port)
+        asyncio.run(serve(port))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main))

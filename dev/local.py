@@ -3,13 +3,17 @@
 Owns `.local`, which has the database and the token secret of a checkout.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
+
+import psycopg
 
 from dev import postgres
 from migrations import migrate
@@ -29,8 +33,12 @@ def jwt_secret() -> str:
     path = FOLDER / "jwt_secret"
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48), "utf-8")
+        # The file has its name only when it is complete: another command may read it at the same time.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=FOLDER) as new:
+            new.write(secrets.token_urlsafe(48))
+            new.flush()
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(new.name)
     return path.read_text("utf-8")
 
 
@@ -64,14 +72,26 @@ def environment(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, 
     if "DATABASE_URL" not in env and "DATABASE_SECRET_ARN" not in env:
         server = postgres.start(FOLDER / "postgres")
         env["DATABASE_URL"] = server.url(postgres.APP)
-        env.setdefault("MIGRATION_DATABASE_URL", server.url(postgres.OWNER))
+        if "MIGRATION_DATABASE_URL" not in env:
+            env["MIGRATION_DATABASE_URL"] = server.url(postgres.OWNER)
+            _migrate(env, " To remove the local database and make a new one: make reset.")
+            return env
     if "MIGRATION_DATABASE_URL" in env:
-        schemas = database_schemas(Environment(env))
-        try:
-            migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
-        except MigrationError as error:
-            raise ConfigError(str(error)) from error
+        _migrate(env)
     return env
+
+
+def _migrate(env: Mapping[str, str], advice: str = "") -> None:
+    """`advice` is added to the sentence of a ConfigError."""
+    schemas = database_schemas(Environment(env))
+    try:
+        migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
+    except MigrationError as error:
+        raise ConfigError(f"{error}.{advice}") from error
+    except psycopg.Error as error:
+        # The text of Postgres has more lines: where in the statement, and hints.
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"The database cannot be migrated: {reason}.{advice}") from error
 
 
 def _write_openapi() -> Path:

@@ -2,19 +2,14 @@
 
 import sys
 
-from dev import local
-from dev.postgres import ServerInUse
+from dev import command, local
 
 
 def main() -> int:
-    try:
-        local.reset()
-    except ServerInUse as error:
-        print(error, file=sys.stderr)
-        return 1
+    local.reset()
     print("the local database and files are removed")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

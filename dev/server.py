@@ -1,6 +1,5 @@
 """`make run`: both functions on one port under uvicorn, beside an embedded Postgres."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -10,7 +9,7 @@ from uuid import UUID
 
 import uvicorn
 
-from dev import local
+from dev import command, local
 from dev.routing import CombinedApp
 from shared.settings import ConfigError
 
@@ -31,8 +30,11 @@ class ReadyServer(uvicorn.Server):
 
 
 def announce(url: str) -> None:
-    print(f"ready {url}", flush=True)
-    print(f"\nTry it:\n  {example(url, local.LOCAL_USER)}\n\nCtrl-C stops it.", flush=True)
+    """The first line is for programs that wait for the server."""
+    print(f"ready {url}\n", flush=True)
+    print(f"open this page: {url}/\n")
+    print(f"or paste this line:\n  {example(url, local.LOCAL_USER)}\n")
+    print("Ctrl-C stops it.", flush=True)
 
 
 def example(url: str, user_id: UUID) -> str:
@@ -43,9 +45,8 @@ def example(url: str, user_id: UUID) -> str:
 
 
 def main() -> int:
-    port = int(os.environ.get("PORT") or 8787)
-    # As Ctrl-C: uvicorn raises it again once it has stopped, and Postgres is to stop, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    port = command.port(os.environ.get("PORT"), 8787)
+    command.check_port(port)
     try:
         os.environ.update(local.environment(f"http://127.0.0.1:{port}"))
         # Imported when the settings are there: the functions read them as they are loaded.
@@ -63,10 +64,13 @@ def main() -> int:
         proxy_headers=False,  # whoever says X-Forwarded-For here has made it up
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        ReadyServer(configured, announce).run()
+    server = ReadyServer(configured, announce)
+    for number in command.end_signals():
+        # uvicorn itself handles only SIGINT and SIGTERM.
+        signal.signal(number, server.handle_exit)
+    server.run()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

@@ -4,7 +4,7 @@ import os
 import sys
 from uuid import UUID
 
-from dev import local
+from dev import command, local
 
 
 def main() -> int:
@@ -18,4 +18,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

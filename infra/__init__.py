@@ -1,1 +1,1 @@
-"""What makes the deployment: the template, and the folders that it deploys."""
+"""The CloudFormation templates of the deployment, and the programs that build, deploy and check it."""

@@ -1,11 +1,11 @@
-"""Makes the folder that a function is on Lambda: `python -m infra.build FUNCTION FOLDER`.
+"""Builds the bundle of a Lambda function: `python -m infra.build FUNCTION FOLDER`.
 
-In it is what the function imports and reads, and nothing else: its packages for the target platform
-from its lock file, hashes checked; the project's modules that can be reached from its entry points; its
-data; and bytecode. The same inputs give the same bytes, so that a deployment sends what has changed.
+The bundle contains only what the function imports and reads: the packages of its lock file for the target
+platform, with their hashes checked; the modules of this project that its entry points import; data files; and
+bytecode. The same inputs give the same bytes, so that a deployment uploads only bundles that changed.
 
-From the environment: ARCH (`arm64` or `x86_64`), and BOTO3, set, for a copy of boto3 of one's own in
-place of the managed runtime's.
+Environment variables: ARCH is `arm64` or `x86_64`. If BOTO3 is set, the bundle has its own boto3 instead of
+the one of the managed runtime.
 """
 
 import argparse
@@ -22,14 +22,13 @@ from infra.imports import reachable
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-VERSION = (3, 13)  # of Python on Lambda: the template's Runtime
+VERSION = (3, 13)  # of Python on Lambda, as `Runtime` in template.yaml
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
-# What a function and its layers may have on Lambda is 250 MB. Long before that, it is the cold start
-# that pays: for every file that is fetched and read.
+# In bytes. Lambda allows 250 MB, but a large bundle makes the cold start slow: each file is fetched and read.
 LARGEST = 40_000_000
 
-# Left out of packages. Sources and stubs are for compilers and type checkers; of cffi, cryptography
-# needs the compiled half alone; and Powertools is a box of tools, with a copy of Swagger UI.
+# Parts of packages that are left out: sources for compilers, stubs for type checkers, the Python part of cffi
+# (cryptography needs only the compiled part), and unused parts of Powertools, such as its copy of Swagger UI.
 _UNUSED_TOOLS = (
     "auth_alpha", "batch", "circuit_breaker", "data_classes", "data_masking", "feature_flags",
     "idempotency", "kafka", "parser", "streaming", "validation",
@@ -48,9 +47,9 @@ _UNUSED = (
     "cffi",
     "pycparser",
 )
-# psycopg asks for its own version, and takes itself for 0.0.0.0 where it finds none.
+# psycopg reads its version from its metadata. Without metadata it reports version 0.0.0.0.
 _WITH_METADATA = ("psycopg-", "psycopg_binary-")
-_EPOCH = 315_532_800  # 1980-01-01, where the times of a zip begin
+_EPOCH = 315_532_800  # 1980-01-01, the earliest time in a zip file
 # Environment variables of uv that change which versions are installed, or whether hashes are checked.
 _UV_CHANGES_VERSIONS = frozenset(
     {"UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_EXCLUDE_NEWER",
@@ -58,14 +57,14 @@ _UV_CHANGES_VERSIONS = frozenset(
 )  # fmt: skip
 
 
-# The modules that Lambda loads, for each function. What they import, the source says.
+# The modules that Lambda loads, for each function. Their imports are read from the source.
 ENTRIES = {
     "chat_stream": ("shared.lambda_runtime.__main__", "functions.chat_stream.app"),
     "conversations": ("functions.conversations.app",),
     "migrate": ("functions.migrate.app",),
 }
 
-# The files that modules read, and that Lambda runs.
+# The files that each module reads or that Lambda runs.
 DATA = {
     "functions/chat_stream/app.py": "functions/chat_stream/bootstrap",
     "functions/chat_stream/prompt/system_prompt.py": "functions/chat_stream/prompt/system_prompt.md",
@@ -87,10 +86,10 @@ def build(
     version: interpreters.Version = VERSION,
     with_boto3: bool = False,
 ) -> int:
-    """Makes the bundle in `folder`, which is emptied first, and returns its size in bytes.
+    """Builds the bundle in `folder`, which is emptied first, and returns its size in bytes.
 
-    Raises subprocess.CalledProcessError, the reason in its `stderr`, where a package cannot be had, has
-    no wheel for the platform, or not the hash that the lock file names.
+    Raises subprocess.CalledProcessError, with the reason in `stderr`, if a package cannot be downloaded, has
+    no wheel for the platform, or has another hash than in the lock file.
     """
     if folder.exists():
         shutil.rmtree(folder)
@@ -102,22 +101,22 @@ def build(
     for path in reachable(ROOT, ENTRIES[name]):
         _copy(path, folder)
         data = DATA.get(path.relative_to(ROOT).as_posix())
-        for read in sorted(ROOT.glob(data)) if data else ():
-            _copy(read, folder)
+        for data_path in sorted(ROOT.glob(data)) if data else ():
+            _copy(data_path, folder)
         if path == ROOT / OPENAPI_READER:
             openapi.write(folder / OPENAPI_READER.with_name("openapi.json"))
     compile_bytecode(folder, version)
-    return _settle(folder)
+    return _normalize(folder)
 
 
 def install(
     folder: Path, locks: Sequence[Path], *, architecture: str, version: interpreters.Version = VERSION
 ) -> None:
-    """Unpacks the wheels that the lock files name, for Lambda's platform, whatever this machine is.
+    """Unpacks the wheels of the lock files for Lambda's platform, also on machines of another platform.
 
-    The lock files alone say what is installed: uv's configuration (`--no-config`) and its environment
-    variables could change a version and drop its hash, and so the bytes of a bundle would depend on what
-    is published on the day of the build.
+    Only the lock files decide what is installed. uv's configuration and some environment variables could
+    change a version and skip its hash, so that the bundle would depend on the packages that are published on
+    the day of the build. `--no-config` ignores the configuration.
     """
     requirements = [argument for lock in locks for argument in ("--requirements", str(lock))]
     environ = {name: value for name, value in os.environ.items() if name not in _UV_CHANGES_VERSIONS}
@@ -136,13 +135,14 @@ def install(
 
 
 def compile_bytecode(folder: Path, version: interpreters.Version) -> None:
-    """Writes bytecode that is taken without a look at the sources, whose times a zip changes."""
+    """Writes bytecode that Python uses without comparing it to the sources, because a zip changes the times
+    of the sources."""
     python = interpreters.find(version)
     if python is None:
-        wanted = interpreters.name(version)
+        name = interpreters.name(version)
         print(
-            f"warning: there is no Python {wanted} here, and so no bytecode in the bundle: each cold start"
-            f" will compile what it imports. `{BIN}/uv python install {wanted}` gets one.",
+            f"warning: Python {name} is not installed, so the bundle has no bytecode and each cold start"
+            f" compiles its imports. `{BIN}/uv python install {name}` installs it.",
             file=sys.stderr,
         )
         return
@@ -167,7 +167,7 @@ def _prune(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    # uv's marks of an installation.
+    # uv leaves this file behind.
     (folder / ".lock").unlink(missing_ok=True)
 
 
@@ -177,8 +177,8 @@ def _copy(path: Path, folder: Path) -> None:
     shutil.copy(path, target)
 
 
-def _settle(folder: Path) -> int:
-    """Gives everything one time and plain permissions. Returns the size in bytes."""
+def _normalize(folder: Path) -> int:
+    """Sets the same time and the same permissions for all files. Returns the total size in bytes."""
     size = 0
     for path in [*sorted(folder.rglob("*"), reverse=True), folder]:
         executable = path.is_dir() or path.name == "bootstrap"
@@ -192,20 +192,20 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("function", choices=ENTRIES)
     parser.add_argument("folder", type=Path)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     architecture = os.environ.get("ARCH") or "arm64"
     if architecture not in PLATFORMS:
         print(f"ARCH must be one of {', '.join(PLATFORMS)}.", file=sys.stderr)
         return 2
     with_boto3 = bool(os.environ.get("BOTO3"))
     try:
-        size = build(asked.function, asked.folder, architecture=architecture, with_boto3=with_boto3)
+        size = build(options.function, options.folder, architecture=architecture, with_boto3=with_boto3)
     except subprocess.CalledProcessError as error:
         print(error.stderr, file=sys.stderr)
         return 1
-    print(f"{asked.function}: {size / 1e6:.1f} MB for {architecture}")
+    print(f"{options.function}: {size / 1e6:.1f} MB for {architecture}")
     if size > LARGEST and not with_boto3:
-        print(f"{asked.function} is over {LARGEST / 1e6:.0f} MB.", file=sys.stderr)
+        print(f"{options.function} is over {LARGEST / 1e6:.0f} MB.", file=sys.stderr)
         return 1
     return 0
 

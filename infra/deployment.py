@@ -1,4 +1,4 @@
-"""A deployment as samconfig.toml names it: its stack, what AWS says of it, and a token for it."""
+"""A deployment of samconfig.toml: its stack, its region, its parameters and its outputs on AWS."""
 
 import time
 import tomllib
@@ -17,7 +17,7 @@ _TOKEN_SECONDS = 900
 
 
 class DeploymentError(Exception):
-    """The sentence says what is wrong, to whoever deploys."""
+    """A deployment is misconfigured or failed. The message is for the person who deploys."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Deployment:
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
 
     def token(self) -> str:
-        """For a new user, signed with the deployment's own secret, for a quarter of an hour."""
-        from shared import auth  # noqa: PLC0415 (only the smoke test wants it, and the app's packages)
+        """Returns a token for a new user, signed with the deployment's secret and valid for 15 minutes."""
+        from shared import auth  # noqa: PLC0415 (only the smoke test needs it)
 
         arn = self.outputs()["JwtSecretArn"]
         secret = self.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
@@ -54,16 +54,19 @@ class Deployment:
         )
 
 
-def named(name: str, overrides: Iterable[str] = (), config: Path = _CONFIG) -> Deployment:
-    """`overrides` are Name=value, and go before those of the file. Raises DeploymentError."""
+def load_deployment(name: str, overrides: Iterable[str] = (), config: Path = _CONFIG) -> Deployment:
+    """Reads a deployment from samconfig.toml.
+
+    `overrides` have the form Name=value and override the parameters in the file. Raises DeploymentError.
+    """
     tables = tomllib.loads(config.read_text("utf-8"))
     known = {key: table["deploy"] for key, table in tables.items() if key != "version" and "deploy" in table}
     if name not in known:
-        raise DeploymentError(f"ENV must be one of {', '.join(known)}, as samconfig.toml has them")
-    given = known[name]["parameters"]
-    pairs = [pair.partition("=") for pair in (*given.get("parameter_overrides", ()), *overrides)]
+        raise DeploymentError(f"ENV must be one of {', '.join(known)}: the names in samconfig.toml")
+    settings = known[name]["parameters"]
+    pairs = [pair.partition("=") for pair in (*settings.get("parameter_overrides", ()), *overrides)]
     for key, equals, value in pairs:
         if not (key and equals) or any(character in value for character in " \"'"):
-            raise DeploymentError(f"PARAMETERS are Name=value, without spaces or quotes; {key} is not")
+            raise DeploymentError(f"PARAMETERS must be Name=value, without spaces or quotes; {key} is not")
     parameters = {key: value for key, _, value in pairs}
-    return Deployment(name, given["stack_name"], given["region"], parameters)
+    return Deployment(name, settings["stack_name"], settings["region"], parameters)

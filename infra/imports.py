@@ -1,4 +1,4 @@
-"""Which of the project's modules others import, directly or not, read from the source."""
+"""Finds the modules of this project that a module imports, directly or indirectly, from the source."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def reachable(root: Path, entries: Iterable[str]) -> list[Path]:
-    """The files below `root` that importing the modules `entries` may load, their packages included.
+    """Returns the files below `root` that are loaded if the modules `entries` are imported.
 
-    Imports inside functions count. Modules that are nowhere below `root` are somebody else's; that an
-    entry is one of them raises ModuleNotFoundError.
+    Includes the `__init__.py` of their packages and the imports inside functions. Ignores modules that are
+    not below `root`. Raises ModuleNotFoundError if an entry is not below `root`.
     """
     entries = list(entries)
     for entry in entries:
@@ -29,7 +29,8 @@ def reachable(root: Path, entries: Iterable[str]) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The names of modules that a file imports, and of what it takes from them, which may be modules."""
+    """Yields the names of the modules that a file imports, and the names that it imports from them, because
+    these may be modules too."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)

@@ -1,4 +1,4 @@
-"""Finds an interpreter of one version: bytecode is of the version that will read it."""
+"""Finds a Python interpreter of a given version, because bytecode only works in the version that wrote it."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def name(version: Version) -> str:
 
 @cache
 def find(version: Version) -> str | None:
-    """The path of a CPython of this version, or None where this machine has none."""
+    """Returns the path of a CPython of this version, or None if this machine has none."""
     return next((path for path in _candidates(name(version)) if _is(path, version)), None)
 
 
@@ -26,7 +26,7 @@ def _candidates(version: str) -> Iterator[str]:
     yield sys.executable
     if on_path := shutil.which(f"python{version}"):
         yield on_path
-    # pyenv's shims fail for versions that are installed but not chosen.
+    # pyenv's shims fail for versions that are installed but not selected.
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}")), reverse=True)
     managed = subprocess.run(
@@ -47,7 +47,7 @@ def _candidates(version: str) -> Iterator[str]:
 
 def _is(path: str, version: Version) -> bool:
     try:
-        said = subprocess.run(
+        result = subprocess.run(
             [path, "-I", "-c", "import sys; print(sys.implementation.name, *sys.version_info[:2])"],
             capture_output=True,
             text=True,
@@ -55,4 +55,4 @@ def _is(path: str, version: Version) -> bool:
         )
     except OSError:
         return False
-    return said.stdout.split() == ["cpython", *map(str, version)]
+    return result.stdout.split() == ["cpython", *map(str, version)]

@@ -1,4 +1,4 @@
-"""Puts the page up: what a browser may load of `web/`, into the deployment's bucket."""
+"""Uploads the page, the public files of `web/`, to the bucket of the deployment."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ _FOLDER = ROOT / "web"
 
 
 def upload(deployment: Deployment, bucket: str, distribution: str, folder: Path = _FOLDER) -> int:
-    """Returns how many files the page has. What is no longer among them is deleted, after the rest is
-    there, and then the caches forget all."""
+    """Uploads the files, then deletes other files in the bucket, then clears CloudFront's caches. Returns the
+    number of files."""
     s3 = deployment.client("s3")
     files = page.files(folder)
     headers = json.loads((folder / "headers.json").read_text("utf-8"))

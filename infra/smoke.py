@@ -1,8 +1,7 @@
-"""Whether a deployment does what it is for: `make smoke URL=https://…`.
+"""Checks a deployment with real turns: `make smoke URL=https://…`.
 
-As a user of its own, it has one real turn, stops another, cuts a third and reads it on, and finds all of
-it in the history and the report of costs; then it deletes the conversation. Three answers of a model are
-what that costs.
+As a new user it runs one turn, stops a second, and disconnects from a third and resumes it. Then it compares
+the message history and the usage report, and deletes the conversation. It costs three answers of a model.
 """
 
 import json
@@ -19,21 +18,22 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from httpx_sse import EventSource
 
-from infra.deployment import DeploymentError, named
+from infra.deployment import DeploymentError, load_deployment
 
-# Long enough to be stopped, and to be cut, before it ends.
-_QUESTION = "Write the numbers from one to two hundred as words, one after the other."
-_ENOUGH_CHUNKS = 3
+# The answer is long, so that it can be stopped or interrupted before its end.
+_LONG_QUESTION = "Write the numbers from one to two hundred as words, one after the other."
+_CHUNKS_BEFORE_STOP = 3
 _TIMEOUT = 60.0
 
 
 class SmokeFailed(Exception):
-    """A step found something else than it should; the sentence says what."""
+    """A step failed. The message says what was wrong."""
 
 
 @dataclass
 class Answer:
-    """What a stream gave so far. `offset` is what Last-Event-ID wants to read it on."""
+    """The received part of an answer. `offset` is the id of the last event, for `Last-Event-ID`.
+    `first_after` is the time to the first chunk in seconds."""
 
     id: str
     conversation_id: str
@@ -48,9 +48,9 @@ class Answer:
 
 
 class Smoke:
-    def __init__(self, client: httpx.Client, say: Callable[[str], None] = print) -> None:
+    def __init__(self, client: httpx.Client, report: Callable[[str], None] = print) -> None:
         self._client = client
-        self._say = say
+        self._report = report
 
     def run(self) -> None:
         """Raises SmokeFailed at the first step that fails."""
@@ -67,13 +67,13 @@ class Smoke:
 
     def _step(self, name: str, work: Callable[[], Any]) -> Any:
         try:
-            found, words = work()
+            result, summary = work()
         except SmokeFailed as error:
             raise SmokeFailed(f"{name}: {error}") from None
         except httpx.HTTPError as error:
             raise SmokeFailed(f"{name}: {type(error).__name__} {error}") from None
-        self._say(f"ok  {name:8} {words}")
-        return found
+        self._report(f"ok  {name:8} {summary}")
+        return result
 
     def _health(self) -> tuple[None, str]:
         began = time.monotonic()
@@ -81,35 +81,39 @@ class Smoke:
         return None, f"{time.monotonic() - began:.2f} s"
 
     def _turn(self) -> tuple[Answer, str]:
-        with self._asked("Say in one sentence what sleep is good for.") as (answer, events):
+        with self._ask("Say in one sentence what sleep is good for.") as (answer, events):
             _read(answer, events)
-        _expect(answer.end is not None and answer.end.get("type") == "done", f"it ended in {answer.end}")
+        _expect(
+            answer.end is not None and answer.end.get("type") == "done", f"the answer ended with {answer.end}"
+        )
         _expect(bool(answer.text), "the answer is empty")
-        words = f"{len(answer.chunks)} chunks, the first after {answer.first_after:.2f} s"
-        return answer, words
+        return answer, f"{len(answer.chunks)} chunks, the first after {answer.first_after:.2f} s"
 
     def _stop(self, conversation: str) -> tuple[Answer, str]:
-        with self._asked(_QUESTION, conversation) as (answer, events):
-            _read(answer, events, until=_ENOUGH_CHUNKS)
-            stopping = self._client.post(f"/api/chat/messages/{answer.id}/cancel")
-            _expect(stopping.is_success, f"the stop was answered with {stopping.status_code}")
+        with self._ask(_LONG_QUESTION, conversation) as (answer, events):
+            _read(answer, events, until=_CHUNKS_BEFORE_STOP)
+            response = self._client.post(f"/api/chat/messages/{answer.id}/cancel")
+            _expect(response.is_success, f"the stop request was answered with {response.status_code}")
             began = time.monotonic()
             _read(answer, events)
         reason = (answer.end or {}).get("finishReason")
-        _expect(reason == "cancelled", f"it ended in {answer.end}, and not as stopped")
-        return answer, f"{time.monotonic() - began:.2f} s after it was asked for"
+        _expect(reason == "cancelled", f"the answer ended with {answer.end}, and was not stopped")
+        return answer, f"{time.monotonic() - began:.2f} s after the request"
 
     def _resume(self, conversation: str) -> tuple[Answer, str]:
-        with self._asked(_QUESTION, conversation) as (answer, events):
-            _read(answer, events, until=_ENOUGH_CHUNKS)
-        cut = len(answer.text)
+        with self._ask(_LONG_QUESTION, conversation) as (answer, events):
+            _read(answer, events, until=_CHUNKS_BEFORE_STOP)
+        received = len(answer.text)
         with self._client.stream(
             "GET", f"/api/chat/messages/{answer.id}/stream", headers={"last-event-id": answer.offset}
         ) as response:
             _expect(response.status_code == 200, f"answered with {response.status_code}")
             _read(answer, _events(response))
-        _expect((answer.end or {}).get("type") == "done", f"it ended in {answer.end}")
-        return answer, f"cut after {cut} characters, {len(answer.text) - cut} more came"
+        _expect((answer.end or {}).get("type") == "done", f"the answer ended with {answer.end}")
+        return (
+            answer,
+            f"disconnected after {received} characters, received {len(answer.text) - received} more",
+        )
 
     def _history(self, conversation: str, answers: list[Answer]) -> tuple[None, str]:
         page = self._get(f"/api/chat/conversations/{conversation}/messages")
@@ -118,7 +122,7 @@ class Smoke:
             _expect(answer.id in stored, "an answer is not in the history")
             _expect(
                 stored[answer.id]["content"] == answer.text,
-                "an answer in the history is not what was streamed",
+                "an answer in the history differs from the streamed answer",
             )
         statuses = [stored[answer.id]["status"] for answer in answers]
         _expect(statuses == ["complete", "cancelled", "complete"], f"the answers are {', '.join(statuses)}")
@@ -127,21 +131,19 @@ class Smoke:
     def _cost(self, conversation: str) -> tuple[None, str]:
         rows = self._get("/api/chat/usage", group_by="conversation")["rows"]
         row = next((row for row in rows if row.get("conversation_id") == conversation), None)
-        _expect(row is not None, "nothing was written down for the conversation")
+        _expect(row is not None, "the usage report does not have the conversation")
         assert row is not None
         _expect(row["tokens_in"] > 0 and row["tokens_out"] > 0, "no tokens were counted")
         usd = Decimal(row["cost_usd"])
         return None, f"{row['tokens_in']} tokens in, {row['tokens_out']} out, {usd:.6f} USD"
 
     @contextmanager
-    def _asked(
-        self, question: str, conversation: str | None = None
-    ) -> Iterator[tuple[Answer, Iterator[Any]]]:
+    def _ask(self, question: str, conversation: str | None = None) -> Iterator[tuple[Answer, Iterator[Any]]]:
         body = {"message": question} | ({"conversationId": conversation} if conversation else {})
         began = time.monotonic()
         with self._client.stream("POST", "/chat-stream", json=body) as response:
             if response.status_code != 200:
-                raise SmokeFailed(_refused(response))
+                raise SmokeFailed(_error_of(response))
             answer = Answer(response.headers["x-message-id"], response.headers["x-conversation-id"])
             events = _events(response)
             _read(answer, events, until=1)
@@ -151,7 +153,7 @@ class Smoke:
     def _get(self, path: str, **query: str) -> Any:
         response = self._client.get(path, params=query)
         if response.status_code != 200:
-            raise SmokeFailed(_refused(response))
+            raise SmokeFailed(_error_of(response))
         return response.json()
 
 
@@ -160,10 +162,10 @@ def _events(response: httpx.Response) -> Iterator[Any]:
 
 
 def _read(answer: Answer, events: Iterator[Any], *, until: int | None = None) -> None:
-    """Reads on to the end, or until there are so many chunks."""
+    """Reads events until the end of the answer, or until it has `until` chunks."""
     while answer.end is None and (until is None or len(answer.chunks) < until):
         event = next(events, None)
-        _expect(event is not None, "the stream broke off")
+        _expect(event is not None, "the stream ended without an end event")
         assert event is not None
         data = json.loads(event.data)
         if data["type"] == "token":
@@ -173,7 +175,7 @@ def _read(answer: Answer, events: Iterator[Any], *, until: int | None = None) ->
             answer.end = data
 
 
-def _refused(response: httpx.Response) -> str:
+def _error_of(response: httpx.Response) -> str:
     response.read()
     try:
         code = response.json().get("code", "")
@@ -182,52 +184,53 @@ def _refused(response: httpx.Response) -> str:
     return f"answered with {response.status_code} {code}".rstrip()
 
 
-def _expect(held: bool, otherwise: str) -> None:  # noqa: FBT001 (what is asserted)
-    if not held:
-        raise SmokeFailed(otherwise)
+def _expect(condition: bool, message: str) -> None:  # noqa: FBT001 (as in an assert statement)
+    if not condition:
+        raise SmokeFailed(message)
 
 
-def _anonymous(client: httpx.Client) -> str:
+def _anonymous_token(client: httpx.Client) -> str:
     response = client.post("/auth/anonymous", json={})
     if response.status_code == 403:
-        raise SmokeFailed("anonymous sign-in is off there: TOKEN=… is needed")
+        raise SmokeFailed("the deployment does not allow anonymous users: TOKEN=… is needed")
     if not response.is_success:
-        raise SmokeFailed(f"sign-in: {_refused(response)}")
+        raise SmokeFailed(f"sign-in: {_error_of(response)}")
     return str(response.json()["token"])
 
 
 def main(url: str, token: str | None = None) -> int:
     with httpx.Client(base_url=url, timeout=_TIMEOUT, follow_redirects=True) as client:
         try:
-            client.headers["authorization"] = f"Bearer {token or _anonymous(client)}"
+            client.headers["authorization"] = f"Bearer {token or _anonymous_token(client)}"
             Smoke(client).run()
         except SmokeFailed as error:
             print(f"FAILED  {error}", file=sys.stderr)
             return 1
         except httpx.HTTPError as error:
-            print(f"FAILED  {url} cannot be reached: {type(error).__name__}", file=sys.stderr)
+            print(f"FAILED  cannot reach {url}: {type(error).__name__}", file=sys.stderr)
             return 1
     print(f"{url} works")
     return 0
 
 
-def _asked_for(arguments: list[str]) -> int:
-    """A URL, or the name of a deployment, whose URL and token AWS is asked for."""
+def _run(arguments: list[str]) -> int:
+    """Checks a URL, or a deployment by its name. The URL and the token of a deployment come from AWS."""
     token = os.environ.get("TOKEN")
     if len(arguments) == 1 and arguments[0].startswith(("http://", "https://")):
         return main(arguments[0], token)
     if len(arguments) == 1 and arguments[0]:
         try:
-            deployment = named(arguments[0])
+            deployment = load_deployment(arguments[0])
             return main(deployment.outputs()["Url"], token or deployment.token())
         except (DeploymentError, BotoCoreError, ClientError) as error:
             print(error, file=sys.stderr)
             return 2
     print(
-        "make smoke URL=https://… (TOKEN=…, else an anonymous user), or make smoke ENV=dev", file=sys.stderr
+        "usage: make smoke URL=https://… (TOKEN=…, or as an anonymous user), or make smoke ENV=dev",
+        file=sys.stderr,
     )
     return 2
 
 
 if __name__ == "__main__":
-    sys.exit(_asked_for(sys.argv[1:]))
+    sys.exit(_run(sys.argv[1:]))

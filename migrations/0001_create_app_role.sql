@@ -1,5 +1,5 @@
--- The role that serves requests. It owns nothing, is no superuser and cannot bypass row-level security.
--- No login is made here: the deployment gives the role a password, or IAM authentication.
+-- The role that serves requests. It owns no tables, is not a superuser and cannot bypass row-level security.
+-- The deployment sets its password or IAM authentication, see migrations/roles.py.
 
 do $$
 begin
@@ -14,17 +14,16 @@ begin
 end
 $$;
 
--- chat_app alone may use the schema of the functions, so chat_app alone can call them.
+-- Only chat_app may use the schema of the functions, so only chat_app can call them.
 grant usage on schema $functions to chat_app;
 grant usage on schema $tables to chat_app;
 
--- The functions below stand in a numbered file because policies refer to them: a policy needs its function
--- when it is created, and a change of such a function changes who may see a row.
+-- The functions below are in a numbered file because policies call them: the functions must exist when the
+-- policies are created, and they decide who can see a row.
 --
--- After a transaction that set a transaction-local setting, the connection reads the setting as '' and not
--- as NULL. The cast needs the nullif for that.
+-- nullif: when a transaction-local setting ends, Postgres resets it to '' and not to NULL. '' is not a uuid.
 
--- The user whose request this transaction serves. NULL if there is none.
+-- The user whose request this transaction serves. NULL if no user is set.
 create function $functions.user_id() returns uuid
 language plpgsql stable
 set search_path = ''

@@ -1,7 +1,7 @@
 create table $tables.conversations (
     id              uuid        not null,
     user_id         uuid        not null,
-    -- NULL until the first user message gives one. A title that the user gave is never replaced.
+    -- NULL until it is made from the first user message. A title that the user set is never replaced.
     title           text,
     model           text,
     tags            text[]      not null default '{}',
@@ -11,16 +11,17 @@ create table $tables.conversations (
     last_message_at timestamptz,
     created_at      timestamptz not null default now(),
     updated_at      timestamptz not null default now(),
-    -- The order of a list. A column, because Postgres treats coalesce in an expression as one that may leak
-    -- rows: under row-level security an index on the expression sorts, but does not find a page's start.
+    -- The sort key of lists. It is a column because Postgres treats coalesce as not leakproof: under
+    -- row-level security an index on the expression sorts the rows, but is not used to find the start of a
+    -- page.
     active_at       timestamptz generated always as (coalesce(last_message_at, created_at)) stored,
     constraint conversations_pkey primary key (id),
-    -- Messages refer to both columns, so that a message can only belong to the conversation's own user.
+    -- Messages refer to both columns, so that a message always has the same user as its conversation.
     constraint conversations_id_user_id_key unique (id, user_id),
     constraint conversations_title_length check (char_length(title) between 1 and 200),
     constraint conversations_model_length check (char_length(model) between 1 and 200),
     constraint conversations_tags_count check (cardinality(tags) <= 20),
-    -- The API allows 50 characters a tag; a check constraint cannot look at the tags one by one.
+    -- The API allows 50 characters a tag. A check constraint cannot check each tag.
     constraint conversations_tags_length check (char_length(array_to_string(tags, '')) <= 1000),
     constraint conversations_tags_not_empty check (
         array_position(tags, null) is null and '' <> all (tags)
@@ -50,9 +51,9 @@ create policy "Conversations can be deleted by their owner"
     on $tables.conversations for delete to chat_app
     using (user_id = (select $functions.user_id()));
 
--- For the tables' owner, and so for transfer_ownership alone: chat_app gains nothing, and its queries keep
--- one condition, which the indexes serve. USING names both users, because a row must be visible before and
--- after its user changes.
+-- Only for the owner of the tables, whose rights transfer_ownership has. So chat_app can see no more rows,
+-- and its queries keep a single condition that an index can serve. USING has both users, because the row must
+-- be visible before and after its user changes.
 create policy "Conversations can be transferred to another user"
     on $tables.conversations for all to current_user
     using (user_id in ((select $functions.transfer_source_id()), (select $functions.user_id())))

@@ -7,7 +7,7 @@ create table $tables.messages (
     status          text        not null default 'complete',
     token_count     integer     not null default 0,
     metadata        jsonb       not null default '{}',
-    -- The clock, not the start of the transaction: a question needs a time before its answer.
+    -- The time of the insert, not of the start of the transaction: messages are ordered by this time.
     created_at      timestamptz not null default clock_timestamp(),
     constraint messages_pkey primary key (id),
     -- A foreign key ignores row-level security. The user is part of the key, so that a message cannot be

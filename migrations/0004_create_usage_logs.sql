@@ -1,5 +1,5 @@
--- The cost of each model call. A row is written once and never changed. It outlives its conversation,
--- because the cost was paid.
+-- The tokens and the cost of each model call. A row is written once. It stays when its conversation is
+-- deleted, because the cost was paid.
 create table $tables.usage_logs (
     id                 uuid           not null,
     user_id            uuid           not null,
@@ -7,7 +7,7 @@ create table $tables.usage_logs (
     message_id         uuid           not null,
     provider           text           not null,
     model              text           not null,
-    -- tokens_in counts the whole prompt with its cached parts; tokens_out the whole answer with reasoning.
+    -- tokens_in includes cached tokens, tokens_out includes reasoning tokens.
     tokens_in          integer        not null,
     tokens_out         integer        not null,
     tokens_cache_read  integer        not null default 0,
@@ -16,7 +16,7 @@ create table $tables.usage_logs (
     cost_usd           numeric(18,10) not null,
     -- false: the model is not in the price table, and the fallback price was used.
     priced             boolean        not null,
-    -- true: the provider did not report every token count, and the text was measured instead.
+    -- true: the provider did not report all token counts, so they were estimated from the text.
     estimated          boolean        not null default false,
     status             text           not null,
     ttft_ms            integer,
@@ -50,7 +50,7 @@ create policy "Usage can be transferred to another user"
         user_id = (select $functions.user_id()) and (select $functions.transfer_source_id()) is not null
     );
 
--- No update and no delete: a bill does not change.
+-- No update and no delete: logged costs never change.
 grant select, insert on $tables.usage_logs to chat_app;
 
 create index usage_logs_by_user on $tables.usage_logs (user_id, created_at);

@@ -1,28 +1,29 @@
--- A turn in progress, and how it ended: which process may write the answer, that the turn runs once for an
--- idempotency key, that it is settled once, and the cost that is reserved for it. A row outlives its
--- conversation, so that the cost of a running answer is logged even if the conversation is deleted.
+-- The state of each turn. The table ensures that only the process with the lease writes the answer, that an
+-- idempotency key starts one turn, and that a turn is settled once. A row stays when its conversation is
+-- deleted, so that the cost of a running answer is still logged.
 create table $tables.turns (
-    -- The message id of the answer.
+    -- The id of the answer's message.
     id               uuid           not null,
     user_id          uuid           not null,
-    -- The call that started this turn last. A repeated call, whose first reply was lost, finds its own turn.
+    -- The id of the last call that started this turn. If the reply is lost and the call is repeated, the call
+    -- finds its turn by this id.
     attempt_id       uuid           not null,
-    -- NULL where only the cost is stored.
+    -- NULL for a stateless turn: only its cost is stored.
     conversation_id  uuid,
     status           text           not null default 'running',
-    -- After this time the turn has no writer, whatever the status says.
+    -- After this time no process writes the answer, even if the status is still 'running'.
     lease_expires_at timestamptz    not null,
     cancel_requested boolean        not null default false,
-    -- The client's name for this turn, and a hash of the request that used it.
+    -- The client's key for this turn, and a hash of the request that used the key.
     idempotency_key  text,
     request_hash     bytea,
-    -- For an estimate of the cost if the writer dies.
+    -- For an estimate of the cost if the process dies.
     model            text           not null,
     prompt_tokens    integer        not null,
     usd_per_input    numeric        not null,
     usd_per_output   numeric        not null,
     priced           boolean        not null,
-    -- Once the answer has text, it replaces the messages from this time on.
+    -- When the answer has text, it replaces the messages from this time on.
     replaces_from    timestamptz,
     -- Reserved from the day's budget until the cost is known. NULL where there is no budget.
     reserved_usd     numeric(18,10),
@@ -71,7 +72,7 @@ create policy "Expired turns can be found by the sweep"
 
 grant select, insert, update on $tables.turns to chat_app;
 
--- One running answer in a conversation, and one turn for a key, whatever the number of processes.
+-- One running answer in a conversation, and one turn for a key.
 create unique index turns_one_running_in_a_conversation
     on $tables.turns (conversation_id) where status = 'running';
 create unique index turns_one_for_a_key

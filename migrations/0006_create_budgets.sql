@@ -1,5 +1,5 @@
--- The spending of a user on a day (UTC), and the amount reserved for running turns. The first turn of a day
--- that needs a row creates it.
+-- The amount that a user spent on a day (UTC), and the amount reserved for running turns. The first turn of a
+-- day with a budget creates the row.
 create table $tables.budgets (
     user_id      uuid           not null,
     day          date           not null,

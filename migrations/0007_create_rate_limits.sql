@@ -1,7 +1,7 @@
--- The recent requests of each subject and scope, with their times. Exact in any window, also at its edge,
--- where counters of fixed windows admit twice the limit.
+-- The times of the recent requests of each subject and scope. With the times the limit is exact in every
+-- window. Counters of fixed windows would allow twice the limit around the end of a window.
 create table $tables.rate_limits (
-    -- 'user:' and an id, or 'address:' and a hash.
+    -- 'user:' and an id, or 'address:' and the hash of an address.
     subject    text          not null,
     scope      text          not null,
     hits       timestamptz[] not null default '{}',
@@ -14,8 +14,8 @@ create table $tables.rate_limits (
 
 create index rate_limits_expired on $tables.rate_limits (expires_at);
 
--- The subject of this transaction: the user, or without a user the client's address. In a numbered file,
--- because the policies below refer to it.
+-- The subject of this transaction: the user, or without a user the client's address. The function is in a
+-- numbered file because the policies below call it.
 create function $functions.rate_limit_subject() returns text
 language plpgsql stable
 set search_path = ''

@@ -1,21 +1,22 @@
 -- Full text search over a user's own messages.
 --
--- Row-level security keeps a search from using an index: Postgres gives a condition to an index before the
--- policies are applied only if its operator is leakproof, and `@@` is not. So the search condition is a
--- policy for the owner of the tables, who sees no other message.
+-- Under row-level security Postgres uses an index only for conditions with a leakproof operator, and `@@` is
+-- not leakproof. So the search condition is itself a policy. It is for the owner of the tables, who can see a
+-- message only by this policy.
 --
--- The functions below stand in a numbered file because the index stores their results, and a policy refers
--- to them. A function with other results needs a new index, so it changes in a numbered file that also
+-- The functions below are in a numbered file because the index stores their results and a policy calls them.
+-- If the results of a function change, the index is wrong: the change needs a numbered file that also
 -- rebuilds the index.
 
--- The searchable text of a message: as many characters as a question may have. A tsvector holds one
--- megabyte, more than these characters can fill.
+-- The searchable text of a message: its first 32,000 characters, the maximum length of a question. They
+-- always fit into a tsvector, which holds one megabyte.
 create function $functions.search_text(content text) returns text
 language sql immutable parallel safe
 set search_path = ''
 as $$
-    -- Scripts without spaces between words (Thai to Burmese, Khmer, kana, Han) become words of one character
-    -- each, by a mark on both sides. The marks are characters that are removed from the text first.
+    -- In scripts without spaces between words (Thai to Burmese, Khmer, kana, Han) each character becomes a
+    -- word: it gets the mark \x03 on both sides. translate() first removes the characters that are used as
+    -- marks.
     select regexp_replace(
         translate(left(content, 32000), E'\x01\x02\x03', ''),
         '[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff'
@@ -25,22 +26,23 @@ as $$
     )
 $$;
 
--- The words of a message. 'simple' keeps words as they are, in lower case: the language of a message is not
--- known, and the stems and stop words of one language are wrong for the others.
+-- The words of a message. 'simple' changes words to lower case and nothing else, because the language is not
+-- known, and the stems and stop words of one language are wrong for other languages.
 create function $functions.search_vector(content text) returns tsvector
 language sql immutable parallel safe
 set search_path = ''
 as $$ select to_tsvector('pg_catalog.simple', $functions.search_text(content)) $$;
 
--- One of 64 buckets for the words of a user. An index of plain words would read the entries of all users
--- for the beginning of a word; an index of words by user would be six times as large.
+-- The bucket of a user's words, one of 64. Without buckets, a search for the beginning of a word would read
+-- the entries of all users. With the user's id in each entry, the index would be six times as large.
 create function $functions.search_bucket(user_id uuid) returns text
 language sql immutable parallel safe
 set search_path = ''
 as $$ select left(encode(sha256(uuid_send(user_id)), 'base64'), 1) $$;
 
--- The index entries of a message: its words, each with the bucket in front, and its user. A word never
--- begins with a space. Words that are longer than a query are keys and encoded files; they are left out.
+-- The index entries of a message: its words, each after the bucket, and one entry for the user. The entry of
+-- the user begins with a space, so it cannot be a word. Words that are longer than the longest query are left
+-- out: they are keys and encoded files.
 create function $functions.search_entries(user_id uuid, content text) returns tsvector
 language sql immutable parallel safe cost 1000
 set search_path = ''
@@ -50,7 +52,7 @@ as $$
     where char_length(lexeme) <= 200
 $$;
 
--- The condition on index entries that find_messages sets for its own query. NULL in every other transaction.
+-- The condition on index entries, which find_messages sets for its query. NULL in other transactions.
 create function $functions.current_search_condition() returns tsquery
 language plpgsql stable parallel safe
 set search_path = ''
@@ -60,8 +62,8 @@ begin
 end
 $$;
 
--- Without a list of pending entries: one of many writers would have to work it off while all others wait.
--- An answer enters the index when it is finished, not at each checkpoint.
+-- fastupdate is off, because with it one writer has to process the list of pending entries while the other
+-- writers wait. An answer is indexed when it is finished, not at each checkpoint.
 create index messages_by_word on $tables.messages
     using gin ($functions.search_entries(user_id, content)) with (fastupdate = off)
     where status <> 'streaming';

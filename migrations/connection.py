@@ -1,4 +1,4 @@
-"""The owner's connection to the database, which waits while a paused database starts."""
+"""Opens the owner's connection to the database. Waits while a paused database starts."""
 
 import re
 import sys
@@ -13,8 +13,8 @@ _PATIENCE_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
 _CONNECT_SECONDS = 10
 
-# libpq reports a failed connection without an SQLSTATE, so the text has to tell. A refused password is not
-# among them: a second attempt would be refused too, and Supabase's pooler locks an address out after some.
+# libpq reports a failed connection without an SQLSTATE, so the message is compared. A refused password is not
+# temporary: each attempt would be refused, and Supabase's pooler blocks an address after several of them.
 _TEMPORARY = re.compile(
     "connection refused|timeout expired|timed out|starting up|shutting down|not yet accepting connections"
     "|closed the connection unexpectedly|connection reset|could not translate host name"
@@ -23,13 +23,13 @@ _TEMPORARY = re.compile(
     "|server login has been failing|pgbouncer cannot connect to server",
     re.IGNORECASE,
 )
-# Cannot connect now, admin shutdown, crash shutdown, too many connections, and the connection exceptions that
-# say that the connection was lost.
+# Cannot connect now, admin shutdown, crash shutdown, too many connections, and the connection exceptions of a
+# lost connection.
 _TEMPORARY_STATES = {"57P03", "57P01", "57P02", "53300", "08000", "08001", "08003", "08006"}
 
 
 class Patience(Struct, frozen=True):
-    """How long to wait for a database that does not accept connections yet, and by which clock."""
+    """How many seconds to wait while the database does not accept connections, and the clock to use."""
 
     seconds: float = _PATIENCE_SECONDS
     now: Callable[[], float] = time.monotonic
@@ -37,29 +37,29 @@ class Patience(Struct, frozen=True):
 
 
 def connect(database_url: str, patience: Patience | None = None) -> psycopg.Connection:
-    """Opens a connection in autocommit mode that a transaction pooler can serve. It has run one statement,
-    so that a pooler has reached the database itself.
+    """Opens a connection in autocommit mode, which also works through a transaction pooler.
 
-    Tries again while the database starts. Raises psycopg.OperationalError for any other refusal at once, and
-    for a database that has not started when the patience is over.
+    Runs one statement, because a pooler accepts connections before it reaches the database. Tries again while
+    the database starts. Raises psycopg.OperationalError at once for another error, and for a database that
+    has not started after `patience.seconds`.
     """
     patience = patience or Patience()
     last_attempt = patience.now() + patience.seconds
-    is_told = False
+    has_warned = False
     while True:
         try:
             return _open(database_url)
         except psycopg.OperationalError as error:
             if not is_temporary(error) or patience.now() + _PAUSE_SECONDS > last_attempt:
                 raise
-            if not is_told:
+            if not has_warned:
                 sys.stderr.write("the database does not accept connections yet; trying again\n")
-                is_told = True
+                has_warned = True
         patience.sleep(_PAUSE_SECONDS)
 
 
 def is_temporary(error: psycopg.OperationalError) -> bool:
-    """Whether a later attempt may succeed without any change."""
+    """Whether a later attempt may succeed."""
     return error.sqlstate in _TEMPORARY_STATES or _TEMPORARY.search(str(error)) is not None
 
 
@@ -68,8 +68,8 @@ def _open(database_url: str) -> psycopg.Connection:
         database_url,
         autocommit=True,
         connect_timeout=_CONNECT_SECONDS,
-        # A prepared statement belongs to one connection of the database, and a transaction pooler gives each
-        # transaction another one.
+        # Without prepared statements: a transaction pooler may run each transaction on another connection of
+        # the database, and a prepared statement exists on one connection only.
         prepare_threshold=None,
     )
     try:

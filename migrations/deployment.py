@@ -1,4 +1,4 @@
-"""Prepares the database of a deployment: the schema of its version, and a login for chat_app."""
+"""Prepares the database of a deployment: applies the migrations, and sets the login of chat_app."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrations import migrate, roles
 from migrations.files import Files, MigrationError
-from migrations.migrate import Applied, DatabaseAhead
+from migrations.migrate import DatabaseAhead
 from shared.database_schemas import DatabaseSchemas
 
 
-class Done(Struct, frozen=True):
-    """The files applied now. `ahead`: the database is of a later version than these files."""
+class MigrationReport(Struct, frozen=True):
+    """`applied`: the files that were applied. `ahead`: the database has a later version than these files."""
 
     applied: list[str]
     ahead: bool = False
@@ -26,29 +26,30 @@ def bring_up_to_date(
     source: Files | None = None,
     *,
     schemas: DatabaseSchemas | None = None,
-) -> Done:
-    """`owner` and `login` are libpq's parameters. Without a `login`, chat_app logs in by IAM.
+) -> MigrationReport:
+    """`owner` and `login` are libpq parameters. If `login` is None, chat_app logs in by IAM.
 
-    Raises MigrationError. It has only the SQLSTATE of an error of Postgres, whose text may quote rows.
+    Raises MigrationError. For an error of Postgres it contains only the SQLSTATE, because the message may
+    quote rows.
     """
     url = make_conninfo(**owner)
     try:
-        done = _migrate(url, source, schemas)
+        report = _migrate(url, source, schemas)
         if login is None:
-            roles.log_in_by_iam(url)
+            roles.set_iam_login(url)
         else:
-            named = conninfo_to_dict(make_conninfo(**login))
-            roles.log_in_by_password(url, str(named.get("user", "")), str(named.get("password", "")))
+            params = conninfo_to_dict(make_conninfo(**login))
+            roles.set_password_login(url, str(params.get("user", "")), str(params.get("password", "")))
     except psycopg.Error as error:
         raise MigrationError(f"{type(error).__name__}, SQLSTATE {error.sqlstate}") from error
-    return done
+    return report
 
 
-def _migrate(url: str, source: Files | None, schemas: DatabaseSchemas | None) -> Done:
+def _migrate(url: str, source: Files | None, schemas: DatabaseSchemas | None) -> MigrationReport:
     try:
-        applied: Applied = migrate.apply(url, source, schemas=schemas)
+        result = migrate.apply(url, source, schemas=schemas)
     except DatabaseAhead:
-        # A rollback: an older version is deployed again. It ran beside these migrations before, and newer
-        # functions serve it, because the fields of a request are only added. So they stay as they are.
-        return Done([], ahead=True)
-    return Done(applied.files, ahead=bool(applied.newer))
+        # A rollback: an older version is deployed again. It works with the newer tables and functions,
+        # because migrations only add.
+        return MigrationReport([], ahead=True)
+    return MigrationReport(result.files, ahead=bool(result.newer))

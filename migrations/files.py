@@ -1,4 +1,4 @@
-"""The SQL files of this folder: numbered migrations, and stored functions in a file each."""
+"""The SQL files of this folder: numbered migrations, and one file for each stored function."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ _CREATED = re.compile(r"^create or replace function \$functions\.([a-z0-9_]+)\("
 
 
 class MigrationError(Exception):
-    """The migrations cannot be applied to this database. The sentence says why."""
+    """The migrations cannot be applied to this database. The message gives the reason."""
 
 
 class _File(Struct, frozen=True):
@@ -22,7 +22,7 @@ class _File(Struct, frozen=True):
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the text with its placeholders, as hex."""
+        """SHA-256 of the text before its placeholders are filled in, in hex."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -31,13 +31,11 @@ class Migration(_File, frozen=True):
 
 
 class StoredFunction(_File, frozen=True):
-    """A function of the folder `functions`, which is applied again when its version is raised.
-
-    Its first line says `-- version 3`. Raises MigrationError if it does not.
-    """
+    """A file of the folder `functions`. It is applied again when its version is raised."""
 
     @property
     def version(self) -> int:
+        """The number in the first line, `-- version N`. Raises MigrationError if the first line has none."""
         match = _VERSION.match(self.sql)
         if match is None:
             raise MigrationError(f"functions/{self.name}.sql: the first line must be '-- version 1'")
@@ -50,7 +48,7 @@ class Files(Struct, frozen=True):
 
 
 def load(folder: Path = _FOLDER) -> Files:
-    """All files, in order. Raises MigrationError for a file whose name, number or first line is wrong."""
+    """Reads all files, in order. Raises MigrationError for a wrong name, number or first line."""
     migrations = tuple(Migration(path.name, path.read_text("utf-8")) for path in sorted(folder.glob("*.sql")))
     for number, migration in enumerate(migrations, start=1):
         if not _NUMBERED.fullmatch(migration.name) or int(migration.name[:4]) != number:

@@ -1,9 +1,9 @@
 """Applies the migrations of this folder: `make migrate`.
 
-Numbered files are applied in order and once, each in a transaction of its own. After them the changed files
-of `functions` are applied in one transaction. Each transaction takes one advisory lock, which ends with it,
-so that several can migrate at once, also through a transaction pooler. The schema of the functions has the
-record, with the SHA-256 of each file.
+Numbered files are applied once and in order, each in its own transaction. Then the changed files of
+`functions` are applied in one transaction. Each transaction holds an advisory lock until it ends, so that
+several processes can migrate at the same time, also through a transaction pooler. Tables in the schema of the
+functions record each applied file with its SHA-256.
 """
 
 import asyncio
@@ -17,33 +17,32 @@ from msgspec import Struct
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from migrations import connection as database
 from migrations import files
-from migrations.connection import Patience
+from migrations.connection import Patience, connect
 from migrations.files import Files, Migration, MigrationError, StoredFunction
 from shared.database_schemas import DatabaseSchemas
 from shared.environment import Environment
 from shared.errors import Unavailable
 from shared.settings import ConfigError, database_credentials, database_schemas
 
-# A number that no other application takes as an advisory lock in the same database.
+# The key of the advisory lock: an arbitrary number that other applications are unlikely to use.
 _LOCK = 7_362_170_431
-# How often, and how long each time, the lock of a table is waited for.
+# The number of attempts to lock a table, and how long each attempt waits.
 _LOCK_ATTEMPTS = 10
 _LOCK_SECONDS = 2
 # The roles of Supabase's API. Older projects of Supabase grant them everything on new tables.
 _API_ROLES = ("anon", "authenticated", "service_role")
-# The first file of the unreleased versions, which recorded it in public.schema_migrations.
+# The first migration of the unreleased versions. They recorded it in public.schema_migrations.
 _UNRELEASED = "0001_create_app_role.sql"
 
 
 class DatabaseAhead(MigrationError):
-    """The files are applied, and later ones too: the files are of an older version."""
+    """The database has all of these migrations and later ones: the files are from an older version."""
 
 
-class Applied(Struct, frozen=True):
-    """`files`: what was applied now. `newer`: functions of which the database has a newer version, which
-    stays."""
+class ApplyResult(Struct, frozen=True):
+    """`files`: the files that were applied. `newer`: the functions that were not applied, because the
+    database has newer versions of them."""
 
     files: list[str]
     newer: list[str]
@@ -56,34 +55,34 @@ def apply(
     schemas: DatabaseSchemas | None = None,
     patience: Patience | None = None,
     replaces_any_function: bool = False,
-) -> Applied:
-    """Brings the database up to date, as its owner. Safe to run from several places at once.
+) -> ApplyResult:
+    """Brings the database up to date, as its owner. Several processes can do this at the same time.
 
-    `replaces_any_function` applies the text of a function whatever its version says: for a local database,
-    whose checkout changes often. Raises MigrationError, with everything before the refused file applied and
-    no part of it; psycopg.Error as the database reports it.
+    `replaces_any_function` applies each changed function without a look at its version. It is for local
+    databases, because their checkouts change often. Raises MigrationError and psycopg.Error. The file that
+    fails is not applied at all; the files before it stay applied.
     """
     source = source or files.load()
     schemas = schemas or DatabaseSchemas()
-    with database.connect(database_url, patience) as connection:
+    with connect(database_url, patience) as connection:
         _prepare(connection, source, schemas)
         applied = _apply_migrations(connection, source.migrations, schemas)
-        functions = _apply_functions_patiently(
+        functions = _apply_functions_with_retries(
             connection, source.functions, schemas, replaces_any=replaces_any_function
         )
-    return Applied([*applied, *functions.files], functions.newer)
+    return ApplyResult([*applied, *functions.files], functions.newer)
 
 
 def lock(connection: psycopg.Connection) -> None:
-    """Makes every other migration wait until the transaction ends."""
+    """Makes other migrations wait until this transaction ends."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-    # Set for this transaction: an index on a large table takes longer than Supabase allows a statement.
+    # Building an index on a large table takes longer than Supabase's statement timeout.
     connection.execute("set local statement_timeout = 0")
 
 
 def _prepare(connection: psycopg.Connection, source: Files, schemas: DatabaseSchemas) -> None:
-    """Refuses a database that belongs to another version or application. Creates the schemas and the
-    bookkeeping in a new one."""
+    """Refuses a database of another version or application. Creates the schemas and the record of migrations
+    in a new database."""
     with connection.transaction():
         lock(connection)
         _refuse_unreleased(connection, schemas)
@@ -97,11 +96,12 @@ def _prepare(connection: psycopg.Connection, source: Files, schemas: DatabaseSch
                 f" DATABASE_FUNCTION_SCHEMA={recorded.functions}"
             )
         _refuse_foreign(connection, source, schemas)
-        _create_bookkeeping(connection, schemas)
+        _create_record(connection, schemas)
 
 
 def _refuse_unreleased(connection: psycopg.Connection, schemas: DatabaseSchemas) -> None:
-    """An unreleased version used the schemas public and app. It does not stand in the way of others."""
+    """Refuses a database of an unreleased version. These versions used the schemas public and app, so other
+    schemas in the same database are allowed."""
     if schemas.tables != "public" and schemas.functions != "app":
         return
     is_ours = connection.execute(
@@ -119,7 +119,7 @@ def _refuse_unreleased(connection: psycopg.Connection, schemas: DatabaseSchemas)
 
 
 def _recorded_schemas(connection: psycopg.Connection) -> DatabaseSchemas | None:
-    """The names with which this database was migrated. None for a new one."""
+    """Returns the schema names that this database was migrated with. None for a new database."""
     found = connection.execute(
         "select n.nspname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace"
         " where c.relname = 'serverless_chat_schemas' and has_table_privilege(c.oid, 'select')"
@@ -134,6 +134,7 @@ def _recorded_schemas(connection: psycopg.Connection) -> DatabaseSchemas | None:
 
 
 def _refuse_foreign(connection: psycopg.Connection, source: Files, schemas: DatabaseSchemas) -> None:
+    """Refuses a database in which another application uses the same names."""
     if _has_schema(connection, schemas.functions):
         raise MigrationError(
             f"the schema {schemas.functions} exists and was not made by these migrations:"
@@ -149,7 +150,7 @@ def _refuse_foreign(connection: psycopg.Connection, source: Files, schemas: Data
         )
 
 
-def _create_bookkeeping(connection: psycopg.Connection, schemas: DatabaseSchemas) -> None:
+def _create_record(connection: psycopg.Connection, schemas: DatabaseSchemas) -> None:
     if not _has_schema(connection, schemas.tables):
         connection.execute(schemas.fill("create schema $tables").encode())
     query = "select rolname from pg_roles where rolname = any (%s)"
@@ -220,24 +221,30 @@ def _compare(done: list[tuple[str, str]], migrations: Sequence[Migration]) -> No
         if name != migration.name:
             raise MigrationError(f"{migration.name}: comes before {name}, which is applied already")
         if checksum != migration.checksum:
-            raise MigrationError(f"{name}: edited after it was applied; write a new migration instead")
+            raise MigrationError(
+                f"{name}: edited after it was applied; write a new migration instead, or run make reset for a"
+                " local database"
+            )
 
 
-def _apply_functions_patiently(
+def _apply_functions_with_retries(
     connection: psycopg.Connection,
     functions: Sequence[StoredFunction],
     schemas: DatabaseSchemas,
     *,
     replaces_any: bool,
-) -> Applied:
-    """Tries several times where a table is locked. A changed trigger locks its table against writes, so the
-    wait for that lock is short: while it waits, the writes of running turns wait behind it."""
+) -> ApplyResult:
+    """Applies the functions, and tries again if a table is locked.
+
+    A changed trigger locks its table. While the transaction waits for this lock, all writes of running turns
+    wait behind it, so each attempt waits only a short time.
+    """
     for _ in range(_LOCK_ATTEMPTS):
         try:
             return _apply_functions(connection, functions, schemas, replaces_any=replaces_any)
         except psycopg.errors.LockNotAvailable:
             continue
-    raise MigrationError("a table was in use for too long: migrate again when there are fewer requests")
+    raise MigrationError("a table was locked for too long: migrate again when there are fewer requests")
 
 
 def _apply_functions(
@@ -246,16 +253,19 @@ def _apply_functions(
     schemas: DatabaseSchemas,
     *,
     replaces_any: bool,
-) -> Applied:
-    """Functions without a file stay, because the version in service may call them. A numbered file drops them
-    two releases later."""
-    applied = Applied([], [])
+) -> ApplyResult:
+    """Applies the changed functions.
+
+    A function whose file was removed stays, because the version in service may call it. A numbered file drops
+    it two releases later.
+    """
+    applied = ApplyResult([], [])
     with connection.transaction():
         lock(connection)
         connection.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'")
-        # Functions call each other, so their bodies are valid only when all of them are there.
+        # Functions call each other, so their bodies are valid only when all functions exist.
         connection.execute("set local check_function_bodies = off")
-        # A function that was dropped by hand has no version.
+        # A recorded function that was dropped by hand is applied again.
         rows = connection.execute(
             schemas.fill(
                 "select name, version, checksum from $functions.stored_functions where name in"
@@ -283,8 +293,8 @@ def _apply_functions(
 def _create_function(
     connection: psycopg.Connection, function: StoredFunction, schemas: DatabaseSchemas
 ) -> None:
-    """Creates or replaces the function. A function has one signature: those with other arguments are dropped,
-    because calls would be ambiguous."""
+    """Creates or replaces the function. Drops functions of this name with other arguments, because calls
+    would be ambiguous."""
     query = (
         "select oid::regprocedure::text from pg_proc where pronamespace = %s::regnamespace and proname = %s"
     )
@@ -295,7 +305,7 @@ def _create_function(
         with connection.transaction():
             connection.execute(statement)
     except psycopg.errors.InvalidFunctionDefinition:
-        # Postgres does not replace a function by one with another result or other names of arguments.
+        # Postgres cannot replace a function whose result type or argument names change.
         _drop_functions(connection, before)
         connection.execute(statement)
     else:
@@ -314,20 +324,20 @@ def _create_function(
 
 def _drop_functions(connection: psycopg.Connection, signatures: set[str]) -> None:
     for signature in signatures:
-        # Postgres has written the signature, with quotes where a name needs them.
+        # The signature comes from Postgres, which quotes its names.
         connection.execute(f"drop function {signature}".encode())
 
 
-def connection(environ: Mapping[str, str]) -> str:
-    """The owner's connection by the settings that begin with MIGRATION_DATABASE. Raises ConfigError, and
-    Unavailable when its secret cannot be read."""
-    login = database_credentials(Environment(environ), "MIGRATION_DATABASE")
-    return make_conninfo(**login.connect_args(asyncio.run(login.password())))
+def owner_url(environ: Mapping[str, str]) -> str:
+    """Returns the owner's connection string, from the settings whose names begin with MIGRATION_DATABASE.
+    Raises ConfigError, and Unavailable if the secret cannot be read."""
+    credentials = database_credentials(Environment(environ), "MIGRATION_DATABASE")
+    return make_conninfo(**credentials.connect_args(asyncio.run(credentials.password())))
 
 
 def main() -> int:
     try:
-        applied = apply(connection(os.environ), schemas=database_schemas(Environment(os.environ)))
+        applied = apply(owner_url(os.environ), schemas=database_schemas(Environment(os.environ)))
     except (ConfigError, Unavailable) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Gives chat_app its login, which no migration does: a password, or IAM. Run by the owner."""
+"""Sets the login of the role chat_app: a password, or IAM. Migrations do not set it."""
 
 import psycopg
 from psycopg import sql
@@ -8,32 +8,34 @@ from migrations.files import MigrationError
 from migrations.migrate import lock
 
 _ROLE = "chat_app"
-# A role of RDS: its members log in with a token of IAM, and no longer with a password.
-_BY_TOKEN = "rds_iam"  # noqa: S105 (a role's name)
+# A role of RDS. Its members log in with IAM tokens and cannot log in with a password.
+_IAM_ROLE = "rds_iam"
 
 
-def log_in_by_password(database_url: str, user: str, password: str) -> None:
-    """Raises MigrationError for a user other than chat_app; psycopg.Error as the database reports it."""
+def set_password_login(database_url: str, user: str, password: str) -> None:
+    """Sets the password, as the owner. Raises psycopg.Error, and MigrationError for a user other than
+    chat_app."""
     if user != _ROLE:
         raise MigrationError(f"the secret is for the user {user}; the functions log in as {_ROLE}")
     if not password:
-        raise MigrationError(f"there is no password for {_ROLE} to log in by")
+        raise MigrationError(f"no password is set for {_ROLE}")
     with connect(database_url) as connection, connection.transaction():
         lock(connection)
-        # Hashed here, so that no statement in a log contains the password.
+        # The password is hashed here, so that no logged statement contains it.
         verifier = connection.pgconn.encrypt_password(password.encode(), _ROLE.encode(), b"scram-sha-256")
-        if _exists(connection, _BY_TOKEN):
-            _execute(connection, "revoke {by_token} from {role}")
+        if _exists(connection, _IAM_ROLE):
+            _execute(connection, "revoke {iam_role} from {role}")
         _execute(connection, "alter role {role} password {verifier}", verifier=verifier.decode())
 
 
-def log_in_by_iam(database_url: str) -> None:
-    """Raises MigrationError for a Postgres that is not of RDS; psycopg.Error as the database reports it."""
+def set_iam_login(database_url: str) -> None:
+    """Allows login by IAM, as the owner. Raises psycopg.Error, and MigrationError if the database is not on
+    RDS."""
     with connect(database_url) as connection, connection.transaction():
         lock(connection)
-        if not _exists(connection, _BY_TOKEN):
-            raise MigrationError("this database knows no IAM authentication; choose a password")
-        _execute(connection, "grant {by_token} to {role}")
+        if not _exists(connection, _IAM_ROLE):
+            raise MigrationError("this database does not support IAM authentication; use a password")
+        _execute(connection, "grant {iam_role} to {role}")
         _execute(connection, "alter role {role} password null")
 
 
@@ -42,10 +44,10 @@ def _exists(connection: psycopg.Connection, role: str) -> bool:
 
 
 def _execute(connection: psycopg.Connection, statement: str, *, verifier: str = "") -> None:
-    """Statements about roles take no parameters."""
-    named = {
+    """Runs a statement with the values in its text, because statements about roles take no parameters."""
+    values = {
         "role": sql.Identifier(_ROLE),
-        "by_token": sql.Identifier(_BY_TOKEN),
+        "iam_role": sql.Identifier(_IAM_ROLE),
         "verifier": sql.Literal(verifier),
     }
-    connection.execute(sql.SQL(statement).format(**named))
+    connection.execute(sql.SQL(statement).format(**values))

@@ -23,13 +23,13 @@ def client_address(scope: Scope, proxies: int) -> str | None:
     return client[0] if client else None
 
 
-def pseudonym(host: str, secret: str) -> str:
+def address_hash(address: str, secret: str) -> str:
     """An HMAC-SHA-256 of the address, as 64 hex digits. Without the secret the address cannot be found again.
 
-    `host` is the client's address, from `client_address`. For IPv6 only the first 64 bits are used, because a
-    client can choose the other bits freely (RFC 6177).
+    `address` is the result of `client_address`. For IPv6 only the first 64 bits are used, because a client
+    can choose the other bits freely (RFC 6177).
     """
-    return hmac.digest(secret.encode(), b"client address\0" + _network(host).encode(), "sha256").hex()
+    return hmac.digest(secret.encode(), b"client address\0" + _network(address).encode(), "sha256").hex()
 
 
 def _network(host: str) -> str:

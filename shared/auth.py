@@ -30,7 +30,7 @@ from shared.warmup import WarmUp
 
 
 class Identity(Struct, frozen=True):
-    """The caller. `subject` and `issuer` are claims of the token. `user_id` is made by `user_id_of`."""
+    """The user of a token. `subject` and `issuer` are claims of it; `derive_user_id` makes `user_id`."""
 
     user_id: uuid.UUID
     subject: str
@@ -93,9 +93,9 @@ class TokenVerifier:
         verified = self._verified.get(token)
         if verified is None or not 0 <= self._now() - verified[2] < _VERIFIED_SECONDS:
             claims = await self._verified_claims(token)
-            if len(self._verified) >= _VERIFIED_TOKENS:
+            if len(self._verified) >= _MAX_VERIFIED_TOKENS:
                 self._verified.clear()
-            verified = self._verified[token] = claims, _identity_of(claims), self._now()
+            verified = self._verified[token] = claims, _to_identity(claims), self._now()
         claims, identity, _ = verified
         self._check(claims)
         return identity
@@ -106,41 +106,41 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise Unauthorized("the token is malformed") from None
         _check_header(header)
-        payload = await self._payload(token, header)
+        payload = await self._verified_payload(token, header)
         if payload is None:
             raise Unauthorized("the token's signature is not valid")
         return _parse_claims(payload)
 
     async def _load_keys(self) -> None:
-        readings = [
+        loads = [
             self._secret.current_versions() if self._secret else None,
             self._jwks.prefetch() if self._jwks else None,
         ]
-        await asyncio.gather(*filter(None, readings))
+        await asyncio.gather(*filter(None, loads))
 
-    async def _payload(self, token: str, header: dict[str, Any]) -> bytes | None:
+    async def _verified_payload(self, token: str, header: dict[str, Any]) -> bytes | None:
         """The signed content of the token; None if the signature is not valid. Each key has one fixed
         algorithm. The token's `alg` is used only to find the key."""
         algorithm, key = header.get("alg"), None
         if algorithm == "HS256" and self._secret is not None:
-            return await self._payload_by_secret(token, self._secret)
+            return await self._verify_with_secret(token, self._secret)
         if self._jwks is not None and algorithm in ALGORITHMS:
             key = await self._jwks.key(header.get("kid"), algorithm)
         if key is None:
             raise Unauthorized("the token is not signed with a key that is accepted here")
-        return _payload_of(token, key)
+        return _verify_signature(token, key)
 
-    async def _payload_by_secret(self, token: str, secret: Secret) -> bytes | None:
+    async def _verify_with_secret(self, token: str, secret: Secret) -> bytes | None:
         versions = await secret.current_versions()
-        payload = self._payload_by_versions(versions, token)
+        payload = self._verify_with_versions(versions, token)
         if payload is None and (refreshed := await secret.refresh()) != versions:
-            payload = self._payload_by_versions(refreshed, token)
+            payload = self._verify_with_versions(refreshed, token)
         return payload
 
-    def _payload_by_versions(self, versions: tuple[str, ...], token: str) -> bytes | None:
+    def _verify_with_versions(self, versions: tuple[str, ...], token: str) -> bytes | None:
         if versions != tuple(self._secret_keys):
-            self._secret_keys = _keys_of(versions)
-        found = (_payload_of(token, key) for key in self._secret_keys.values())
+            self._secret_keys = _make_keys(versions)
+        found = (_verify_signature(token, key) for key in self._secret_keys.values())
         return next((payload for payload in found if payload is not None), None)
 
     def _check(self, claims: "_Claims") -> None:
@@ -181,7 +181,7 @@ def sign(
     return jwt.encode(claims, _secret_key(secret))
 
 
-def user_id_of(issuer: str | None, subject: str) -> uuid.UUID:
+def derive_user_id(issuer: str | None, subject: str) -> uuid.UUID:
     """The subject itself if it is a UUID, else a UUIDv5 of issuer and subject.
 
     Subjects of Auth0 and others, such as `auth0|5f7c8ec7`, are unique for one issuer only.
@@ -201,7 +201,7 @@ _BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_
 _MAX_TOKEN = 8 * 1024  # In characters: the usual limit of servers for a header line.
 _LEEWAY = 30  # The seconds that an issuer's clock may be ahead of ours.
 _VERIFIED_SECONDS = 60.0  # A token may be accepted for this time after its key was withdrawn.
-_VERIFIED_TOKENS = 1_000
+_MAX_VERIFIED_TOKENS = 1_000
 _YEAR_10000 = 253_402_300_800  # A later `exp` is not a date.
 
 # Headers with a key or the address of a key, and extensions that change what is signed (RFC 7515, section
@@ -252,9 +252,9 @@ def _check_header(header: dict[str, Any]) -> None:
         raise Unauthorized("the token is of a type that is not accepted here")
 
 
-def _identity_of(claims: _Claims) -> Identity:
+def _to_identity(claims: _Claims) -> Identity:
     return Identity(
-        user_id=user_id_of(claims.iss, claims.sub),
+        user_id=derive_user_id(claims.iss, claims.sub),
         subject=claims.sub,
         issuer=claims.iss,
         is_anonymous=claims.is_anonymous is True,
@@ -268,7 +268,7 @@ def _parse_claims(payload: bytes) -> _Claims:
         raise Unauthorized("a claim of the token is missing or malformed") from None
 
 
-def _payload_of(token: str, key: jwt.PyJWK) -> bytes | None:
+def _verify_signature(token: str, key: jwt.PyJWK) -> bytes | None:
     try:
         payload: bytes = _JWS.decode(token, key)
     except jwt.PyJWTError:
@@ -276,7 +276,7 @@ def _payload_of(token: str, key: jwt.PyJWK) -> bytes | None:
     return payload
 
 
-def _keys_of(versions: tuple[str, ...]) -> dict[str, jwt.PyJWK]:
+def _make_keys(versions: tuple[str, ...]) -> dict[str, jwt.PyJWK]:
     try:
         return {version: _secret_key(version) for version in versions}
     except ConfigError:

@@ -21,7 +21,7 @@ from shared.database_schemas import DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.errors import Unavailable
 from shared.logs import logger
-from shared.metrics import measured
+from shared.metrics import with_metrics
 from shared.settings import Settings
 from shared.warmup import WarmUp
 
@@ -129,7 +129,7 @@ class Database:
             raise
         if not done:
             await _cancel(task)
-            logger.error("database did not answer in time", **measured(seconds=within, database_errors=1))
+            logger.error("database did not answer in time", **with_metrics(seconds=within, database_errors=1))
             raise Unavailable("the database did not answer in time")
         return task.result()
 
@@ -147,7 +147,9 @@ class Database:
                             connection.pgconn.finish()
                 except _CONTENTION:
                     if attempt == _ATTEMPTS:
-                        logger.exception("database transaction kept colliding", **measured(database_errors=1))
+                        logger.exception(
+                            "database transaction kept colliding", **with_metrics(database_errors=1)
+                        )
                         raise Unavailable("the database is too busy") from None
                 except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
                     self._handle_lost_connection(error, attempt)
@@ -176,7 +178,7 @@ class Database:
                 raise
             replacement = await self._credentials.replacement_for(password)
             if replacement is None:
-                logger.exception("database login refused", **measured(database_errors=1))
+                logger.exception("database login refused", **with_metrics(database_errors=1))
                 raise Unavailable("the database cannot be reached") from error
             logger.warning("database login refused, another is tried")
         return await self._open(replacement)
@@ -200,7 +202,7 @@ class Database:
             self._idle.pop()[0].pgconn.finish()
         logger.warning(
             "database connection lost",
-            **measured(attempt=attempt, sqlstate=error.sqlstate, database_errors=1),
+            **with_metrics(attempt=attempt, sqlstate=error.sqlstate, database_errors=1),
         )
         # Classes 08 and 57 (shutdown, terminated) are about the connection. A server that refuses writes
         # (25006) was the primary before a failover. Another SQLSTATE is about the query, which would be

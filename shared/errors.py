@@ -128,7 +128,7 @@ class Interrupted(ChatError):
     """The process that wrote an answer ended before the answer did. The saved text can be read.
 
     Never raised. A replay uses its code for an answer that ended without a reason, and a JSON response looks
-    it up with `by_code` for the status.
+    it up with `class_for_code` for the status.
     """
 
     status, code, retryable = 503, "interrupted", True
@@ -170,7 +170,7 @@ class UpstreamInvalid(UpstreamError):
     code = "upstream_invalid"
 
 
-def by_code(code: str) -> type[ChatError]:
+def class_for_code(code: str) -> type[ChatError]:
     """The error of a stable code; ChatError itself for one that is none."""
     kinds = [ChatError]
     for kind in kinds:

@@ -17,8 +17,8 @@ from shared.logs import logger
 
 # One algorithm for each type of key (RFC 7518, section 3.1; RFC 8037). `oct`, a shared secret, is left out
 # on purpose, because a published secret proves nothing.
-_ALGORITHM_OF = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
-ALGORITHMS = tuple(_ALGORITHM_OF.values())
+_ALGORITHMS_BY_KEY_TYPE = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+ALGORITHMS = tuple(_ALGORITHMS_BY_KEY_TYPE.values())
 
 # The least time in seconds between two fetches, whatever number of unknown key ids clients send.
 _FETCH_INTERVAL = 30.0
@@ -128,7 +128,7 @@ def _verification_key(member: Any) -> jwt.PyJWK | None:
     """None for keys that cannot or must not be used. RFC 7517, section 5, asks to ignore such members."""
     try:
         jwk = msgspec.convert(member, _Jwk)
-        algorithm = _ALGORITHM_OF.get((jwk.kty, jwk.crv))
+        algorithm = _ALGORITHMS_BY_KEY_TYPE.get((jwk.kty, jwk.crv))
         if algorithm is None or jwk.alg not in (None, algorithm):
             return None
         # A key that is published with its private part (d) proves nothing.

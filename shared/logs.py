@@ -55,7 +55,7 @@ logger = Logger(
 )
 
 
-def mark_user(user_id: UUID) -> None:
+def set_user(user_id: UUID) -> None:
     """Marks what this request logs from here on. Whoever knows a user's id finds their lines; the
     lines do not give the id away."""
     logger.thread_safe_append_keys(user=sha256(str(user_id).encode()).hexdigest()[:16])

@@ -20,25 +20,29 @@ NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "").strip()
 
 
 class Metric(Struct, frozen=True):
-    """`by`: the fields whose values each have a metric of their own, besides the one of all together.
-    CloudWatch charges for every combination, so none is a client's to choose."""
+    """A field that is a metric.
+
+    `dimensions`: fields that are dimensions of the metric, in addition to `service`. The metric is also
+    written without them. CloudWatch charges for each combination of values, so clients must not be able to
+    choose the values.
+    """
 
     unit: Literal["Count", "Milliseconds", "None"] = "Count"
-    by: tuple[str, ...] = ()
+    dimensions: tuple[str, ...] = ()
 
 
 METRICS: Mapping[str, Metric] = {
-    "turns": Metric(by=("status",)),
-    "ttft_ms": Metric("Milliseconds", by=("model",)),
+    "turns": Metric(dimensions=("status",)),
+    "ttft_ms": Metric("Milliseconds", dimensions=("model",)),
     "duration_ms": Metric("Milliseconds"),
     "database_ms": Metric("Milliseconds"),
-    "tokens_in": Metric(by=("model",)),
-    "tokens_out": Metric(by=("model",)),
-    "cost_usd": Metric("None", by=("model",)),
+    "tokens_in": Metric(dimensions=("model",)),
+    "tokens_out": Metric(dimensions=("model",)),
+    "cost_usd": Metric("None", dimensions=("model",)),
     "fallbacks": Metric(),
     "active_streams": Metric(),
     "cancels": Metric(),
-    "upstream_errors": Metric(by=("provider", "code")),
+    "upstream_errors": Metric(dimensions=("provider", "code")),
     "faults": Metric(),
     "database_errors": Metric(),
     "rate_limited": Metric(),
@@ -46,40 +50,42 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def measured(*, together: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
-    """The fields of a line, for the logger, with what makes metrics of those that are. `together` are
-    fields by which this line's values are not to be told apart."""
+def with_metrics(*, without_dimensions: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
+    """Returns the fields with the key `_aws`, which declares the metrics among them. `without_dimensions` are
+    fields that are not used as dimensions in this line."""
     names = tuple(name for name in fields if name in METRICS and fields[name] is not None)
     if not (NAMESPACE and names):
         return fields
     return fields | {
         "_aws": {
             "Timestamp": int(time.time() * 1000),
-            "CloudWatchMetrics": _directives(NAMESPACE, names, together),
+            "CloudWatchMetrics": _directives(NAMESPACE, names, without_dimensions),
         }
     }
 
 
 @lru_cache(maxsize=64)
-def _directives(namespace: str, names: tuple[str, ...], together: tuple[str, ...]) -> list[dict[str, Any]]:
+def _directives(
+    namespace: str, names: tuple[str, ...], without_dimensions: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """One metric directive for each set of dimensions. Cached, because there are only a few kinds of
     lines."""
     described: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for name in names:
         metric = METRICS[name]
-        by = () if set(metric.by) & set(together) else metric.by
-        described.setdefault(by, []).append({"Name": name, "Unit": metric.unit})
+        dimensions = () if set(metric.dimensions) & set(without_dimensions) else metric.dimensions
+        described.setdefault(dimensions, []).append({"Name": name, "Unit": metric.unit})
     return [
         {
             "Namespace": namespace,
-            "Dimensions": [["service"], ["service", *by]] if by else [["service"]],
+            "Dimensions": [["service"], ["service", *dimensions]] if dimensions else [["service"]],
             "Metrics": metrics,
         }
-        for by, metrics in described.items()
+        for dimensions, metrics in described.items()
     ]
 
 
-def fault(code: str) -> dict[str, Any]:
+def error_metric(code: str) -> dict[str, Any]:
     """The metric of an error's code, where it has one."""
     kind = "faults" if code in _FAULTS else code
     return {kind: 1} if kind in METRICS else {}

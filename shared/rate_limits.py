@@ -1,4 +1,4 @@
-"""Rate limits: the request to the database, the headers of a response, and the refusal. Pure.
+"""Rate limits: the request to the database, the headers of a response, and the error. No I/O.
 
 Source of the header syntax: draft-ietf-httpapi-ratelimit-headers (structured fields).
 """
@@ -11,10 +11,10 @@ from msgspec import Struct
 from shared.environment import RateLimit
 from shared.errors import RateLimited
 
-Scope = Literal["chat", "write", "sign_in"]
+RateLimitName = Literal["chat", "write", "sign_in"]
 
 
-class Rate(Struct, frozen=True):
+class RateLimitState(Struct, frozen=True):
     """The result of the stored function `consume_rate_limit`: `remaining` of `limit` requests in any `window`
     seconds, and the seconds until the limit has more room (`reset`)."""
 
@@ -25,24 +25,24 @@ class Rate(Struct, frozen=True):
     window: int
 
 
-def request(scope: Scope, limit: RateLimit, *, address: str | None = None) -> str:
-    """The request of `consume_rate_limit` as JSON. `address` is a hash of the client's address, for a client
+def request(name: RateLimitName, limit: RateLimit, *, address_hash: str | None = None) -> str:
+    """The argument of the stored function `consume_rate_limit`, as JSON. `address_hash` is for requests
     without a user."""
     return msgspec.json.encode(
-        {"scope": scope, "limit": limit.requests, "window": limit.seconds, "address": address}
+        {"scope": name, "limit": limit.requests, "window": limit.seconds, "address": address_hash}
     ).decode()
 
 
-def headers(scope: Scope, rate: Rate) -> dict[str, str]:
+def headers(name: RateLimitName, state: RateLimitState) -> dict[str, str]:
     return {
-        "RateLimit-Policy": f'"{scope}";q={rate.limit};w={rate.window}',
-        "RateLimit": f'"{scope}";r={rate.remaining};t={rate.reset}',
+        "RateLimit-Policy": f'"{name}";q={state.limit};w={state.window}',
+        "RateLimit": f'"{name}";r={state.remaining};t={state.reset}',
     }
 
 
-def refusal(scope: Scope, rate: Rate) -> RateLimited:
+def rate_limited_error(name: RateLimitName, state: RateLimitState) -> RateLimited:
     return RateLimited(
-        f"more than {rate.limit} requests in {rate.window} seconds",
-        retry_after=rate.reset,
-        headers=headers(scope, rate),
+        f"more than {state.limit} requests in {state.window} seconds",
+        retry_after=state.reset,
+        headers=headers(name, state),
     )

@@ -99,25 +99,25 @@ class SecretsManagerSecret(Secret):
         self._versions: tuple[str, ...] = ()
         self._stages: tuple[Stage, ...] = ("AWSCURRENT",)
         self._read_at = self._tried_at = self._refreshed_at = float("-inf")
-        self._reading: asyncio.Task[None] | None = None
+        self._read_task: asyncio.Task[None] | None = None
 
     async def current_versions(self) -> tuple[str, ...]:
         if not self._versions:
-            await self._wait(self._start_reading())
+            await self._wait_for(self._start_read())
         elif not self._is_within(self._read_at, _MAX_AGE_SECONDS) and not self._is_within(
             self._tried_at, _REFRESH_INTERVAL_SECONDS
         ):
-            self._start_reading()
+            self._start_read()
         return self._known_versions()
 
     async def refresh(self) -> tuple[str, ...]:
-        if self._reading is not None and not self._reading.done():
-            await self._wait(self._reading)
+        if self._read_task is not None and not self._read_task.done():
+            await self._wait_for(self._read_task)
         if not self._is_within(self._refreshed_at, _REFRESH_INTERVAL_SECONDS):
             self._refreshed_at = self._now()
             # From now on all three stages are read, because a version other than the current one is in use.
             self._stages = ("AWSCURRENT", "AWSPENDING", "AWSPREVIOUS")
-            await self._wait(self._start_reading())
+            await self._wait_for(self._start_read())
         return self._known_versions()
 
     def _known_versions(self) -> tuple[str, ...]:
@@ -125,16 +125,16 @@ class SecretsManagerSecret(Secret):
             raise Unavailable("a secret that this needs cannot be read")
         return self._versions
 
-    def _start_reading(self) -> asyncio.Task[None]:
+    def _start_read(self) -> asyncio.Task[None]:
         """All callers share one read."""
-        if self._reading is None or self._reading.done():
+        if self._read_task is None or self._read_task.done():
             self._tried_at = self._now()
-            self._reading = asyncio.create_task(self._read_versions())
-        return self._reading
+            self._read_task = asyncio.create_task(self._read_versions())
+        return self._read_task
 
-    async def _wait(self, reading: asyncio.Task[None]) -> None:
+    async def _wait_for(self, read: asyncio.Task[None]) -> None:
         # `wait` and not `await`: a cancelled caller must not cancel the read of the others.
-        await asyncio.wait({reading}, timeout=_MAX_WAIT_SECONDS)
+        await asyncio.wait({read}, timeout=_MAX_WAIT_SECONDS)
 
     async def _read_versions(self) -> None:
         found = await asyncio.gather(
@@ -155,36 +155,36 @@ class SecretsManagerSecret(Secret):
 class JsonFieldSecret(Secret):
     """A field of a secret that is a JSON object. Versions without the field are ignored."""
 
-    def __init__(self, whole: Secret, field: str) -> None:
-        self._whole = whole
+    def __init__(self, json_secret: Secret, field: str) -> None:
+        self._json_secret = json_secret
         self._field = field
 
     async def current_versions(self) -> tuple[str, ...]:
-        return self._fields(await self._whole.current_versions())
+        return self._fields(await self._json_secret.current_versions())
 
     async def refresh(self) -> tuple[str, ...]:
-        return self._fields(await self._whole.refresh())
+        return self._fields(await self._json_secret.refresh())
 
-    def _fields(self, wholes: tuple[str, ...]) -> tuple[str, ...]:
-        found = [text for whole in wholes if (text := self._field_of(whole))]
+    def _fields(self, json_versions: tuple[str, ...]) -> tuple[str, ...]:
+        found = [text for json_secret in json_versions if (text := self._read_field(json_secret))]
         if not found:
             logger.error("a secret is not a JSON object with the configured field", field=self._field)
             raise Unavailable("a secret that this needs is malformed")
         return tuple(found)
 
-    def _field_of(self, whole: str) -> str | None:
+    def _read_field(self, json_secret: str) -> str | None:
         try:
-            value = msgspec.json.decode(whole, type=dict[str, object]).get(self._field)
+            value = msgspec.json.decode(json_secret, type=dict[str, object]).get(self._field)
         except msgspec.MsgspecError:
             return None
         return value if isinstance(value, str) else None
 
 
 class GeneratedToken(Secret):
-    """A token that `make` generates again before it expires. `make` may block."""
+    """A token that `generate` makes again before it expires. `generate` may block."""
 
-    def __init__(self, make: Callable[[], str], *, now: Callable[[], float] = time.time) -> None:
-        self._make = make
+    def __init__(self, generate: Callable[[], str], *, now: Callable[[], float] = time.time) -> None:
+        self._generate = generate
         self._now = now
         self._tokens: tuple[str, ...] = ()
         self._generated_at = float("-inf")
@@ -198,7 +198,7 @@ class GeneratedToken(Secret):
         generated_at = self._now()
         try:
             async with asyncio.timeout(_MAX_WAIT_SECONDS):
-                self._tokens = (await asyncio.to_thread(self._make),)
+                self._tokens = (await asyncio.to_thread(self._generate),)
         except Exception as error:
             logger.exception("a token could not be made")
             raise Unavailable("a secret that this needs cannot be made") from error

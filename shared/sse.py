@@ -41,7 +41,7 @@ class SSEDecoder:
 
     def __init__(self, max_event_bytes: int = 1024 * 1024) -> None:
         self._max = max_event_bytes
-        self._beginning: bytes | None = b""  # None after the check for a byte order mark
+        self._bom_prefix: bytes | None = b""  # None after the check for a byte order mark
         self._after_cr = False
         self._line = bytearray()  # the last line, which is not complete
         self._event = ""
@@ -51,7 +51,7 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Returns the events that this read completes. Raises SSEError, and cannot be used after that."""
-        if self._beginning is not None:
+        if self._bom_prefix is not None:
             data = self._without_bom(data)
         if _CR in data or self._after_cr:
             data = self._with_lf_only(data)
@@ -63,18 +63,18 @@ class SSEDecoder:
         events: list[ServerSentEvent] = []
         end = data.rfind(b"\n\n")
         if 0 < end <= self._max and not self._data and not self._event:
-            events = self._uniform(data[:end])
+            events = self._decode_fast(data[:end])
             if events:
                 data = data[end + 2 :]
         if data:
             lines = data.split(b"\n")
             unfinished = lines.pop()
             for line in lines:
-                self._take(line, events)
+                self._decode_line(line, events)
             self._keep(unfinished, events)
         return events
 
-    def _uniform(self, data: bytes) -> list[ServerSentEvent]:
+    def _decode_fast(self, data: bytes) -> list[ServerSentEvent]:
         """The events of `data` when all of them have the form that nearly all events of providers have, else
         none. There are two such forms. This takes a third of the time of decoding by lines."""
         if data.startswith(b"data: "):
@@ -94,11 +94,11 @@ class SSEDecoder:
         return events
 
     def _without_bom(self, data: bytes) -> bytes:
-        data = (self._beginning or b"") + data
+        data = (self._bom_prefix or b"") + data
         if len(data) < len(_BOM) and _BOM.startswith(data):
-            self._beginning = data
+            self._bom_prefix = data
             return b""
-        self._beginning = None
+        self._bom_prefix = None
         return data.removeprefix(_BOM)
 
     def _with_lf_only(self, data: bytes) -> bytes:
@@ -117,7 +117,7 @@ class SSEDecoder:
             raise SSEError(events)
         return events
 
-    def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
+    def _decode_line(self, line: bytes, events: list[ServerSentEvent]) -> None:
         if not line:
             self._dispatch(events)
             return

@@ -45,19 +45,19 @@ def with_middleware(app: ASGIApp, cors: Cors) -> ASGIApp:
         origin = request_headers[b"origin"].decode("latin-1") if b"origin" in request_headers else None
         is_preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in request_headers
         response: ASGIApp = app
-        added = [(b"x-request-id", request_id.encode())]
+        extra_headers = [(b"x-request-id", request_id.encode())]
         if is_preflight and origin is not None:
             response = Response(status_code=204)
-            added += cors.preflight_headers(origin)
+            extra_headers += cors.preflight_headers(origin)
         else:
-            added += cors.headers(origin)
-        started = False
+            extra_headers += cors.headers(origin)
+        response_started = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal response_started
             if message["type"] == "http.response.start":
-                started = True
-                message = {**message, "headers": _joined(message.get("headers", ()), added)}
+                response_started = True
+                message = {**message, "headers": _merge_headers(message.get("headers", ()), extra_headers)}
             await send(message)
 
         # Starlette's router raises HTTPException for an unknown route only if the scope has `app`; else it
@@ -66,22 +66,22 @@ def with_middleware(app: ASGIApp, cors: Cors) -> ASGIApp:
         try:
             await response(scope, receive, send_with_headers)
         except Exception as error:
-            if started:
+            if response_started:
                 raise
             await error_response(_as_chat_error(error))(scope, receive, send_with_headers)
 
     return middleware
 
 
-def _joined(headers: Iterable[Header], added: Sequence[Header]) -> list[Header]:
+def _merge_headers(headers: Iterable[Header], extra_headers: Sequence[Header]) -> list[Header]:
     """Both lists, with all `Vary` values in one header: a Lambda response can have only one value for each
     header."""
     headers = list(headers)
     vary = [value for name, value in headers if name.lower() == b"vary"]
     if not vary:
-        return [*headers, *added]
-    vary += [value for name, value in added if name == b"vary"]
-    others = [header for header in (*headers, *added) if header[0].lower() != b"vary"]
+        return [*headers, *extra_headers]
+    vary += [value for name, value in extra_headers if name == b"vary"]
+    others = [header for header in (*headers, *extra_headers) if header[0].lower() != b"vary"]
     return [*others, (b"vary", b", ".join(vary))]
 
 
@@ -89,12 +89,12 @@ def error_response(error: ChatError) -> Response:
     return json_response(error.body(), status=error.status, headers=error.headers)
 
 
-def log_refusal(error: ChatError) -> None:
+def log_error(error: ChatError) -> None:
     """Logs errors with a status of 500 or more, and errors that a metric counts (rate limit, budget). Other
     errors of clients are not logged."""
-    counted = metrics.fault(error.code)
+    counted = metrics.error_metric(error.code)
     if counted or error.status >= 500:
-        logger.warning("request refused", **metrics.measured(code=error.code, **counted))
+        logger.warning("request refused", **metrics.with_metrics(code=error.code, **counted))
 
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -124,11 +124,11 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
 
 def _as_chat_error(error: Exception) -> ChatError:
     if isinstance(error, ChatError):
-        log_refusal(error)
+        log_error(error)
         return error
     if isinstance(error, HTTPException) and error.status_code == 404:
         return NotFound("no such route")
     if isinstance(error, HTTPException) and error.status_code == 405:
         return MethodNotAllowed("this route has no such method", headers=error.headers)
-    logger.exception("request failed", **metrics.measured(faults=1))
+    logger.exception("request failed", **metrics.with_metrics(faults=1))
     return ChatError("something went wrong here")

@@ -1,4 +1,4 @@
-"""AWS as far as the tests need it: moto's server, which keeps secrets over HTTP as Secrets Manager does."""
+"""A client of moto's server, which stands for AWS Secrets Manager in tests."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ import boto3
 REGION = "eu-central-1"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "no secret at all",
+    "AWS_SECRET_ACCESS_KEY": "not a real key",
     "AWS_SESSION_TOKEN": "a session",
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,
@@ -27,24 +27,23 @@ class SecretsManager:
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
-        # The first of everything is slow, in moto and in boto3, and the functions wait for no more than
-        # two seconds.
+        # The first requests are slow in moto and in boto3, and the functions wait two seconds at most.
         arn = self.create("first", "x")
         self._client.get_secret_value(SecretId=arn)
         importlib.import_module("aws_lambda_powertools.utilities.parameters")
         boto3.session.Session().client("secretsmanager", region_name=REGION)
 
     def create(self, name: str, value: str | dict[str, Any]) -> str:
-        """The ARN of a new secret."""
+        """Creates a secret and returns its ARN."""
         arn: str = self._client.create_secret(Name=name, SecretString=_text(value))["ARN"]
         return arn
 
     def rotate(self, arn: str, value: str | dict[str, Any]) -> None:
-        """A new current version; what was current is the previous one."""
+        """Makes `value` the current version (AWSCURRENT). The version before becomes AWSPREVIOUS."""
         self._client.put_secret_value(SecretId=arn, SecretString=_text(value))
 
     def prepare(self, arn: str, value: str | dict[str, Any]) -> None:
-        """A pending version, as in the first half of a rotation."""
+        """Adds a pending version (AWSPENDING), as the first half of a rotation does."""
         self._client.put_secret_value(SecretId=arn, SecretString=_text(value), VersionStages=["AWSPENDING"])
 
     def delete(self, arn: str) -> None:

@@ -1,9 +1,8 @@
-"""Fixtures that tests share: one embedded Postgres for each worker, and a new database for each test."""
+"""Fixtures for all tests: one embedded Postgres for each worker, and a new database for each test."""
 
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import hypothesis
@@ -15,22 +14,31 @@ from dev.mock_llm import MockProcess, mock_llm_process
 from dev.postgres import LocalPostgres
 from migrations import migrate
 from tests.aws import SecretsManager
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
+from tests.distribution import Distribution, put_longest_first
 
-# The time of an example depends on the other work of the machine.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+# The duration of an example depends on the load of the machine, so examples have no deadline.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Distribution:
+    return Distribution(config, log)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalPostgres]:
-    # Not pytest's own folder: the path of a Unix socket has 107 bytes at most.
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        running = postgres.start(Path(folder) / "data")
+    with cluster_folder() as folder:
+        running = postgres.start(folder)
         migrate.apply(running.url(postgres.OWNER))
         with psycopg.connect(running.superuser_url, autocommit=True) as connection:
-            # Creating and dropping a database waits for the disk a dozen times. Without fsync, committed data
-            # still survives a crash of Postgres, but not one of the machine, which no test needs.
+            # Creating and dropping a database waits for about twelve disk writes. Without fsync, committed
+            # data survives a crash of Postgres but not of the machine. No test crashes the machine.
             connection.execute("alter system set fsync = off")
             connection.execute("alter system set full_page_writes = off")
             connection.execute("select pg_reload_conf()")
@@ -39,23 +47,23 @@ def server() -> Iterator[LocalPostgres]:
 
 
 class _Databases:
-    """Copies of the migrated database. The next copy is made while a test runs, because that takes as long as
-    a short test."""
+    """Makes copies of the migrated database. A thread makes the next copy while a test runs, because a copy
+    takes as long as a short test."""
 
     def __init__(self, server: LocalPostgres) -> None:
         self._server = server
-        self._beside = ThreadPoolExecutor(1)
-        self._next = self._beside.submit(self._make)
+        self._executor = ThreadPoolExecutor(1)
+        self._next = self._executor.submit(self._make)
 
     def take(self) -> str:
-        made, self._next = self._next, self._beside.submit(self._make)
-        return made.result()
+        copy, self._next = self._next, self._executor.submit(self._make)
+        return copy.result()
 
     def drop(self, name: str) -> None:
-        self._beside.submit(self._execute, f"drop database {name} with (force)")
+        self._executor.submit(self._execute, f"drop database {name} with (force)")
 
     def close(self) -> None:
-        self._beside.shutdown(cancel_futures=True)
+        self._executor.shutdown(cancel_futures=True)
 
     def _make(self) -> str:
         name = f"test_{uuid4().hex}"
@@ -71,9 +79,9 @@ class _Databases:
 
 @pytest.fixture(scope="session")
 def databases(server: LocalPostgres) -> Iterator[_Databases]:
-    made = _Databases(server)
-    yield made
-    made.close()
+    copies = _Databases(server)
+    yield copies
+    copies.close()
 
 
 @pytest.fixture
@@ -86,8 +94,8 @@ def database(server: LocalPostgres, databases: _Databases) -> Iterator[TestDatab
 
 @pytest.fixture(params=["plain", "bypassrls", "superuser"])
 def owner_rights(server: LocalPostgres, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The rights of the role that owns the tables and the functions: none, as on RDS; BYPASSRLS, as on
-    Supabase and Neon; or those of a superuser."""
+    """Runs a test once for each kind of role that may own the tables and functions: a plain role, as on RDS;
+    one with BYPASSRLS, as on Supabase and Neon; and a superuser."""
     if request.param == "plain":
         yield request.param
         return
@@ -99,15 +107,15 @@ def owner_rights(server: LocalPostgres, request: pytest.FixtureRequest) -> Itera
 
 @pytest.fixture(scope="session")
 def mock() -> Iterator[MockProcess]:
-    """The mock providers. A test that counts requests resets them first."""
+    """The mock model providers. A test that counts requests calls `reset` first."""
     with mock_llm_process() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The URL of a moto server, which stands for the APIs of AWS."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 (slow to import, and few tests need it)
+    """The URL of a moto server, which imitates the APIs of AWS."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 (slow to import; few tests use moto)
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

@@ -1,4 +1,4 @@
-"""A TCP proxy between a browser and a server, for the ways in which a network is lost."""
+"""A TCP proxy between a browser and a server that can break connections, as a lost network does."""
 
 import contextlib
 import socket
@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 
 class CuttingProxy:
-    """Passes bytes on to `target`, an http URL, which may be changed while it runs.
+    """Forwards bytes to `target`, an http URL. A test may change `target` at any time.
 
-    `cut` breaks what is open, `is_down` refuses what comes, and `lose_answers_after` breaks each connection
-    once the server has answered so many bytes on it. Answers come in pieces of `piece` bytes, if it is set.
+    `cut` resets the open connections. While `is_down`, new connections are reset. `lose_answers_after` resets
+    each connection after the server has sent that many bytes on it. With `piece`, answers arrive in pieces of
+    that many bytes.
     """
 
     def __init__(self, target: str) -> None:
@@ -30,13 +31,13 @@ class CuttingProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # wakes the thread that accepts
+        with contextlib.suppress(OSError):  # shutdown ends the `accept` of the other thread
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
     def cut(self) -> None:
-        """Resets every connection that is open, as a network does that is gone."""
+        """Resets every open connection."""
         for connection in list(self._open):
             _reset(connection)
 
@@ -59,31 +60,31 @@ class CuttingProxy:
             address = urlsplit(self.target)
             try:
                 far = socket.create_connection((address.hostname or "", address.port or 80))
-            except OSError:  # the server is not there
+            except OSError:  # no server listens at `target`
                 _reset(near)
                 continue
             self._open |= {near, far}
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._pass_on, args=(near, far, far.sendall), daemon=True).start()
-            threading.Thread(target=self._pass_on, args=(far, near, self._answer(near)), daemon=True).start()
+            threading.Thread(target=self._forward, args=(near, far, far.sendall), daemon=True).start()
+            threading.Thread(target=self._forward, args=(far, near, self._sender(near)), daemon=True).start()
 
-    def _answer(self, near: socket.socket) -> Callable[[bytes], None]:
+    def _sender(self, near: socket.socket) -> Callable[[bytes], None]:
         count = 0
 
-        def answer(data: bytes) -> None:
+        def send(data: bytes) -> None:
             nonlocal count
             count += len(data)
             if self.lose_answers_after is not None and count > self.lose_answers_after:
                 _reset(near)
                 raise OSError("lost")
             size = self.piece or len(data)
-            for at in range(0, len(data), size):
-                near.sendall(data[at : at + size])
-                time.sleep(0.001 if self.piece else 0)  # or the reader would find the pieces in one
+            for start in range(0, len(data), size):
+                near.sendall(data[start : start + size])
+                time.sleep(0.001 if self.piece else 0)  # otherwise the reader gets several pieces at once
 
-        return answer
+        return send
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, send: Callable[[bytes], None]) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, send: Callable[[bytes], None]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 send(data)
@@ -97,5 +98,5 @@ class CuttingProxy:
 def _reset(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.shutdown(socket.SHUT_RD)  # who waits to read of it hears of this, and of a close not
+        connection.shutdown(socket.SHUT_RD)  # ends a `recv` in another thread, which `close` does not
     connection.close()

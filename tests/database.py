@@ -1,7 +1,11 @@
-"""A test's access to its database: as the app's role, as its owner, or as a superuser."""
+"""Access to the database of a test as the app's role, as the owner, or as a superuser."""
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +15,21 @@ from psycopg.rows import dict_row
 
 from dev import postgres
 from dev.postgres import LocalPostgres
+
+_MEMORY = Path("/dev/shm")
+_NEEDED_BYTES = 2_000_000_000
+
+
+@contextmanager
+def cluster_folder() -> Iterator[Path]:
+    """A new folder for a Postgres cluster, in memory where there is room: to copy a database on a disk takes
+    several times the CPU. It is not pytest's folder, because the path of a Unix socket has 107 bytes at most.
+    """
+    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _NEEDED_BYTES
+    with tempfile.TemporaryDirectory(
+        prefix="pg-", dir=_MEMORY if in_memory else None, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder) / "data"
 
 
 class TestDatabase:
@@ -22,12 +41,13 @@ class TestDatabase:
         self.owner_url = server.url(postgres.OWNER, name)
         self._superuser_url = server.url("postgres", name)
 
-    def begin_turn(self, user_id: UUID, **given: Any) -> dict[str, Any]:
-        """The result of begin_turn. `given` replaces fields of a request like that of the chat function."""
-        started: dict[str, Any] = self.call("begin_turn", **self.begin_request(user_id, **given))
+    def begin_turn(self, user_id: UUID, **fields: Any) -> dict[str, Any]:
+        """Calls the stored function begin_turn. `fields` replace fields of `begin_request`."""
+        started: dict[str, Any] = self.call("begin_turn", **self.begin_request(user_id, **fields))
         return started
 
-    def begin_request(self, user_id: UUID, **given: Any) -> dict[str, Any]:
+    def begin_request(self, user_id: UUID, **fields: Any) -> dict[str, Any]:
+        """A request for begin_turn like those of the chat function."""
         return {
             "user_id": user_id,
             "conversation_id": None,
@@ -46,21 +66,21 @@ class TestDatabase:
             "rate_limit": 5,
             "rate_window": 60,
             "budget": Decimal(100),
-        } | given
+        } | fields
 
     def call(self, function: str, **request: Any) -> Any:
-        """Calls a stored function as the app. Bytes are sent as hex."""
+        """Calls a stored function as chat_app. Bytes are sent as hex."""
         [row] = self.as_user(None, f"select app.{function}(%s) as result", (json_argument(request),))
         return row["result"]
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """What is really there, whoever owns it."""
+        """Runs a query as a superuser, who sees the rows of all users."""
         with psycopg.connect(self._superuser_url, row_factory=dict_row, autocommit=True) as connection:
             cursor = connection.execute(query.encode(), params)
             return cursor.fetchall() if cursor.description else []
 
     def as_user(self, user_id: UUID | None, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """What chat_app sees or does as a user, or as nobody."""
+        """Runs a query as chat_app, with or without a user for row-level security."""
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
             if user_id is not None:
                 connection.execute("select set_config('app.user_id', %s, true)", (str(user_id),))
@@ -69,6 +89,6 @@ class TestDatabase:
 
 
 def json_argument(request: dict[str, Any]) -> str:
-    """The argument of a stored function. Bytes are sent as hex."""
+    """The JSON argument of a stored function. Bytes are sent as hex."""
     encoded = {name: value.hex() if isinstance(value, bytes) else value for name, value in request.items()}
     return msgspec.json.encode(encoded).decode()

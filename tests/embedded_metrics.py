@@ -1,17 +1,19 @@
-"""Reads log lines as CloudWatch does: what it would record, or an assertion that says what is not of the
-format. Source of the rules: AWS, "Specification: Embedded metric format"."""
+"""Reads metrics from log lines as CloudWatch does. A line that breaks the format fails an assertion.
+
+Source: AWS, "Specification: Embedded metric format".
+"""
 
 import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
-# Those of MetricDatum, as far as any metric here could want one.
+# The units of MetricDatum that metrics of this project may have.
 UNITS = {"Count", "Milliseconds", "Seconds", "Microseconds", "Bytes", "Percent", "None"}
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Metric:
     namespace: str
     name: str
     unit: str
@@ -19,8 +21,8 @@ class Recorded:
     dimensions: tuple[tuple[str, str], ...]
 
 
-def recorded(text: str) -> list[Recorded]:
-    """The metrics of one log line, once for each set of dimensions."""
+def parse(text: str) -> list[Metric]:
+    """The metrics of one log line. A metric appears once for each set of dimensions."""
     root = json.loads(text)
     if "_aws" not in root:
         return []
@@ -28,14 +30,14 @@ def recorded(text: str) -> list[Recorded]:
     assert len(text.encode()) <= 256_000
     assert root["_aws"].keys() == {"Timestamp", "CloudWatchMetrics"}
     stamp, directives = root["_aws"]["Timestamp"], root["_aws"]["CloudWatchMetrics"]
-    # Milliseconds since the epoch; at most two weeks old and two hours ahead.
+    # Milliseconds since the epoch, at most two weeks in the past and two hours in the future.
     assert isinstance(stamp, int)
     assert -14 * 86_400 < stamp / 1000 - time.time() < 2 * 3600
     assert directives
-    return [metric for directive in directives for metric in _of_directive(directive, root)]
+    return [metric for directive in directives for metric in _metrics_of_directive(directive, root)]
 
 
-def _of_directive(directive: dict[str, Any], root: dict[str, Any]) -> list[Recorded]:
+def _metrics_of_directive(directive: dict[str, Any], root: dict[str, Any]) -> list[Metric]:
     assert directive.keys() == {"Namespace", "Dimensions", "Metrics"}
     assert 1 <= len(directive["Namespace"]) <= 1024
     assert directive["Dimensions"]
@@ -48,7 +50,7 @@ def _of_directive(directive: dict[str, Any], root: dict[str, Any]) -> list[Recor
         dimensions = tuple((name, root[name]) for name in names)
         for name, value in dimensions:
             assert 1 <= len(name) <= 250
-            assert isinstance(value, str), f"{name} is no text"
+            assert isinstance(value, str), f"{name} is not a string"
             assert 1 <= len(value.strip()) <= 1024
             assert value.isascii()
         for metric in directive["Metrics"]:
@@ -56,7 +58,7 @@ def _of_directive(directive: dict[str, Any], root: dict[str, Any]) -> list[Recor
             assert 1 <= len(metric["Name"]) <= 1024
             assert metric["Unit"] in UNITS
             value = root[metric["Name"]]
-            assert isinstance(value, int | float), f"{metric['Name']} is no number"
+            assert isinstance(value, int | float), f"{metric['Name']} is not a number"
             assert not isinstance(value, bool)
-            found.append(Recorded(directive["Namespace"], metric["Name"], metric["Unit"], value, dimensions))
+            found.append(Metric(directive["Namespace"], metric["Name"], metric["Unit"], value, dimensions))
     return found

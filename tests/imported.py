@@ -1,4 +1,4 @@
-"""What a process imported, from what an interpreter says with PYTHONVERBOSE set."""
+"""The modules and files that a Python process imported, read from its output with PYTHONVERBOSE=1."""
 
 import re
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ _FILE = re.compile(r"# (?:code object from|extension module '[\w.]+' loaded from
 
 
 def modules(lines: Iterable[str]) -> set[str]:
-    return {said[1] for line in lines if (said := _MODULE.match(line))}
+    return {match[1] for line in lines if (match := _MODULE.match(line))}
 
 
 def files(lines: Iterable[str]) -> set[Path]:
-    """The files that code was taken from: bytecode, compiled modules, and sources without bytecode."""
-    return {Path(said[1]) for line in lines if (said := _FILE.match(line))}
+    """The files that code was loaded from: bytecode, extension modules, and sources without bytecode."""
+    return {Path(match[1]) for line in lines if (match := _FILE.match(line))}

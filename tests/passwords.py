@@ -1,25 +1,23 @@
-"""A Postgres that asks chat_app for its password, where the tests' others trust it."""
+"""A Postgres that asks chat_app for a password. The Postgres of other tests trusts every login."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from dev import postgres
 from migrations import migrate
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
 
 
-class GuardedDatabase(TestDatabase):
-    """Look into it with `rows` only, which does not log in as the app."""
+class PasswordDatabase(TestDatabase):
+    """Tests read it with `rows`. `call` and `as_user` fail, because they send no password."""
 
     def __init__(self, server: postgres.LocalPostgres, password: str) -> None:
         super().__init__(server, postgres.DATABASE)
         self._server = server
-        rules = Path(server.server.pgdata) / "pg_hba.conf"
+        rules = server.data / "pg_hba.conf"
         rules.write_text("local all chat_app scram-sha-256\n" + rules.read_text("utf-8"), "utf-8")
         self.rows("select pg_reload_conf()")
         self.change_password(password)
@@ -29,18 +27,18 @@ class GuardedDatabase(TestDatabase):
         with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
             connection.execute(statement)
 
-    def hang_up(self) -> None:
-        """Ends all connections of the app, as a failover does."""
+    def close_connections(self) -> None:
+        """Closes all connections of chat_app, as a failover does."""
         self.rows("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chat_app'")
 
     def refused_logins(self) -> int:
-        return self._server.server.log.read_text("utf-8").count("password authentication failed")
+        return self._server.log.read_text("utf-8").count("password authentication failed")
 
 
 @contextmanager
-def guarded_database(password: str) -> Iterator[GuardedDatabase]:
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = postgres.start(Path(folder) / "data")
+def password_database(password: str) -> Iterator[PasswordDatabase]:
+    with cluster_folder() as folder:
+        server = postgres.start(folder)
         migrate.apply(server.url(postgres.OWNER))
-        yield GuardedDatabase(server, password)
+        yield PasswordDatabase(server, password)
         server.stop()

@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode before a Postgres, where the program is installed."""
+"""Runs a real PgBouncer in transaction mode in front of Postgres, if the program is installed."""
 
 import os
 import shutil
@@ -31,20 +31,20 @@ server_login_retry = 1
 
 @contextmanager
 def pgbouncer(server: LocalPostgres, role: str, *, socket_folder: str | None = None) -> Iterator[int]:
-    """Runs PgBouncer and gives its port. Every client is `role` in the database. `socket_folder` is another
-    server's, which need not run yet."""
+    """Runs PgBouncer and yields its port. Every client is `role` in the database. `socket_folder` selects
+    another Postgres, which may start later."""
     assert PROGRAM is not None
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as folder:
-        # PgBouncer refuses to run as root. Its user has to read the file and the socket of Postgres.
+        # PgBouncer does not run as root. The user it runs as must read this file and the socket of Postgres.
         Path(folder).chmod(0o755)
         file = Path(folder) / "pgbouncer.ini"
         configuration = _CONFIGURATION.format(socket_folder=socket_folder or server.socket_folder, port=port)
         file.write_text(configuration.replace("* =", f"* = user={role}"), "utf-8")
         command = [PROGRAM, str(file)]
-        if server.server.system_user is not None:
-            command += ["-u", server.server.system_user]
+        if server.system_user is not None:
+            command += ["-u", server.system_user]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             _wait_for(port, process)

@@ -1,4 +1,4 @@
-"""A TCP proxy before Postgres that loses replies: what was asked is done, and nobody hears of it."""
+"""A TCP proxy in front of Postgres that loses replies: the statement has run, but its reply never arrives."""
 
 import contextlib
 import socket
@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 
 class PostgresProxy:
-    """Forwards to the server's Unix socket. The first times that `lose_reply_to` is in what a client
-    sends, the client's connection is cut when the server has answered."""
+    """Forwards connections to the server's Unix socket. When a client sends `lose_reply_to`, the proxy waits
+    for the reply of the server and then closes the connection without sending it, at most `times` times."""
 
     def __init__(self, socket_folder: str, *, lose_reply_to: str, times: int = 1) -> None:
         self.lost = 0

@@ -1,6 +1,6 @@
-"""What RDS does with IAM logins, before a Postgres that trusts: asks for a token and looks at it.
+"""Imitates the IAM login of RDS: a proxy that verifies tokens, in front of a Postgres that trusts logins.
 
-Sources: "Frontend/Backend Protocol" of Postgres's documentation; AWS Signature Version 4 in a query.
+Sources: Postgres documentation, "Frontend/Backend Protocol"; AWS Signature Version 4 in query parameters.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ _SSL_REQUEST, _GSS_REQUEST = 80_877_103, 80_877_104
 
 
 class RdsWithIam:
-    """`presented` are the tokens of all logins, `refused` counts those that were not good: wrong, for
-    somebody else, revoked, or first seen 15 minutes ago by `now`."""
+    """`presented` lists the tokens of all logins. `refused` counts the logins with a bad token: a wrong
+    signature, another user, revoked, or first seen 15 minutes ago or earlier by the clock `now`."""
 
     def __init__(self, socket_folder: str, now: Callable[[], float]) -> None:
         self.presented: list[str] = []
@@ -48,15 +48,15 @@ class RdsWithIam:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        # Unbuffered: what follows the token is for the server.
-        with client, client.makefile("rb", buffering=0) as reading:
-            startup = _startup(client, reading)
+        # Unbuffered, because the bytes after the token belong to the server.
+        with client, client.makefile("rb", buffering=0) as reader:
+            startup = _startup(client, reader)
             client.sendall(b"R" + struct.pack("!ii", 8, 3))  # AuthenticationCleartextPassword
-            kind, length = struct.unpack("!ci", reading.read(5))
+            kind, length = struct.unpack("!ci", reader.read(5))
             assert kind == b"p"
-            token = reading.read(length - 4).rstrip(b"\0").decode()
+            token = reader.read(length - 4).rstrip(b"\0").decode()
             self.presented.append(token)
-            if not self._is_good(token):
+            if not self._is_accepted(token):
                 self.refused += 1
                 client.sendall(_error("28000", 'PAM authentication failed for user "chat_app"'))
                 return
@@ -66,37 +66,38 @@ class RdsWithIam:
                 threading.Thread(target=_forward, args=(server, client), daemon=True).start()
                 _forward(client, server)
 
-    def _is_good(self, token: str) -> bool:
+    def _is_accepted(self, token: str) -> bool:
         age = self._now() - self._first_seen.setdefault(token, self._now())
         return age < _TOKEN_SECONDS and token not in self.revoked and self._is_signed(token)
 
     def _is_signed(self, token: str) -> bool:
         parts = urlsplit(f"https://{token}")
-        said = dict(parse_qsl(parts.query))
-        signature = said.pop("X-Amz-Signature")
-        query = "&".join(f"{quote(name, safe='')}={quote(said[name], safe='')}" for name in sorted(said))
+        params = dict(parse_qsl(parts.query))
+        signature = params.pop("X-Amz-Signature")
+        query = "&".join(f"{quote(name, safe='')}={quote(params[name], safe='')}" for name in sorted(params))
         empty = hashlib.sha256(b"").hexdigest()
         canonical = f"GET\n/\n{query}\nhost:{parts.netloc}\n\nhost\n{empty}"
-        scope = "/".join([said["X-Amz-Date"][:8], REGION, "rds-db", "aws4_request"])
+        scope = "/".join([params["X-Amz-Date"][:8], REGION, "rds-db", "aws4_request"])
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signed = f"AWS4-HMAC-SHA256\n{said['X-Amz-Date']}\n{scope}\n{digest}"
+        signed = f"AWS4-HMAC-SHA256\n{params['X-Amz-Date']}\n{scope}\n{digest}"
         key = f"AWS4{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}".encode()
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
         return (
             parts.netloc == f"127.0.0.1:{self.port}"
-            and (said["Action"], said["DBUser"], said["X-Amz-Expires"]) == ("connect", "chat_app", "900")
-            and said["X-Amz-Credential"] == f"{CREDENTIALS['AWS_ACCESS_KEY_ID']}/{scope}"
+            and (params["Action"], params["DBUser"]) == ("connect", "chat_app")
+            and params["X-Amz-Expires"] == "900"
+            and params["X-Amz-Credential"] == f"{CREDENTIALS['AWS_ACCESS_KEY_ID']}/{scope}"
             and hmac.compare_digest(signature, hmac.digest(key, signed.encode(), "sha256").hex())
         )
 
 
-def _startup(client: socket.socket, reading: socket.SocketIO) -> bytes:
+def _startup(client: socket.socket, reader: socket.SocketIO) -> bytes:
     while True:
-        head = reading.read(8)
+        head = reader.read(8)
         length, code = struct.unpack("!ii", head)
         if code not in (_SSL_REQUEST, _GSS_REQUEST):
-            return bytes(head + reading.read(length - 8))
+            return bytes(head + reader.read(length - 8))
         client.sendall(b"N")
 
 
@@ -111,6 +112,6 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)
-    for end in (source, target):  # whichever broke, both are over
+    for end in (source, target):  # when one connection ends, close both
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)

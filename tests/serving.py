@@ -1,4 +1,4 @@
-"""The functions behind a real server, in a thread of the test's process, on a port of its own."""
+"""Serves the functions over real HTTP: in a thread, in another process, or in the Lambda emulator."""
 
 import asyncio
 import os
@@ -43,18 +43,18 @@ def environment(database_url: str, **environ: str) -> dict[str, str]:
 
 
 def mocked(database_url: str, mock: MockProcess, model: str, **environ: str) -> dict[str, str]:
-    """An environment that sends the requests for all providers to the mock, with a high rate limit."""
+    """An environment in which all providers are the mock and the rate limit is high."""
     settings = {**mock.settings(), "LLM_MODEL": model, "RATE_LIMIT_CHAT": "1000/60"}
     return environment(database_url, **settings | environ)
 
 
 def settings(database_url: str, **environ: str) -> Settings:
-    """As from an environment; names as there."""
+    """Settings read from an environment with these variables."""
     return load_settings(environment(database_url, **environ))
 
 
 class Client(httpx.Client):
-    """Speaks to a served app, as a user."""
+    """An HTTP client of a served app that sends the token of a user."""
 
     def __init__(self, url: str, user_id: UUID | None = None) -> None:
         headers = {"authorization": f"Bearer {token(user_id)}"} if user_id else {}
@@ -62,19 +62,19 @@ class Client(httpx.Client):
 
 
 class _PromptServer(ReadyServer):
-    """Ends as soon as all is done. uvicorn looks ten times a second whether it should, which is most of
-    what many a test takes."""
+    """Stops at once. uvicorn checks ten times a second whether to stop, and this wait would take most of the
+    time of many tests."""
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
-        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if not self.should_exit:
-            await self._told.wait()
+            await self._stop.wait()
 
     def end(self) -> None:
         self.should_exit = True
-        if hasattr(self, "_told"):
-            self._loop.call_soon_threadsafe(self._told.set)
+        if hasattr(self, "_stop"):
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         state = self.server_state
@@ -83,7 +83,7 @@ class _PromptServer(ReadyServer):
         for connection in list(state.connections):
             connection.shutdown()
         last = self._loop.time() + 2
-        while (state.connections or state.tasks) and self._loop.time() < last:  # noqa: ASYNC110 (uvicorn tells nobody)
+        while (state.connections or state.tasks) and self._loop.time() < last:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(0.002)
         for task in state.tasks:
             task.cancel()
@@ -91,12 +91,12 @@ class _PromptServer(ReadyServer):
 
 
 @contextmanager
-def serve(configured: Settings) -> Iterator[str]:
-    """Both functions at the URL it gives, until the block ends."""
-    app = CombinedApp(chat_stream.create_app(configured), conversations.create_app(configured))
-    served = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False)
+def serve(settings: Settings) -> Iterator[str]:
+    """Serves both functions and yields the URL."""
+    app = CombinedApp(chat_stream.create_app(settings), conversations.create_app(settings))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, proxy_headers=False)
     urls: queue.SimpleQueue[str] = queue.SimpleQueue()
-    server = _PromptServer(served, urls.put)
+    server = _PromptServer(config, urls.put)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -108,13 +108,13 @@ def serve(configured: Settings) -> Iterator[str]:
 
 @contextmanager
 def serve_on_lambda(environ: dict[str, str], log: Log = to_stderr) -> Iterator[str]:
-    """Both functions at the URL it gives, in processes with their real bootstraps, as Lambda runs them."""
+    """Serves both functions in the Lambda emulator, with their real bootstraps, and yields the URL."""
     with in_thread(Emulator(functions(environ), log=log)) as url:
         yield url
 
 
 class ChatOnLambda:
-    """The chat function alone on one process at a time, which a test may kill."""
+    """The chat function alone, in one process at a time, to which a test can send signals."""
 
     def __init__(self, environ: dict[str, str], **options: Any) -> None:
         chat_stream, _ = functions(environ)
@@ -132,17 +132,17 @@ class ChatOnLambda:
 
 @contextmanager
 def serve_in_a_process(environ: dict[str, str]) -> Iterator[str]:
-    """As `make run` serves, in a process of its own."""
+    """Serves both functions in another process, as `make run` does, and yields the URL."""
     with server_process(environ) as (url, _):
         yield url
 
 
 @contextmanager
 def server_process(environ: dict[str, str]) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """The same for a test that kills it."""
+    """Serves as `serve_in_a_process` does and also yields the process, so that a test can kill it."""
     env = {**os.environ, **environ, "PORT": "0"}
     command = [sys.executable, "-m", "dev.server"]
-    # Its log goes nowhere: a pipe that nobody reads would stop it when it is full.
+    # The log goes to a file, because the process would stop when an unread pipe is full.
     with (
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT) as process,

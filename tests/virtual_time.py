@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer, so that a test of minutes takes milliseconds."""
+"""An event loop whose clock jumps to the next timer, so that minutes take milliseconds in a test."""
 
 import asyncio
 import selectors
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: what would be a wait moves the clock."""
+    """Moves the clock instead of waiting for a timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            return super().select(5)  # a thread or a socket; the clock stands still
+            return super().select(5)  # waits for a thread or a socket; the clock does not move
         if not ready and timeout:
             self.now += timeout
         return ready
@@ -34,6 +34,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine without network, files and threads, on a clock that begins at 0."""
+    """Runs a coroutine that uses no network, files or threads, on a clock that begins at 0."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

@@ -77,8 +77,7 @@ export declare class ChatError extends Error {
     /** @param {string} message @param {Partial<ChatError>} details */
     constructor(message: string, details: Partial<ChatError>);
 }
-export declare function createChatClient({ baseUrl, // without a trailing slash
-getToken, fetch, retries, // successive failures without new text
+export declare function createChatClient({ baseUrl, getToken, fetch, retries, // successive failures without new text
 retryDelay, silenceTimeout, // three heartbeats
 stopTimeout, }?: {
     baseUrl?: string | undefined;

@@ -40,7 +40,7 @@ export class ChatError extends Error {
 }
 
 export function createChatClient({
-  baseUrl = "", // without a trailing slash
+  baseUrl = "",
   getToken = /** @type {(why: { refresh: boolean }) => Token | Promise<Token>} */ (() => null),
   fetch = globalThis.fetch,
   retries = 8, // successive failures without new text
@@ -55,7 +55,7 @@ export function createChatClient({
     const token = await getToken({ refresh });
     const headers = { ...init.headers, ...(token && { Authorization: `Bearer ${token}` }) };
     // In the HTTP cache, a second reader of a stream would wait for the first.
-    const response = await fetch(baseUrl + path, { ...init, headers, cache: "no-store" });
+    const response = await fetch(baseUrl.replace(/\/+$/, "") + path, { ...init, headers, cache: "no-store" });
     return response.status === 401 && !refresh ? call(path, init, true) : response;
   }
 

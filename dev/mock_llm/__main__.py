@@ -2,28 +2,33 @@
 
 import argparse
 import asyncio
-import signal
+import os
+import sys
 
 import dev.mock_llm
+from dev import command
 from dev.mock_llm.server import MockLLM
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m dev.mock_llm",
+        prog=".venv/bin/python -m dev.mock_llm",
         description=dev.mock_llm.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8788, help="0: any free port")
+    parser.add_argument("--port", help="0 takes a free one; the default is the variable PORT, else 8788")
     options = parser.parse_args()
-    asyncio.run(_serve_until_stopped(options.host, options.port))
+    port = command.port(options.port or os.environ.get("PORT"), 8788)
+    command.check_port(port)
+    asyncio.run(_serve_until_stopped(options.host, port))
+    return 0
 
 
 async def _serve_until_stopped(host: str, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in command.end_signals():
         loop.add_signal_handler(number, stop.set)
     async with MockLLM(host=host, port=port) as mock:
         settings = mock.settings() | {"LLM_MODEL": "openai/mock:tokens=200,gap=20ms"}
@@ -33,4 +38,4 @@ async def _serve_until_stopped(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.run(main))

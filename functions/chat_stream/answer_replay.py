@@ -10,15 +10,15 @@ from functions.chat_stream.timeouts import Timeouts
 from shared.events import Event, Failed, Finished, FinishReason, Started, TextDelta, Usage
 from shared.logs import logger
 
-# The writer saves a checkpoint every 0.8 s; reading twice as often finds it soon.
+# A checkpoint is saved every 0.8 s. Reading twice as often shows new text soon.
 _POLL_SECONDS = 0.4
 
 
 class AnswerReplay:
     """Puts the stored text after the first `offset` characters into `events`, until the answer ends.
 
-    `first` is the answer as it was already read. Any number of replays may read one answer, each with one
-    small query every 0.4 s.
+    `stored_answer` is the answer as the caller has just read it. Any number of replays may read one answer,
+    each with one small query every 0.4 s.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class AnswerReplay:
         store: TurnStore,
         user_id: UUID,
         answer_id: UUID,
-        first: StoredAnswer,
+        stored_answer: StoredAnswer,
         *,
         offset: int,
         timeouts: Timeouts,
@@ -35,24 +35,24 @@ class AnswerReplay:
         self._store = store
         self._user_id = user_id
         self._answer_id = answer_id
-        self._first = first
+        self._stored_answer = stored_answer
         self._offset = offset
         self._timeouts = timeouts
 
     async def run(self) -> None:
-        """Never raises. Ends early when the client is gone, when the function's time is over, or when the
-        answer cannot be read. The stream then has no last event. Clients of the native format resume it; a
-        client of another format may not notice."""
+        """Never raises. Ends early if the client has disconnected, 5 s before the function's deadline, or if
+        the answer cannot be read. The stream then has no last event. Clients of the native dialect resume it;
+        a client of another dialect may not notice."""
         self.events.put([Started(str(self._answer_id))])
         try:
             await self._poll()
         except Exception:
             logger.exception("replaying an answer failed")
         self.events.close()
-        logger.info("answer replayed", message_id=str(self._answer_id), left=self.events.abandoned)
+        logger.info("answer replayed", message_id=str(self._answer_id), client_left=self.events.abandoned)
 
     async def _poll(self) -> None:
-        stored, offset = self._first, self._offset
+        stored, offset = self._stored_answer, self._offset
         while not self.events.abandoned:
             if stored.text:
                 offset += len(stored.text)
@@ -60,7 +60,7 @@ class AnswerReplay:
             if stored.status != "streaming":
                 self.events.put(_last_events(stored))
                 return
-            if asyncio.get_running_loop().time() >= self._timeouts.reading_until:
+            if asyncio.get_running_loop().time() >= self._timeouts.read_deadline:
                 return
             await asyncio.sleep(_POLL_SECONDS)
             stored = await self._store.read(self._user_id, self._answer_id, offset)
@@ -73,4 +73,4 @@ def _last_events(stored: StoredAnswer) -> list[Event]:
         return [usage, Finished(reason)]
     # An answer that ended with an error has a code. An answer whose process died has neither.
     code = stored.metadata.get("code", "interrupted")
-    return [usage, Failed(code, "the answer broke off", retryable=True)]
+    return [usage, Failed(code, "the answer was interrupted", retryable=True)]

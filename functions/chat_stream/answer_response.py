@@ -63,14 +63,15 @@ async def replay_response(
     answer_id: UUID,
     timeouts: Timeouts,
     offset: int = 0,
-    first: StoredAnswer | None = None,
+    stored_answer: StoredAnswer | None = None,
 ) -> ChatResponse:
-    """The stored answer after its first `offset` characters, and what is added until it ends.
+    """Returns a response with the stored answer from character `offset` on, and with the text that is added
+    until the answer ends.
 
-    `first` is the answer where it was read already. Raises NotFound, Unavailable.
+    `stored_answer` is the answer if the caller has already read it. Raises NotFound, Unavailable.
     """
-    stored = first or await services.store.read(user_id, answer_id, offset)
-    replay = AnswerReplay(services.store, user_id, answer_id, stored, offset=offset, timeouts=timeouts)
+    stored_answer = stored_answer or await services.store.read(user_id, answer_id, offset)
+    replay = AnswerReplay(services.store, user_id, answer_id, stored_answer, offset=offset, timeouts=timeouts)
     return answer_response(
         services,
         dialect,
@@ -78,7 +79,7 @@ async def replay_response(
         replay.events,
         services.background.run_replay(replay),
         answer_id=answer_id,
-        model=stored.metadata.get("model", services.model_choice.names[0]),
-        headers={"X-Conversation-Id": str(stored.conversation_id)},
+        model=stored_answer.metadata.get("model", services.model_choice.listed_models[0]),
+        headers={"X-Conversation-Id": str(stored_answer.conversation_id)},
         offset=offset,
     )

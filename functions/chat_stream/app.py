@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 def create_router(settings: Settings) -> Router:
-    """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
+    """The routes, without the middleware. The OpenAPI document is made of their endpoints."""
     database = Database.from_settings(settings)
     verifier = TokenVerifier.from_settings(settings)
     services = ChatServices(
@@ -42,7 +42,7 @@ def create_router(settings: Settings) -> Router:
         model_choice=ModelChoice(settings),
         store=TurnStore(database, settings),
         best_effort_store=BestEffortStore(database, settings),
-        models=ModelClient(settings),
+        model_client=ModelClient(settings),
         background=BackgroundTasks(),
         tracer=_tracer(settings),
     )
@@ -50,10 +50,12 @@ def create_router(settings: Settings) -> Router:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         # In a new process the connections are opened while the first request arrives.
-        await warmup.wait_if_provisioned(verifier.warm_up(), database.warm_up(), services.models.warm_up())
+        await warmup.wait_if_provisioned(
+            verifier.warm_up(), database.warm_up(), services.model_client.warm_up()
+        )
         yield
         await services.background.shut_down()
-        await services.models.aclose()
+        await services.model_client.aclose()
         await database.close()
         if services.tracer is not None:
             services.tracer.close()
@@ -64,7 +66,7 @@ def create_router(settings: Settings) -> Router:
 def _tracer(settings: Settings) -> "Tracer | None":
     if settings.xray_daemon is None:
         return None
-    from shared.tracing import Tracer  # noqa: PLC0415 (not needed where tracing is off)
+    from shared.tracing import Tracer  # noqa: PLC0415 (imported only if tracing is on)
 
     return Tracer(settings.xray_daemon)
 

@@ -5,11 +5,11 @@ from uuid import UUID, uuid5
 from starlette.requests import Request
 
 from shared import logs
-from shared.addresses import client_address, pseudonym
+from shared.addresses import address_hash, client_address
 from shared.auth import TokenVerifier
 from shared.settings import Settings
 
-# The UUID namespace of users without a token. Their id is made of a keyed hash of the address; the address is
+# The UUID namespace of address users. Their id is derived from a keyed hash of the address. The address is
 # not stored.
 _ADDRESSES = UUID("5f2d8c1e-6a0b-4c53-9b7e-2f8e3a4d1c60")
 
@@ -20,22 +20,22 @@ class Authentication:
         self._verifier = verifier
 
     async def user_id(self, request: Request, *, token_optional: bool = False) -> UUID:
-        """The id of the user who sends the request; marks the request's log lines with its pseudonym.
+        """The id of the user who sends the request. Adds a hash of the id to the log lines of this request.
 
-        With `token_optional` and ALLOW_ANONYMOUS a request without a token belongs to the anonymous user of
-        its network address. Raises Unauthorized, or Unavailable when keys cannot be fetched.
+        With `token_optional` and ALLOW_ANONYMOUS, a request without a token gets a user id that is derived
+        from its address. Raises Unauthorized, or Unavailable if the keys or the secret cannot be read.
         """
         authorization = request.headers.get("authorization")
         user_id = None
         if authorization is None and token_optional and self._settings.allow_anonymous:
-            user_id = await self._anonymous_user_id(request)
+            user_id = await self._address_user_id(request)
         if user_id is None:
             user_id = (await self._verifier.verify(authorization)).user_id
-        logs.mark_user(user_id)
+        logs.set_user(user_id)
         return user_id
 
-    async def _anonymous_user_id(self, request: Request) -> UUID | None:
+    async def _address_user_id(self, request: Request) -> UUID | None:
         address = client_address(request.scope, self._settings.proxies)
         if not address:
             return None
-        return uuid5(_ADDRESSES, pseudonym(address, await self._settings.server_secret()))
+        return uuid5(_ADDRESSES, address_hash(address, await self._settings.server_secret()))

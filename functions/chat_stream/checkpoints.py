@@ -1,4 +1,4 @@
-"""Saves the text of a running answer, 0.8 s after the last save, beside the stream."""
+"""Saves the text of a running answer, 0.8 s after the last save."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,31 +15,31 @@ _INTERVAL_SECONDS = 0.8
 class Checkpoints:
     """Saves in a separate task, so that sending tokens never waits for the database.
 
-    Each checkpoint also renews the turn's lease and asks for its state. `on_state` gets that state:
-    "running", "cancel" when the user wants the answer to stop, how another process settled the turn, or None
-    if the database has no such turn. The text of a stateless turn is not saved; only its lease is renewed. An
-    error is only logged. The next checkpoint saves the whole text again.
+    Each checkpoint also renews the turn's lease and passes the turn's state to `on_state`: "running",
+    "cancel" if the user asked the turn to stop, the final status if another process settled the turn, or None
+    if the database has no such turn. For a stateless turn only the lease is renewed. An error is only logged:
+    the next checkpoint saves the whole text again.
     """
 
     def __init__(
         self,
         store: TurnStore,
-        turn: StartedTurn,
+        started: StartedTurn,
         text: list[str],
         *,
         on_state: Callable[[str | None], None],
     ) -> None:
         self._store = store
-        self._turn = turn
+        self._started = started
         self._text = text
         self._on_state = on_state
-        self._saved_pieces = 0
+        self._saved_piece_count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Sets the timer for the next checkpoint. A turn shorter than 0.8 s has no checkpoint."""
-        self._timer = asyncio.get_running_loop().call_later(_INTERVAL_SECONDS, self._begin_saving)
+        self._timer = asyncio.get_running_loop().call_later(_INTERVAL_SECONDS, self._start_save)
 
     def stop(self) -> None:
         """Starts no more checkpoints. One that is running continues."""
@@ -48,24 +48,24 @@ class Checkpoints:
         self._timer = None
 
     @property
-    def running(self) -> list[asyncio.Task[None]]:
-        """The task of the last checkpoint, if there was one."""
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The task of the last checkpoint, also if it has ended. Empty if there was none."""
         return [] if self._task is None else [self._task]
 
-    def _begin_saving(self) -> None:
+    def _start_save(self) -> None:
         self._task = asyncio.create_task(self._save())
 
     async def _save(self) -> None:
-        pieces = 0 if self._turn.conversation_id is None else len(self._text)
-        text = "".join(self._text) if pieces > self._saved_pieces else None
+        piece_count = 0 if self._started.conversation_id is None else len(self._text)
+        text = "".join(self._text) if piece_count > self._saved_piece_count else None
         try:
-            state = await self._store.checkpoint(self._turn, text)
+            state = await self._store.checkpoint(self._started, text)
         except ChatError as error:
             logger.warning("checkpoint failed", code=error.code)
         except Exception:
             logger.exception("checkpoint failed")
         else:
-            self._saved_pieces = pieces
+            self._saved_piece_count = piece_count
             self._on_state(state)
         if self._timer is not None:
             self.start()

@@ -17,7 +17,7 @@ class ModelChoice:
         self._providers = tuple(settings.providers)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def listed_models(self) -> tuple[str, ...]:
         """The models that can be listed, as `provider/model`, the default first. Patterns with wildcards,
         and models of providers that are not configured, are left out."""
         named = (
@@ -28,7 +28,7 @@ class ModelChoice:
         return tuple(dict.fromkeys((*self._configured, *named)))
 
     def resolve(self, requested: str | None) -> tuple[str, ...]:
-        """The models to try, in order: the one asked for, then the configured ones as fallbacks.
+        """The models to try, in order: the requested one, then the configured ones as fallbacks.
 
         A model can be given without its provider; then the first configured provider for which the name is
         allowed is used. Raises InvalidRequest with the list of allowed models.
@@ -49,8 +49,7 @@ class ModelChoice:
         if name in self._configured:
             return True
         provider = name.partition("/")[0]
-        # Names that a pattern matches can be too long for the database column, also because the provider was
-        # added.
+        # A name that a pattern matches can be too long for the database column.
         if provider not in self._providers or len(name) > LONGEST_MODEL:
             return False
         return any(fnmatchcase(name, pattern) for pattern in self._patterns)

@@ -1,4 +1,4 @@
-"""The endpoints of the chat function and their handlers, which read the request and call other modules."""
+"""The endpoints of the chat function. A handler reads its request and calls the module that does the work."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from functions.chat_stream.answer_response import RESUME_REQUEST, ChatResponse, replay_response
-from functions.chat_stream.dialects import DIALECTS, NATIVE, OPENAI, UI, openai_chat
+from functions.chat_stream.dialects import AI_SDK, DIALECTS, NATIVE, OPENAI, openai_chat
 from functions.chat_stream.dialects.base import Dialect
-from functions.chat_stream.json_response import refusal
+from functions.chat_stream.json_response import dialect_error_response
 from functions.chat_stream.request import IDEMPOTENCY_KEY, LAST_EVENT_ID, last_event_id
 from functions.chat_stream.services import ChatServices
 from functions.chat_stream.start_turn import start_turn
@@ -38,13 +38,13 @@ _MESSAGE_ID = ResourceId(
 
 
 def turn_endpoint(dialect: Dialect) -> Endpoint:
-    """The endpoint that asks a question in a dialect."""
+    """The endpoint that starts a turn in a dialect."""
     description = dialect.description
     replies: tuple[Reply, ...] = (description.events,)
     if description.complete_type is not None:
         complete = Reply(
             description="The complete answer, for `stream: false`.",
-            types=_tuple_of(description.complete_type),
+            types=_as_tuple(description.complete_type),
             headers=("X-Message-Id",),
             optional_headers=description.events.optional_headers,
         )
@@ -64,13 +64,13 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
             RateLimited,
             BudgetExceeded,
             UpstreamError,
-            *((NotFound, Conflict) if description.stored else ()),
+            *((NotFound, Conflict) if description.can_store else ()),
         ),
         error_type=description.error_type,
     )
 
 
-def _tuple_of(lazy_type: Callable[[], Any]) -> LazyTypes:
+def _as_tuple(lazy_type: Callable[[], Any]) -> LazyTypes:
     return lambda: (lazy_type(),)
 
 
@@ -91,7 +91,7 @@ RESUME = Endpoint(
     path="/api/chat/messages/{id}/stream",
     operation_id="resumeMessage",
     tag=_TAG,
-    summary="Continue to read an answer, whether it is finished or not",
+    summary="Resume the stream of an answer",
     parameters=(
         _MESSAGE_ID,
         LAST_EVENT_ID,
@@ -110,12 +110,12 @@ RESUME_UI = Endpoint(
             place="path",
             required=True,
             constraints={"minLength": 1},
-            description="The id of the conversation, or the client's own name for it.",
+            description="The id of the conversation, or the client's own id for it.",
         ),
     ),
     replies=(
-        UI.description.events,
-        Reply(status=204, description="No answer is being written.", media_type=None),
+        AI_SDK.description.events,
+        Reply(status=204, description="No answer is running.", media_type=None),
     ),
 )
 MODELS = Endpoint(
@@ -123,9 +123,9 @@ MODELS = Endpoint(
     path="/v1/models",
     operation_id="listModels",
     tag=_TAG,
-    summary="List the models that a request may name",
+    summary="List the models",
     access="optional",
-    replies=(Reply(description="The names of the models.", types=_model_list_types),),
+    replies=(Reply(description="The list of models.", types=_model_list_types),),
     error_type=openai_chat.error_type,
 )
 HEALTH = Endpoint(
@@ -133,9 +133,9 @@ HEALTH = Endpoint(
     path="/health",
     operation_id="getHealth",
     tag="Service",
-    summary="Report that this process serves requests",
+    summary="Check whether the service is running",
     access="public",
-    replies=(Reply(description="The process serves requests.", types=_health_types),),
+    replies=(Reply(description="The service is running.", types=_health_types),),
 )
 
 
@@ -162,8 +162,8 @@ class ChatRoutes:
         user_id = await services.authentication.user_id(request)
         answer_id = _MESSAGE_ID.parse(request.path_params["id"])
         offset = last_event_id(request)
-        stored = await services.store.read(user_id, answer_id, offset)
-        if offset > stored.length and stored.status == "complete":
+        stored_answer = await services.store.read(user_id, answer_id, offset)
+        if offset > stored_answer.length and stored_answer.status == "complete":
             raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
         return await replay_response(
             services,
@@ -171,9 +171,9 @@ class ChatRoutes:
             RESUME_REQUEST,
             user_id=user_id,
             answer_id=answer_id,
-            timeouts=Timeouts.of(services.settings, request.scope),
+            timeouts=Timeouts.from_scope(services.settings, request.scope),
             offset=offset,
-            first=stored,
+            stored_answer=stored_answer,
         )
 
     async def resume_ui(self, request: Request) -> ChatResponse:
@@ -186,21 +186,21 @@ class ChatRoutes:
             return Response(status_code=204)
         return await replay_response(
             services,
-            UI,
+            AI_SDK,
             RESUME_REQUEST,
             user_id=user_id,
             answer_id=answer_id,
-            timeouts=Timeouts.of(services.settings, request.scope),
+            timeouts=Timeouts.from_scope(services.settings, request.scope),
         )
 
     async def models(self, request: Request) -> Response:
-        """The names of the models that a client may ask for, in OpenAI's format."""
+        """The models that clients can choose, in OpenAI's format."""
         try:
             await self._services.authentication.user_id(request, token_optional=True)
         except ChatError as error:
-            web.log_refusal(error)
-            return refusal(OPENAI, error)
-        return web.json_response(openai_chat.model_list(self._services.model_choice.names, created=0))
+            web.log_error(error)
+            return dialect_error_response(OPENAI, error)
+        return web.json_response(openai_chat.model_list(self._services.model_choice.listed_models, created=0))
 
     async def health(self, _: Request) -> Response:
         """Returns 200 while this process serves requests."""

@@ -11,7 +11,7 @@ from functions.chat_stream.store import BestEffortStore, TurnStore
 from shared.llm.client import ModelClient
 from shared.settings import Settings
 
-if TYPE_CHECKING:  # loaded where tracing is on
+if TYPE_CHECKING:  # imported only if tracing is on
     from shared.tracing import Tracer
 
 
@@ -24,6 +24,6 @@ class ChatServices(Struct, frozen=True, kw_only=True):
     model_choice: ModelChoice
     store: TurnStore
     best_effort_store: BestEffortStore
-    models: ModelClient
+    model_client: ModelClient
     background: BackgroundTasks
     tracer: "Tracer | None" = None

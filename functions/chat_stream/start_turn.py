@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from functions.chat_stream.answer_response import ChatResponse, answer_response, replay_response
 from functions.chat_stream.dialects.base import Dialect
-from functions.chat_stream.json_response import refusal
+from functions.chat_stream.json_response import dialect_error_response
 from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
 from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
@@ -38,10 +38,10 @@ async def start_turn(services: ChatServices, dialect: Dialect, request: Request)
     try:
         return await start.response()
     except ChatError as error:
-        return start.refuse(error)
+        return start.error_response(error)
     except Exception:
         logger.exception("request failed")
-        return start.refuse(ChatError("something went wrong here"))
+        return start.error_response(ChatError("internal error"))
 
 
 class _TurnStart:
@@ -52,15 +52,15 @@ class _TurnStart:
         self._dialect = dialect
         self._request = request
         self._store = services.store if dialect.requires_storage else services.best_effort_store
-        self._timeouts = Timeouts.of(services.settings, request.scope)
+        self._timeouts = Timeouts.from_scope(services.settings, request.scope)
         self._log = TurnLog(
             dialect.route,
             self._timeouts.arrived_at,
             active_turns=lambda: services.background.active_turns,
             tracer=services.tracer,
         )
-        # Saves that may still run when an error response is sent. `refuse` waits for them after the response.
-        self._saves: list[asyncio.Task[object]] = []
+        # Saves that may still run when an error response is sent. They are awaited after the response.
+        self._unfinished_saves: list[asyncio.Task[object]] = []
 
     async def response(self) -> ChatResponse:
         """Raises ChatError for a request that is refused."""
@@ -71,35 +71,37 @@ class _TurnStart:
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
         models = services.model_choice.resolve(turn_request.model)
+        # Chosen before the turn begins, because the tokens of the system prompt count for the budget.
         system = system_prompt(turn_request, services.system_prompt)
         # The budget is reserved for the first model, and settled with the price of the model that answers.
         new_turn = self._new_turn(turn_request, body, user_id, models[0], system)
         started = await self._begin(new_turn)
         if started.repeated:
             return await self._replay(turn_request, started)
-        prompt = build_prompt(turn_request, started, system, history_limit=services.settings.history_messages)
-        answer = await self._ask_model(prompt, models, started)
-        return self._run(turn_request, started, prompt, answer)
+        chat_request = build_prompt(
+            turn_request, started, system, history_limit=services.settings.history_messages
+        )
+        answer = await self._ask_model(chat_request, models, started)
+        return self._run_turn(turn_request, started, chat_request, answer)
 
-    def refuse(self, error: ChatError) -> Response:
+    def error_response(self, error: ChatError) -> Response:
         """Logs the error and returns it as a response of this dialect."""
-        self._log.refused(error)
-        response = refusal(self._dialect, error)
-        if self._saves:
-            response.background = BackgroundTask(asyncio.wait, self._saves)
+        self._log.write_refused(error)
+        response = dialect_error_response(self._dialect, error)
+        if self._unfinished_saves:
+            response.background = BackgroundTask(asyncio.wait, self._unfinished_saves)
         return response
 
     def _new_turn(
         self, turn_request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str
     ) -> NewTurn:
-        # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (of the
-        # AI SDK and of the format with named events) is made of ids and the question, so other fields of the
-        # body may change on a retry.
+        # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (AI SDK
+        # and named events) is made of ids and the question, so the other fields may change on a retry.
         question = turn_request.question
-        key, covered = idempotency_key(self._request), body
+        key, hashed_content = idempotency_key(self._request), body
         if key is None and turn_request.idempotency_key is not None:
             key = sha256(turn_request.idempotency_key.encode()).hexdigest()
-            covered = question.encode()
+            hashed_content = question.encode()
         system_tokens = prompt_tokens = estimate_tokens(system)
         if turn_request.conversation is None:
             prompt_tokens += estimate_tokens(*(message.content for message in turn_request.messages))
@@ -108,7 +110,7 @@ class _TurnStart:
             answer_id=uuid4(),
             question=question,
             idempotency_key=key,
-            request_hash=sha256(self._dialect.route.encode() + b"\n" + covered).digest(),
+            request_hash=sha256(self._dialect.route.encode() + b"\n" + hashed_content).digest(),
             model=model,
             system_tokens=system_tokens,
             prompt_tokens=prompt_tokens,
@@ -116,29 +118,32 @@ class _TurnStart:
             conversation=turn_request.conversation,
         )
 
-    async def _begin(self, turn: NewTurn) -> StartedTurn:
-        """Checks the rate limit and the budget and stores the question and an empty answer, in one call of
-        the database."""
+    async def _begin(self, new_turn: NewTurn) -> StartedTurn:
+        """Checks the rate limit and the budget, and stores the question and an empty answer, in one round
+        trip."""
         try:
-            with self._log.waiting("begin"):
-                started = await self._store.begin(turn, within=self._timeouts.seconds_to_respond())
+            with self._log.measure("begin"):
+                started = await self._store.begin(new_turn, within=self._timeouts.seconds_to_respond())
         except Unavailable:
-            if not self._may_run_unstored(turn):
-                # The database may have started the turn although its reply was lost. The turn is ended, so
-                # that a retry can start.
-                # By the strict store, which logs a save that fails.
-                self._save(self._services.store.cancel_unconfirmed_begin(turn))
+            if not self._may_run_unstored(new_turn):
+                # The database may have started the turn although its reply was lost. The turn is settled, so
+                # that a retry can start. The strict store is used, so that an error of this save is logged.
+                self._start_save(self._services.store.cancel_unconfirmed_begin(new_turn))
                 raise
-            logger.exception("a turn could not be stored, and goes on")
-            started = StartedTurn(user_id=turn.user_id, answer_id=turn.answer_id)
-        if not started.repeated:
-            self._log.started(started)
+            logger.exception("turn not stored; it continues without storage")
+            started = StartedTurn(user_id=new_turn.user_id, answer_id=new_turn.answer_id)
+        if not started.repeated:  # a replay writes its own log line
+            self._log.set_turn(started)
         return started
 
-    def _may_run_unstored(self, turn: NewTurn) -> bool:
-        """Not where there is a budget: what is left of it is known to the database only."""
+    def _may_run_unstored(self, new_turn: NewTurn) -> bool:
+        """Whether the turn can continue without the database.
+
+        Not with a budget, because only the database knows how much of the budget is left. Not if it is
+        stateless: `requires_storage` is about stored turns.
+        """
         has_budget = bool(self._services.settings.budget_usd_per_day)
-        return not self._dialect.requires_storage and turn.conversation is not None and not has_budget
+        return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget
 
     async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
         """Returns the stored answer of this idempotency key. No model is called."""
@@ -152,18 +157,20 @@ class _TurnStart:
         )
 
     async def _ask_model(
-        self, prompt: ChatRequest, models: tuple[str, ...], started: StartedTurn
+        self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn
     ) -> ModelAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
         last error."""
         try:
-            with self._log.waiting("model"):
-                answer = await self._services.models.start(prompt, models, self._timeouts.start_until)
+            with self._log.measure("model"):
+                answer = await self._services.model_client.start(
+                    chat_request, models, self._timeouts.start_until
+                )
         except NoAnswer as failure:
             failed_attempts = self._usage_rows(failure.failed_attempts)
             await self._settle_without_answer(started, failure.error, failed_attempts)
             raise failure.error from None
-        self._log.answered_by(answer.target.name, models)
+        self._log.set_model(answer.target.name, models)
         return answer
 
     async def _settle_without_answer(
@@ -172,21 +179,22 @@ class _TurnStart:
         """Keeps the question, and stores the answer as an `error`.
 
         The turn is settled before the client gets the error, so that a retry finds no running answer. The
-        client waits for it 2.9 s at most (`seconds_to_respond`).
+        client waits for the save 2.9 s at most (`seconds_to_respond`). Then the save continues after the
+        response.
         """
-        save = self._save(self._store.finish(Settlement.without_answer(started, error, rows)))
-        with self._log.waiting("finish"):
+        save = self._start_save(self._store.finish(Settlement.without_answer(started, error, rows)))
+        with self._log.measure("finish"):
             await asyncio.wait({save}, timeout=self._timeouts.seconds_to_respond())
-        self._log.unanswered(error, rows)
+        self._log.write_no_answer(error, rows)
         error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
 
-    def _run(
-        self, turn_request: TurnRequest, started: StartedTurn, prompt: ChatRequest, answer: ModelAnswer
+    def _run_turn(
+        self, turn_request: TurnRequest, started: StartedTurn, chat_request: ChatRequest, answer: ModelAnswer
     ) -> ChatResponse:
         """Starts the turn as a background task and returns the response that sends the turn's events."""
         turn = Turn(
             started,
-            prompt,
+            chat_request,
             answer,
             failed_attempts=self._usage_rows(answer.failed_attempts),
             timeouts=self._timeouts,
@@ -205,21 +213,21 @@ class _TurnStart:
             headers=_turn_headers(started),
         )
 
-    def _save(self, save: Coroutine[object, object, object]) -> asyncio.Task[object]:
-        task = self._services.background.run_save(save)
-        self._saves.append(task)
+    def _start_save(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
+        task = self._services.background.run_save(coroutine)
+        self._unfinished_saves.append(task)
         return task
 
     def _usage_rows(self, attempts: Sequence[FailedAttempt]) -> list[UsageRow]:
         duration = asyncio.get_running_loop().time() - self._timeouts.arrived_at
         return [
-            UsageRow.of(attempt.target, attempt.usage, status="error", duration=duration)
+            UsageRow.from_usage(attempt.target, attempt.usage, status="error", duration=duration)
             for attempt in attempts
         ]
 
 
 def _turn_headers(started: StartedTurn) -> dict[str, str]:
-    headers = rate_limits.headers("chat", started.rate) if started.rate else {}
+    headers = rate_limits.headers("chat", started.rate_limit) if started.rate_limit else {}
     if started.conversation_id is not None:
         headers["X-Conversation-Id"] = str(started.conversation_id)
     return headers

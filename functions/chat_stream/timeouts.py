@@ -1,4 +1,4 @@
-"""The time limits of a turn, and the timer that ends the reading of a silent model."""
+"""The time limits of a turn, and the timer that ends an answer when the model sends nothing."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from shared.events import Failed, Finished
 from shared.settings import Settings
 
 # If no model answers, the client gets an error within 3 s. 0.1 s of that is for the network.
-_PROMISED_SECONDS = 2.9
+_RESPONSE_SECONDS = 2.9
 # The last seconds of a function's time are kept for saving the answer.
 SAVING_SECONDS = 5.0
 
@@ -31,7 +31,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     deadline: float | None = None
 
     @classmethod
-    def of(cls, settings: Settings, scope: Scope) -> "Timeouts":
+    def from_scope(cls, settings: Settings, scope: Scope) -> "Timeouts":
         """The limits of a request that arrives now."""
         now = asyncio.get_running_loop().time()
         context = scope.get("aws.context")
@@ -44,17 +44,17 @@ class Timeouts(Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def reading_until(self) -> float:
-        """When reading must end, so that there is time to save; infinity without a deadline."""
+    def read_deadline(self) -> float:
+        """When reading must stop, so that 5 s are left for saving. Infinity without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - SAVING_SECONDS
 
     def seconds_to_respond(self) -> float:
         """The seconds until the client must have a response; at least 0.05."""
-        return max(0.05, self.arrived_at + _PROMISED_SECONDS - asyncio.get_running_loop().time())
+        return max(0.05, self.arrived_at + _RESPONSE_SECONDS - asyncio.get_running_loop().time())
 
 
-class ReadTimer:
-    """Calls `stop` when the model is silent for too long, or when the function's time is almost over."""
+class SilenceTimer:
+    """Calls `stop` if the model sends no content for too long, or at `read_deadline`."""
 
     def __init__(self, timeouts: Timeouts, stop: Callable[[Finished | Failed], None]) -> None:
         self.first_token_at: float | None = None
@@ -74,7 +74,7 @@ class ReadTimer:
         if self.first_token_at is None:
             self.first_token_at = self._content_at
             self.cancel()
-            self._check()  # the idle timeout may be shorter than the rest of the first one
+            self._check()  # `idle` may end earlier than the timer that was set for `first_token`
 
     def cancel(self) -> None:
         if self._handle is not None:
@@ -84,10 +84,10 @@ class ReadTimer:
         """Stops the answer if a limit is reached, else sets the timer to the next limit."""
         loop = asyncio.get_running_loop()
         wait = self._timeouts.first_token if self.first_token_at is None else self._timeouts.idle
-        silent_at = self._content_at + wait
-        if loop.time() >= self._timeouts.reading_until:
+        silence_limit_at = self._content_at + wait
+        if loop.time() >= self._timeouts.read_deadline:
             self._stop(Finished("deadline"))
-        elif loop.time() >= silent_at:
-            self._stop(Failed("upstream_timeout", "the model stopped sending", retryable=True))
+        elif loop.time() >= silence_limit_at:
+            self._stop(Failed("upstream_timeout", "the model sent nothing for too long", retryable=True))
         else:
-            self._handle = loop.call_at(min(silent_at, self._timeouts.reading_until), self._check)
+            self._handle = loop.call_at(min(silence_limit_at, self._timeouts.read_deadline), self._check)

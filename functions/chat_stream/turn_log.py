@@ -8,24 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from functions.chat_stream.records import StartedTurn, UsageRow
+from functions.chat_stream.records import StartedTurn, UsageRow, final_status
 from shared import costs, metrics
 from shared.errors import ChatError
 from shared.events import Failed, Finished
 from shared.logs import logger
 
-if TYPE_CHECKING:  # loaded where tracing is on
+if TYPE_CHECKING:  # imported only if tracing is on
     from shared.tracing import Tracer
-
-_STATUSES = {"cancelled": "cancelled", "deadline": "interrupted"}
 
 
 class TurnLog:
-    """The log line of one request. The first call of `refused`, `unanswered`, `settled` or `lost` writes it.
+    """The log line of one request. The first call of a `write_` method writes it.
 
-    A request that replays an answer writes none.
-
-    `arrived_at` is in the event loop's time. `active_turns` says how many turns this process runs.
+    A request that replays an answer writes none. `route` is the log field `dialect`. `arrived_at` is in the
+    event loop's time. `active_turns` returns the number of turns that this process runs.
     """
 
     def __init__(
@@ -39,7 +36,7 @@ class TurnLog:
         self._written = False
 
     @contextmanager
-    def waiting(self, step: str) -> Iterator[None]:
+    def measure(self, step: str) -> Iterator[None]:
         """Measures how long the turn waits for `begin`, `model` or `finish`."""
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -48,34 +45,36 @@ class TurnLog:
         finally:
             self._waits[step] = (started_at, loop.time())
 
-    def started(self, turn: StartedTurn) -> None:
+    def set_turn(self, started: StartedTurn) -> None:
         """Adds the ids of the started turn to the line."""
-        self._fields["conversation_id"] = turn.conversation_id and str(turn.conversation_id)
-        self._fields["message_id"] = str(turn.answer_id)
+        self._fields["conversation_id"] = started.conversation_id and str(started.conversation_id)
+        self._fields["message_id"] = str(started.answer_id)
 
-    def answered_by(self, model: str, models: Sequence[str]) -> None:
+    def set_model(self, model: str, models: Sequence[str]) -> None:
         """Adds the number of models that were tried before `model`. `models` are all models in order."""
         self._fields["fallbacks"] = models.index(model) or None
 
-    def refused(self, error: ChatError) -> None:
-        """The request was refused, or starting the turn failed."""
+    def write_refused(self, error: ChatError) -> None:
+        """Writes the line of a refused request, or of a turn that failed to start."""
         self._write("refused", code=error.code)
 
-    def unanswered(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:
-        """The turn began, and no model answered."""
+    def write_no_answer(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:
+        """Writes the line of a turn that no model answered."""
         self._write("error", code=error.code, **_usage_fields(failed_attempts))
 
-    def settled(self, end: Finished | Failed, row: UsageRow, failed_attempts: Sequence[UsageRow]) -> None:
-        """A model answered. `failed_attempts` are those before it."""
+    def write_settled(
+        self, end: Finished | Failed, row: UsageRow, failed_attempts: Sequence[UsageRow]
+    ) -> None:
+        """Writes the line of an answered turn. `failed_attempts` are usage rows of earlier attempts."""
         usage = _usage_fields([row, *failed_attempts])
         usage |= {"ttft_ms": row.ttft_ms, "active_streams": self._active_turns()}
         if isinstance(end, Finished):
-            self._write(_STATUSES.get(end.reason, "complete"), finish_reason=end.reason, **usage)
+            self._write(final_status(end), finish_reason=end.reason, **usage)
         else:
-            broke_off = 1 if end.code.startswith("upstream_") else None
-            self._write("error", code=end.code, upstream_errors=broke_off, **usage)
+            upstream_errors = 1 if end.code.startswith("upstream_") else None
+            self._write(final_status(end), code=end.code, upstream_errors=upstream_errors, **usage)
 
-    def lost(self) -> None:
+    def write_fault(self) -> None:
         """Writes the line of a turn that could not be settled because of a bug."""
         self._write("error", code="internal")
 
@@ -92,19 +91,22 @@ class TurnLog:
             "database_ms": round(sum(end - start for start, end in database) * 1000) if database else None,
             "cancels": 1 if status == "cancelled" else None,
             **fields,
-            **metrics.fault(fields.get("code", "")),
+            **metrics.error_metric(fields.get("code", "")),
         }
         line = {name: value for name, value in line.items() if value is not None}
         # Each value of a metric's dimension costs money. Models that are not in the table of models are not
         # used as a dimension, because clients can name any number of them.
-        listed = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
-        logger.info("turn", fields=metrics.measured(together=() if listed else ("model",), **line))
+        is_known_model = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
+        logger.info(
+            "turn",
+            fields=metrics.with_metrics(without_dimensions=() if is_known_model else ("model",), **line),
+        )
         if self._trace is not None:
             self._trace.send(line, self._arrived_at, self._waits)
 
 
 def _usage_fields(rows: Sequence[UsageRow]) -> dict[str, Any]:
-    """Model and tokens of the first row, and the cost of all rows."""
+    """The log fields of usage rows: the model and tokens of the first row, and the cost of all rows."""
     if not rows:
         return {}
     row = rows[0]

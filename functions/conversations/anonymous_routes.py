@@ -45,7 +45,7 @@ class AnonymousRoutes:
         access="public",
         replies=[
             Reply(
-                description="The token is in this response only.",
+                description="The new user. No later response contains the token.",
                 types=(AnonymousUser,),
                 headers=("Cache-Control", *RATE_LIMIT_HEADERS),
             )
@@ -55,14 +55,13 @@ class AnonymousRoutes:
     async def sign_in(self, call: Call) -> Response:
         """Create an anonymous user and return a token that is valid for 30 days.
 
-        The request is refused with 403 unless ALLOW_ANONYMOUS is on and the deployment has a secret of its
-        own to sign tokens with.
+        Returns 403 if ALLOW_ANONYMOUS is off, or if the deployment has no secret that signs tokens.
         """
         if not self._settings.allow_anonymous or self._settings.jwt_secret is None:
-            raise Forbidden("anonymous users are not allowed here")
+            raise Forbidden("anonymous users are not allowed")
         secret = await self._settings.jwt_secret.value()
         address = addresses.client_address(call.request.scope, self._settings.proxies) or ""
-        rate = await self._store.count_sign_in(addresses.pseudonym(address, secret))
+        rate = await self._store.count_sign_in(addresses.address_hash(address, secret))
         now = int(self._now())
         user_id = uuid4()
         token = auth.sign(
@@ -86,7 +85,7 @@ class AnonymousRoutes:
         body=_CLAIM,
         replies=[
             Reply(
-                description="The conversations belong to the caller now.",
+                description="The conversations now belong to the caller.",
                 types=(Claimed,),
                 headers=RATE_LIMIT_HEADERS,
             )
@@ -96,20 +95,20 @@ class AnonymousRoutes:
     async def claim(self, call: Call) -> Response:
         """Move an anonymous user's conversations to the caller's account.
 
-        The caller's token and the anonymous user's token together show that both are the same person.
+        The caller's own token is in the Authorization header, and the anonymous user's token is in the body.
         """
         if call.identity.is_anonymous:
-            raise Forbidden("conversations are claimed by a user who is signed in")
+            raise Forbidden("an anonymous user cannot claim conversations")
         anonymous = await self._verify_anonymous(call[_CLAIM].token)
         claimed, rate = await self._store.claim(call.identity.user_id, anonymous.user_id)
         return web.json_response(Claimed(claimed), headers=rate_limits.headers("write", rate))
 
     async def _verify_anonymous(self, token: str) -> Identity:
-        # 400, not 401: the caller's own token is valid, and a client that gets 401 signs in again.
+        # 400, not 401: the caller's own token is valid, and clients sign in again after a 401.
         try:
             identity = await self._verifier.verify(f"Bearer {token}")
         except Unauthorized:
             raise InvalidRequest("token must be a valid token", field="token") from None
         if not identity.is_anonymous:
-            raise InvalidRequest("token must be an anonymous user's", field="token")
+            raise InvalidRequest("token must be the token of an anonymous user", field="token")
         return identity

@@ -9,13 +9,13 @@ from msgspec import Struct
 from shared import rate_limits
 from shared.db import Database, json_argument
 from shared.errors import Conflict
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 
-class _Outcome(Struct):
+class _ClaimReply(Struct):
     outcome: Literal["claimed", "rate_limited", "conflict"]
-    rate: Rate
+    rate: RateLimitState
     claimed: int = 0
 
 
@@ -24,23 +24,24 @@ class AnonymousStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def count_sign_in(self, address: str) -> Rate:
+    async def count_sign_in(self, address: str) -> RateLimitState:
         """Counts a sign-in. `address` is a hash of the client's address. Raises RateLimited."""
         rate = msgspec.convert(
             await self._database.call(
                 "select $functions.consume_rate_limit(%s)",
-                (rate_limits.request("sign_in", self._write_limit, address=address),),
+                (rate_limits.request("sign_in", self._write_limit, address_hash=address),),
             ),
-            Rate,
+            RateLimitState,
         )
         if not rate.allowed:
-            raise rate_limits.refusal("sign_in", rate)
+            raise rate_limits.rate_limited_error("sign_in", rate)
         return rate
 
-    async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, Rate]:
-        """Moves everything of the anonymous user in one transaction. A second call finds nothing to move.
+    async def claim(self, user_id: UUID, anonymous_id: UUID) -> tuple[int, RateLimitState]:
+        """Moves the conversations and the usage of the anonymous user in one transaction.
 
-        Returns the number of conversations. Raises RateLimited, or Conflict while a turn runs in one of them.
+        Returns the number of conversations, which is 0 for a second call. Raises RateLimited, or Conflict
+        while a turn of the anonymous user runs.
         """
         request = {
             "user_id": user_id,
@@ -48,12 +49,12 @@ class AnonymousStore:
             "rate_limit": self._write_limit.requests,
             "rate_window": self._write_limit.seconds,
         }
-        answer = msgspec.convert(
+        reply = msgspec.convert(
             await self._database.call("select $functions.claim_conversations(%s)", (json_argument(request),)),
-            _Outcome,
+            _ClaimReply,
         )
-        if answer.outcome == "rate_limited":
-            raise rate_limits.refusal("write", answer.rate)
-        if answer.outcome == "conflict":
+        if reply.outcome == "rate_limited":
+            raise rate_limits.rate_limited_error("write", reply.rate)
+        if reply.outcome == "conflict":
             raise Conflict("an answer is being written in one of the conversations")
-        return answer.claimed, answer.rate
+        return reply.claimed, reply.rate

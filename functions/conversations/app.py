@@ -1,4 +1,4 @@
-"""Wires the conversations function. Lambda calls `handler`, a local server loads `app`."""
+"""Creates the app of the conversations function. Lambda calls `handler`; local servers load `app`."""
 
 import os
 from collections.abc import AsyncIterator
@@ -36,12 +36,12 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 def create_router(settings: Settings) -> Router:
-    """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
+    """Creates the routes without the middleware. `dev/openapi.py` makes the OpenAPI document of them."""
     database = Database.from_settings(settings)
     verifier = TokenVerifier.from_settings(settings)
     limit = settings.rate_limit_write
     conversations, messages = ConversationStore(database, limit), MessageStore(database, limit)
-    owners = (
+    route_groups = (
         AnonymousRoutes(settings, verifier=verifier, store=AnonymousStore(database, limit)),
         ConversationRoutes(conversations),
         MessageRoutes(messages),
@@ -56,11 +56,12 @@ def create_router(settings: Settings) -> Router:
         yield
         await database.close()
 
-    return Router(routes(owners, verifier), redirect_slashes=False, lifespan=lifespan)
+    return Router(routes(route_groups, verifier), redirect_slashes=False, lifespan=lifespan)
 
 
 def __getattr__(name: str) -> Any:
-    """Makes `app` and `handler` when they are first used. Tests pass their own settings instead."""
+    """Creates `app` and `handler` when they are first read, so that tests can call `create_app` without
+    environment variables."""
     if name == "app":
         created: Any = create_app(load_settings(os.environ))
     elif name == "handler":

@@ -1,7 +1,8 @@
 """The file format of export and import.
 
 JSON, `serverless-chat/1`: {"format", "conversation": {...}, "messages": [{...}, ...]}, oldest message first.
-Markdown is for reading and cannot be imported. No I/O: the functions take pages of messages and give bytes.
+Markdown is for reading and cannot be imported. This module does no I/O: it gets pages of messages and returns
+bytes.
 """
 
 import re
@@ -91,7 +92,7 @@ class Export(Struct, frozen=True, kw_only=True):
 async def as_json(
     conversation: Conversation, pages: AsyncIterator[Sequence[Message]]
 ) -> AsyncIterator[bytes]:
-    """The pieces of an `Export`, for one conversation and the pages of its messages."""
+    """Encodes an `Export` in pieces. `pages` are the messages of the conversation, oldest first."""
     exported = msgspec.convert(conversation, ExportedConversation, from_attributes=True)
     head = Export(format="serverless-chat/1", conversation=exported, messages=[])
     yield msgspec.json.encode(head).removesuffix(b"]}")
@@ -106,7 +107,7 @@ async def as_json(
 async def as_markdown(
     conversation: Conversation, pages: AsyncIterator[Sequence[Message]]
 ) -> AsyncIterator[bytes]:
-    """The pieces of a Markdown file: the title, then each message under a heading of its role and time."""
+    """Encodes a Markdown file in pieces: the title, then each message under a heading with role and time."""
     yield f"# {_one_line(conversation.title)}\n".encode()
     async for messages in pages:
         for message in messages:
@@ -116,9 +117,9 @@ async def as_markdown(
 
 
 def disposition(conversation: Conversation, extension: str) -> str:
-    """The Content-Disposition header of a file named after the conversation (RFC 6266).
+    """Returns the Content-Disposition header of a file that is named after the conversation (RFC 6266).
 
-    It has the name twice: in ASCII for old clients, and in full.
+    The header contains the name twice: in ASCII for old clients, and in UTF-8.
     """
     name = re.sub(r"[^\w -]+", " ", _one_line(conversation.title))
     name = " ".join(name.split())[:80].strip() or "conversation"
@@ -127,10 +128,11 @@ def disposition(conversation: Conversation, extension: str) -> str:
 
 
 def own_copy(archive: Archive, user_id: UUID, now: datetime) -> Archive:
-    """The user's own copy of a file, with its messages in the order of the file.
+    """Returns a copy of a file with new ids, for this user. The order of the messages stays.
 
-    The ids are made from the user's id and the ids in the file: the same file gives the same ids again, and
-    no other user gets them. Raises InvalidRequest for what the type of the file cannot express.
+    The new ids are made from the user's id and the ids in the file. The same file always gives the same ids,
+    and another user gets other ids. Raises InvalidRequest for wrong times, a wrong order, repeated ids, and
+    metadata that is too large.
     """
     _check_moment(archive.conversation.created_at, "conversation.created_at", now)
     conversation_id = uuid5(user_id, str(archive.conversation.id))
@@ -154,13 +156,13 @@ def _copy_messages(
     for position, message in enumerate(messages):
         field = f"messages[{position}]"
         if message.id in copies:
-            raise InvalidRequest(f"{field}.id is there twice", field=f"{field}.id")
+            raise InvalidRequest(f"{field}.id is repeated", field=f"{field}.id")
         _check_moment(message.created_at, f"{field}.created_at", now)
         if message.created_at < previous_in_file:
-            raise InvalidRequest(f"{field} is older than the one before", field=f"{field}.created_at")
+            raise InvalidRequest(f"{field} is older than the message before it", field=f"{field}.created_at")
         check_metadata(message.metadata, f"{field}.metadata")
         previous_in_file = message.created_at
-        # Messages with equal times are ordered by id, and the copies have other ids than the file.
+        # Messages with equal times would be ordered by their new ids, so each copy gets a later time.
         previous_in_copy = max(message.created_at.astimezone(UTC), previous_in_copy + _MICROSECOND)
         copies[message.id] = structs.replace(
             message,
@@ -175,7 +177,7 @@ def _copy_messages(
 
 
 def _status(message: ArchivedMessage) -> Status:
-    """The status of a copy: no turn writes its answer, so `streaming` becomes `interrupted`."""
+    """Returns the status of a copy. No turn writes to a copy, so `streaming` becomes `interrupted`."""
     if message.role == "user":
         return "complete"
     return "interrupted" if message.status == "streaming" else message.status

@@ -26,7 +26,7 @@ _PAGE_MESSAGES = 200
 _FORMAT = Choice[ExportFormat](
     name="format",
     choices=get_args(ExportFormat),
-    description="`json` can be imported again, `markdown` is for reading.",
+    description="`json` can be imported, `markdown` is for reading.",
 )
 _ARCHIVE = Body(
     type=archive.Archive,
@@ -92,10 +92,11 @@ class ArchiveRoutes:
     async def export(self, call: Call) -> Response:
         """Export a conversation as a file.
 
-        The conversation is read while the file is sent. An error meanwhile ends the file early and closes the
-        connection.
+        The conversation is read while the file is sent. After an error the file is incomplete, and the
+        connection is closed.
         """
-        # Page by page: a slow client holds neither a transaction nor a connection, and one page is in memory.
+        # Read page by page: between two pages no transaction and no database connection is open for a slow
+        # client, and only one page is in memory.
         user_id, conversation_id = call.identity.user_id, call[CONVERSATION_ID]
         write, media_type, extension = _WRITERS[call[_FORMAT]]
         conversation = await self._conversations.get(user_id, conversation_id)
@@ -114,12 +115,12 @@ class ArchiveRoutes:
         replies=[
             Reply(
                 status=201,
-                description="The file had messages that were not stored yet.",
+                description="The import stored a new conversation or new messages.",
                 types=(Imported,),
                 headers=RATE_LIMIT_HEADERS,
             ),
             Reply(
-                description="Everything in the file was stored already.",
+                description="The import stored nothing, because everything in the file is stored already.",
                 types=(Imported,),
                 headers=RATE_LIMIT_HEADERS,
             ),
@@ -129,9 +130,9 @@ class ArchiveRoutes:
     async def import_(self, call: Call) -> Response:
         """Import a copy of an exported conversation.
 
-        The new ids are made from the caller's id and the ids in the file. So the same file again adds only
-        what is missing, and the file of another user becomes a copy of the caller's own. An import that
-        fails may have stored a part of the file; the client sends the file again.
+        New ids are made from the caller's id and the ids in the file. A second import of the same file adds
+        only the messages that are missing. A file of another user is copied and belongs to the caller. A
+        failed import may have stored a part of the file; a second import adds the rest.
         """
         user_id = call.identity.user_id
         copy = archive.own_copy(call[_ARCHIVE], user_id, datetime.fromtimestamp(self._now(), UTC))

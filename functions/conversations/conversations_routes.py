@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from functions.conversations.conversations_store import ConversationStore
 from functions.conversations.parameters import CONVERSATION_ID, CURSOR, OFFSET, page_limit, page_request
-from functions.conversations.routing import Call, check_own, endpoint
+from functions.conversations.routing import Call, check_user_id, endpoint
 from functions.conversations.schemas import Conversation, ConversationPage, ConversationPatch, NewConversation
 from shared import rate_limits, web
 from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
@@ -70,7 +70,7 @@ class ConversationRoutes:
         Without a title, the conversation gets one from the first message of its user.
         """
         body = call[_NEW_CONVERSATION]
-        check_own(body.user_id, call.identity)
+        check_user_id(body.user_id, call.identity)
         created, rate = await self._store.create(call.identity.user_id, body)
         return web.json_response(created, status=201, headers=rate_limits.headers("write", rate))
 
@@ -84,7 +84,7 @@ class ConversationRoutes:
         errors=[NotFound],
     )
     async def delete_by_query(self, call: Call) -> Response:
-        """Delete a conversation whose id is in the query string."""
+        """Delete the conversation whose id is in the query string."""
         await self._store.delete(call.identity.user_id, call[_ID_IN_QUERY])
         return Response(status_code=204)
 
@@ -126,14 +126,14 @@ class ConversationRoutes:
     async def delete(self, call: Call) -> Response:
         """Delete a conversation with its messages.
 
-        A running answer is asked to stop. The cost of its answers stays in the usage report.
+        A running answer is asked to stop. The cost of the answers stays in the usage report.
         """
         await self._store.delete(call.identity.user_id, call[CONVERSATION_ID])
         return Response(status_code=204)
 
 
 def _changes(patch: ConversationPatch) -> dict[str, Any]:
-    """The columns to change. Raises InvalidRequest if there are none."""
+    """Returns the columns to change. Raises InvalidRequest if the patch changes none."""
     changes = {name: value for name, value in structs.asdict(patch).items() if value is not UNSET}
     if not changes:
         raise InvalidRequest("the body must have title, model or tags")

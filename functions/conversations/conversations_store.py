@@ -1,4 +1,4 @@
-"""The SQL of conversations, each call as one user."""
+"""The SQL of conversations. Each call runs as one user, so that row-level security applies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from functions.conversations.schemas import Conversation, ConversationPage, NewC
 from shared import rate_limits
 from shared.db import Database, json_argument
 from shared.errors import NotFound
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 _COLUMNS = """
@@ -25,7 +25,7 @@ class ConversationStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def create(self, user_id: UUID, new: NewConversation) -> tuple[Conversation, Rate]:
+    async def create(self, user_id: UUID, new: NewConversation) -> tuple[Conversation, RateLimitState]:
         """Stores a conversation. Raises RateLimited, and then stores nothing."""
         [row] = await self._database.fetch(
             user_id,
@@ -34,7 +34,7 @@ class ConversationStore:
             created as (
                 insert into $tables.conversations (id, user_id, title, model, context_window)
                 select %s, %s, %s, %s, %s from counted where (rate -> 'allowed')::boolean
-                -- The id is new: only a repeat of this statement finds it.
+                -- The id is new, so there is a conflict only if this statement is repeated.
                 on conflict (id) do update set id = excluded.id
                 returning {_COLUMNS}
             )
@@ -49,13 +49,16 @@ class ConversationStore:
                 new.context_window,
             ),
         )
-        rate = msgspec.convert(row["rate"], Rate)
+        rate = msgspec.convert(row["rate"], RateLimitState)
         if not rate.allowed:
-            raise rate_limits.refusal("write", rate)
+            raise rate_limits.rate_limited_error("write", rate)
         return msgspec.convert(row, Conversation), rate
 
     async def page(self, user_id: UUID, request: PageRequest) -> ConversationPage:
-        """The most recently active first. The count is an index-only scan: 10 ms at 100,000 conversations."""
+        """Returns one page, the most recently active conversation first.
+
+        An index-only scan counts the total: 10 ms for 100,000 conversations.
+        """
         rows = await self._database.fetch(
             user_id,
             f"""
@@ -74,15 +77,15 @@ class ConversationStore:
         )
         found = [row for row in rows if row["id"] is not None]
         page = found[: request.limit]
-        more = len(found) > len(page)
+        has_more = len(found) > len(page)
         return ConversationPage(
             conversations=msgspec.convert(page, list[Conversation]),
             total=rows[0]["total"],
-            next_cursor=str(Cursor(page[-1]["active_at"], page[-1]["id"])) if more else None,
+            next_cursor=str(Cursor(page[-1]["active_at"], page[-1]["id"])) if has_more else None,
         )
 
     async def get(self, user_id: UUID, conversation_id: UUID) -> Conversation:
-        """One conversation. Raises NotFound."""
+        """Returns one conversation. Raises NotFound."""
         return await self._one(
             user_id,
             f"select {_COLUMNS} from $tables.conversations where id = %s",  # noqa: S608 (a constant)
@@ -90,7 +93,10 @@ class ConversationStore:
         )
 
     async def change(self, user_id: UUID, conversation_id: UUID, changes: Mapping[str, Any]) -> Conversation:
-        """Sets the columns in `changes`, whose names must not come from a client. Raises NotFound."""
+        """Sets the columns in `changes`. Raises NotFound.
+
+        The column names become a part of the SQL, so they must not come from a client.
+        """
         assignments = ", ".join(f"{name} = %s" for name in changes)
         return await self._one(
             user_id,

@@ -11,7 +11,7 @@ from functions.conversations.parameters import (
     page_limit,
     page_request,
 )
-from functions.conversations.routing import Call, check_own, endpoint
+from functions.conversations.routing import Call, check_user_id, endpoint
 from functions.conversations.schemas import Cancellation, Message, MessagePage, NewMessage, check_metadata
 from shared import rate_limits, web
 from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
@@ -28,7 +28,7 @@ _ORDER = Choice[Order](
 )
 _NEW_MESSAGE = Body(
     type=NewMessage,
-    # 32,000 characters of four bytes, metadata, and room for characters that are written as escapes.
+    # 32,000 characters of four bytes, metadata, and some room for JSON escapes.
     max_bytes=262_144,
     example={"role": "user", "content": "How do I sleep better?"},
 )
@@ -49,8 +49,8 @@ class MessageRoutes:
     async def list_(self, call: Call) -> Response:
         """List the messages of a conversation.
 
-        A page of long messages may have fewer than `limit` entries; `next_cursor` continues the list. A
-        client that shows the end of a conversation and reads backwards uses `order=desc`.
+        A page of long messages may have fewer than `limit` entries; `next_cursor` continues the list. Use
+        `order=desc` to read from the newest message backwards.
         """
         page = await self._store.page(
             call.identity.user_id, call[CONVERSATION_ID], page_request(call, _LIMIT), call[_ORDER]
@@ -67,7 +67,7 @@ class MessageRoutes:
         replies=[
             Reply(
                 status=201,
-                description="The new message, as stored.",
+                description="The message, as it is stored.",
                 types=(Message,),
                 headers=RATE_LIMIT_HEADERS,
             )
@@ -77,7 +77,7 @@ class MessageRoutes:
     async def add(self, call: Call) -> Response:
         """Add a message without asking a model."""
         body = call[_NEW_MESSAGE]
-        check_own(body.user_id, call.identity)
+        check_user_id(body.user_id, call.identity)
         check_metadata(body.metadata, "metadata")
         added, rate = await self._store.add(call.identity.user_id, call[CONVERSATION_ID], body)
         return web.json_response(added, status=201, headers=rate_limits.headers("write", rate))
@@ -94,9 +94,9 @@ class MessageRoutes:
         ],
     )
     async def cancel(self, call: Call) -> Response:
-        """Stop the turn that writes this answer, in whichever process it runs.
+        """Stop an answer that is being written.
 
-        The request can be repeated: it returns 202 until the turn has stopped, then 200.
+        The request can be repeated. It returns 202 until the answer has stopped, then 200.
         """
         message_id = call[MESSAGE_ID]
         status = await self._store.cancel(call.identity.user_id, message_id)

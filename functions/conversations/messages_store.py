@@ -1,4 +1,4 @@
-"""The SQL of messages, each call as one user."""
+"""The SQL of messages. Each call runs as one user, so that row-level security applies."""
 
 from typing import Literal, TypeAlias, get_args
 from uuid import UUID, uuid4
@@ -10,7 +10,7 @@ from functions.conversations.schemas import Ending, Message, MessagePage, NewMes
 from shared import costs, rate_limits
 from shared.db import Database, Row, json_argument
 from shared.errors import NotFound
-from shared.rate_limits import Rate
+from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
 Order: TypeAlias = Literal["asc", "desc"]
@@ -18,8 +18,8 @@ Order: TypeAlias = Literal["asc", "desc"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 _COLUMNS = "id, role, content, status, token_count, metadata, created_at"
-# For each order: how rows compare to the row before them, and the position before the first row.
-_WAYS: dict[Order, tuple[str, tuple[str, UUID]]] = {"asc": (">", BOTTOM), "desc": ("<", TOP)}
+# For each order: the comparison that the rows after a position meet, and the position before the first row.
+_DIRECTIONS: dict[Order, tuple[str, tuple[str, UUID]]] = {"asc": (">", BOTTOM), "desc": ("<", TOP)}
 # Lambda buffers at most 6 MB of a response. A page of long messages ends early, with a cursor.
 _MAX_PAGE_BYTES = 4_000_000
 
@@ -29,15 +29,17 @@ class MessageStore:
         self._database = database
         self._write_limit = write_limit
 
-    async def add(self, user_id: UUID, conversation_id: UUID, new: NewMessage) -> tuple[Message, Rate]:
+    async def add(
+        self, user_id: UUID, conversation_id: UUID, new: NewMessage
+    ) -> tuple[Message, RateLimitState]:
         """Stores a message. Raises RateLimited or NotFound, and then stores nothing."""
         [row] = await self._database.fetch(
             user_id,
             f"""
             with counted as materialized (select $functions.consume_rate_limit(%s) as rate),
             conversation as materialized (
-                -- Locked before the message gets its time, so that the messages of a conversation become
-                -- visible in order: a client that has read up to a cursor misses none after it.
+                -- Locked before the message gets its time, so that messages become visible in the order of
+                -- their times. A client that reads on from a cursor then misses no message.
                 select id, user_id from $tables.conversations
                 where id = %s and (select (rate -> 'allowed')::boolean from counted)
                 for no key update
@@ -47,7 +49,7 @@ class MessageStore:
                     id, conversation_id, user_id, role, content, token_count, metadata
                 )
                 select %s, id, user_id, %s, %s, %s, %s::jsonb from conversation
-                -- The id is new: only a repeat of this statement finds it.
+                -- The id is new, so there is a conflict only if this statement is repeated.
                 on conflict (id) do update set id = excluded.id
                 returning {_COLUMNS}
             )
@@ -63,9 +65,9 @@ class MessageStore:
                 msgspec.json.encode(new.metadata).decode(),
             ),
         )
-        rate = msgspec.convert(row["rate"], Rate)
+        rate = msgspec.convert(row["rate"], RateLimitState)
         if not rate.allowed:
-            raise rate_limits.refusal("write", rate)
+            raise rate_limits.rate_limited_error("write", rate)
         if row["id"] is None:
             raise NotFound("no such conversation")
         return msgspec.convert(row, Message), rate
@@ -73,8 +75,8 @@ class MessageStore:
     async def page(
         self, user_id: UUID, conversation_id: UUID, request: PageRequest, order: Order
     ) -> MessagePage:
-        """One page of the conversation's messages. Raises NotFound."""
-        comparison, edge = _WAYS[order]
+        """Returns one page of the conversation's messages. Raises NotFound."""
+        comparison, edge = _DIRECTIONS[order]
         rows = await self._database.fetch(
             user_id,
             f"""
@@ -95,18 +97,18 @@ class MessageStore:
         if not rows:
             raise NotFound("no such conversation")
         found = [row for row in rows if row["id"] is not None]
-        page = _fitting(found[: request.limit])
-        more = len(found) > len(page)
+        page = _rows_that_fit(found[: request.limit])
+        has_more = len(found) > len(page)
         return MessagePage(
             messages=msgspec.convert(page, list[Message]),
             total=rows[0]["total"],
-            next_cursor=str(Cursor(page[-1]["created_at"], page[-1]["id"])) if more else None,
+            next_cursor=str(Cursor(page[-1]["created_at"], page[-1]["id"])) if has_more else None,
         )
 
     async def cancel(self, user_id: UUID, message_id: UUID) -> Literal["running"] | Ending:
         """Asks the turn that writes the message to stop. Raises NotFound.
 
-        Returns `running` while the turn has not stopped yet, else the status of its answer.
+        Returns `running` until the turn has stopped, then the status of its answer.
         """
         request = {"user_id": user_id, "answer_id": message_id}
         status: Literal["running"] | Ending | None = await self._database.call(
@@ -117,8 +119,8 @@ class MessageStore:
         return status
 
 
-def _fitting(rows: list[Row]) -> list[Row]:
-    """The first rows that fit into one response, and at least one."""
+def _rows_that_fit(rows: list[Row]) -> list[Row]:
+    """Returns the first rows that fit into one response, but at least one row."""
     size = 0
     for count, row in enumerate(rows):
         size += len(msgspec.json.encode((row["content"], row["metadata"])))

@@ -13,7 +13,7 @@ BUNDLED = Path(__file__).parent / "openapi.json"
 
 
 class OpenAPIRoutes:
-    """`path` is the file; it is read when it is first requested."""
+    """`path` is the file. The first request reads it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class OpenAPIRoutes:
         replies=[Reply(description="An OpenAPI 3.1 document.", types=(dict[str, Any],))],
     )
     async def description(self, _: Call) -> Response:
-        """Return this description of the API."""
+        """Return the OpenAPI document of this API."""
         return Response(self._document, media_type="application/json")
 
     @cached_property

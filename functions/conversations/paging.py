@@ -1,6 +1,6 @@
-"""Pages of a list: a number of rows after a cursor, or after a number of rows.
+"""Pages of a list. A page begins after a cursor, or after a number of rows.
 
-A cursor is a time and an id, so that rows which are inserted or deleted elsewhere do not shift it.
+A cursor is the time and the id of a row, so that inserted and deleted rows do not shift the next page.
 """
 
 import base64
@@ -25,7 +25,8 @@ BOTTOM = ("-infinity", UUID(int=0))
 
 
 class Cursor(Struct, frozen=True):
-    """The position of the last row of a page. Clients treat its text as opaque."""
+    """The position of the last row of a page. Its text is base64 of 8 bytes time and 16 bytes id; clients
+    must not interpret it."""
 
     at: datetime
     id: UUID
@@ -36,7 +37,7 @@ class Cursor(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Raises InvalidRequest for anything that is not a cursor's text."""
+        """Raises InvalidRequest if the text is not a cursor."""
         try:
             microseconds, raw_id = _LAYOUT.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
             return cls(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=raw_id))
@@ -45,12 +46,13 @@ class Cursor(Struct, frozen=True):
 
 
 class PageRequest(Struct, frozen=True):
-    """The requested page: `limit` rows after the cursor, or without one after `offset` rows."""
+    """The requested page: `limit` rows after the cursor, or without a cursor after `offset` rows."""
 
     limit: int
     offset: int
     cursor: Cursor | None
 
     def after(self, edge: tuple[str, UUID]) -> tuple[datetime | str, UUID]:
-        """The position after which the page begins, as SQL parameters; `edge` is that of the first page."""
+        """Returns the position before the page, as SQL parameters. `edge`: the position before the first
+        page."""
         return (self.cursor.at, self.cursor.id) if self.cursor else edge

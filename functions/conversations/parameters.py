@@ -20,30 +20,31 @@ OFFSET = Integer(
     default=0,
     at_least=0,
     at_most=1_000_000_000,
-    description="The number of entries to skip. Entries that are inserted meanwhile shift the pages.",
+    description="The number of entries to skip. Entries that are inserted between two requests shift the"
+    " pages.",
 )
 
 
 class CursorParameter(Parameter[Cursor | None], frozen=True, kw_only=True, eq=False):
-    """The place where the page before ended; absent, None."""
+    """The end of the previous page. None if the parameter is absent."""
 
     def parse(self, text: str | None) -> Cursor | None:
         return None if text is None else Cursor.parse(text)
 
     def schema(self) -> dict[str, str]:
-        # 24 bytes, of which the first is 0 until the year 4253.
+        # 24 bytes. The first byte is 0 until the year 4253.
         return {"type": "string", "pattern": "^A[A-P][A-Za-z0-9_-]{30}$"}
 
 
 CURSOR = CursorParameter(
     name="cursor",
-    description="The `next_cursor` of an earlier page, used instead of `offset`. No entry is skipped or"
-    " returned twice, even if entries are inserted meanwhile.",
+    description="The `next_cursor` of the previous page, instead of `offset`. No entry is skipped or"
+    " returned twice, even if entries are inserted between two requests.",
 )
 
 
 def page_limit(default: int) -> Integer:
-    """The `limit` of a list: 1 to 100 entries a page."""
+    """Returns the parameter `limit` of a list: 1 to 100 entries on a page."""
     return Integer(
         name="limit",
         default=default,
@@ -54,8 +55,8 @@ def page_limit(default: int) -> Integer:
 
 
 def page_request(call: Call, limit: Integer) -> PageRequest:
-    """The page that `limit`, OFFSET and CURSOR ask for. Raises InvalidRequest for the last two together."""
+    """Returns the requested page. Raises InvalidRequest if the request has both OFFSET and CURSOR."""
     cursor = call[CURSOR]
     if cursor is not None and call.has(OFFSET):
-        raise InvalidRequest("cursor and offset exclude each other", field="cursor")
+        raise InvalidRequest("cursor and offset cannot be used together", field="cursor")
     return PageRequest(limit=call[limit], offset=call[OFFSET], cursor=cursor)

@@ -1,7 +1,7 @@
-"""Endpoints of this function: `@endpoint` declares one, `routes` serves all.
+"""`@endpoint` declares an endpoint of this function, and `routes` makes the routes of all endpoints.
 
-A handler gets a `Call` and reads from it what its endpoint declares, parsed: `call[LIMIT]`. What is not
-declared raises KeyError, so that a handler cannot read more than its description says.
+A handler gets a `Call` and reads the parsed values of its parameters: `call[LIMIT]`. A parameter that the
+endpoint does not declare raises KeyError, so that the OpenAPI document names all parameters.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Call:
     @overload
     def __getitem__(self, declared: Body[T]) -> T: ...
     def __getitem__(self, declared: Parameter[Any] | Body[Any]) -> Any:
-        """The value of a parameter or the decoded body. Raises KeyError if the endpoint has none such."""
+        """The value of a parameter, or the decoded body. Raises KeyError if it is not declared."""
         return self._values[declared]
 
     def has(self, parameter: Parameter[Any]) -> bool:
@@ -75,14 +75,14 @@ Handler: TypeAlias = Callable[[Any, Call], Awaitable[Response]]
 
 
 class DeclaredHandler(Struct, frozen=True, eq=False):
-    """A method of a class of handlers, and its endpoint."""
+    """A method that `@endpoint` decorates, and its endpoint."""
 
     endpoint: Endpoint
     handler: Handler
 
-    def bind(self, owner: object, verifier: TokenVerifier) -> RequestHandler:
+    def bind(self, route_group: object, verifier: TokenVerifier) -> RequestHandler:
         async def handle(request: Request) -> Response:
-            return await self.handler(owner, await _parse(request, self.endpoint, verifier))
+            return await self.handler(route_group, await _parse(request, self.endpoint, verifier))
 
         return handle
 
@@ -99,14 +99,14 @@ def endpoint(
     access: Access = "user",
     errors: Sequence[type[ChatError]] = (),
 ) -> Callable[[Handler], DeclaredHandler]:
-    """Declares a handler. Its docstring is the summary and the description of the OpenAPI document.
+    """Declares a handler. Its docstring becomes the summary and the description in the OpenAPI document.
 
-    Every endpoint for users also takes `user_id`, which clients of the earlier backend send.
+    Every endpoint that needs a token also accepts `user_id`, because clients of the earlier backend send it.
     """
 
     def declare(handler: Handler) -> DeclaredHandler:
         summary, description = summary_and_description(handler.__doc__)
-        of_users = access == "user"
+        needs_token = access == "user"
         return DeclaredHandler(
             Endpoint(
                 method=method,
@@ -116,10 +116,10 @@ def endpoint(
                 summary=summary,
                 description=description,
                 replies=tuple(replies),
-                parameters=(*parameters, USER_ID) if of_users else tuple(parameters),
+                parameters=(*parameters, USER_ID) if needs_token else tuple(parameters),
                 body=body,
                 access=access,
-                errors=(Forbidden, *errors) if of_users else tuple(errors),
+                errors=(Forbidden, *errors) if needs_token else tuple(errors),
             ),
             handler,
         )
@@ -127,21 +127,22 @@ def endpoint(
     return declare
 
 
-def routes(owners: Iterable[object], verifier: TokenVerifier) -> list[Route]:
-    """One route for each path of the declared handlers of `owners`, in the order of their declaration."""
+def routes(route_groups: Iterable[object], verifier: TokenVerifier) -> list[Route]:
+    """Returns one route for each path, in the order of declaration. `route_groups` are objects with decorated
+    methods."""
     by_path: dict[str, list[tuple[Endpoint, RequestHandler]]] = {}
-    for owner in owners:
-        for declared in vars(type(owner)).values():
+    for route_group in route_groups:
+        for declared in vars(type(route_group)).values():
             if isinstance(declared, DeclaredHandler):
                 handlers = by_path.setdefault(declared.endpoint.path, [])
-                handlers.append((declared.endpoint, declared.bind(owner, verifier)))
+                handlers.append((declared.endpoint, declared.bind(route_group, verifier)))
     return [EndpointRoute(path, handlers) for path, handlers in by_path.items()]
 
 
-def check_own(user_id: object, identity: Identity) -> None:
-    """For bodies with an optional `user_id`. Raises Forbidden if it is not the caller's."""
+def check_user_id(user_id: object, identity: Identity) -> None:
+    """Checks the optional `user_id` of a body. Raises Forbidden if it is not the caller's id."""
     if user_id not in {None, identity.user_id}:
-        raise Forbidden("user_id is not the caller's own")
+        raise Forbidden("user_id must be the caller's own id")
 
 
 async def _parse(request: Request, endpoint: Endpoint, verifier: TokenVerifier) -> Call:
@@ -163,19 +164,19 @@ async def _parse(request: Request, endpoint: Endpoint, verifier: TokenVerifier) 
 async def _caller(request: Request, verifier: TokenVerifier) -> Identity:
     """Raises Unauthorized, or Forbidden if the query string names another user."""
     identity = await verifier.verify(request.headers.get("authorization"))
-    logs.mark_user(identity.user_id)
+    logs.set_user(identity.user_id)
     user_id = _text(request, USER_ID)
     if user_id is not None and user_id.lower() != str(identity.user_id) and user_id != identity.subject:
-        raise Forbidden("user_id is not the caller's own")
+        raise Forbidden("user_id must be the caller's own id")
     return identity
 
 
 def _text(request: Request, parameter: Parameter[Any]) -> str | None:
-    """Raises InvalidRequest for a parameter that the query string has twice: another program before this
-    one may have read the other value."""
+    """Returns the text of a parameter. Raises InvalidRequest if the query string has the parameter twice,
+    because a proxy may have checked the other value."""
     if parameter.place == "path":
         return str(request.path_params[parameter.name])
     values = request.query_params.getlist(parameter.name)
     if len(values) > 1:
-        raise InvalidRequest(f"{parameter.name} is there more than once", field=parameter.name)
+        raise InvalidRequest(f"{parameter.name} is repeated", field=parameter.name)
     return values[0] if values else None

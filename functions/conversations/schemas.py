@@ -1,6 +1,6 @@
-"""The types of the bodies that this function decodes and of the replies that it sends.
+"""The types of the request bodies and responses of this function.
 
-Their docstrings and bounds are part of the OpenAPI document.
+The OpenAPI document contains the docstrings and the limits of these types.
 """
 
 import re
@@ -16,10 +16,10 @@ from shared.ids import RequestId
 
 MAX_CONTENT = 32_000  # characters, as for the question of a turn
 _MAX_METADATA_BYTES = 8192
-# The escape of NUL. An odd number of backslashes before `u0000` makes it one.
+# The JSON escape of NUL: `u0000` after an odd number of backslashes.
 _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 
-# A text that is not all white space.
+# A text with at least one character that is not white space.
 Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"\S")]
@@ -43,7 +43,7 @@ class NewConversation(Struct, frozen=True, kw_only=True):
 
 
 class ConversationPatch(Struct, frozen=True, kw_only=True):
-    """An absent field stays unchanged, null clears a field. A conversation without a title gets one from
+    """An absent field stays unchanged, and null clears a field. A conversation without a title gets one from
     the next message of its user."""
 
     title: Title | UnsetType | None = UNSET
@@ -65,13 +65,13 @@ class NewMessage(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """The token that the caller had as an anonymous user."""
+    """`token` is the token of the anonymous user."""
 
     token: Annotated[str, Meta(min_length=1, max_length=8192)]
 
 
 class Conversation(Struct, frozen=True, kw_only=True):
-    """A conversation. `total_tokens` counts the tokens of its messages."""
+    """A conversation. `total_tokens` is the number of tokens in its messages."""
 
     id: UUID
     user_id: UUID
@@ -115,14 +115,14 @@ class MessagePage(Struct, frozen=True):
 
 
 class Cancellation(Struct, frozen=True):
-    """`status` is `cancelling` until the turn has stopped, and then the status of its answer."""
+    """`status` is `cancelling` until the answer has stopped, then the final status of the answer."""
 
     id: UUID
     status: Literal["cancelling"] | Ending
 
 
 class AnonymousUser(Struct, frozen=True):
-    """A new anonymous user, with the bearer token of its requests."""
+    """A new anonymous user, with the bearer token for its requests."""
 
     token: str
     user_id: UUID
@@ -163,13 +163,14 @@ class ModelFigures(Figures, frozen=True, kw_only=True):
 
 
 class ConversationFigures(Figures, frozen=True, kw_only=True):
-    """The conversation may be deleted. `conversation_id` is null for turns that were not stored."""
+    """The tokens and the cost of one conversation, which may be deleted. `conversation_id` is null for turns
+    that were not stored."""
 
     conversation_id: UUID | None
 
 
 class Budget(Struct, frozen=True, kw_only=True):
-    """The budget of the current day in UTC. `reserved_usd` is reserved for running answers."""
+    """The budget of the current day in UTC. `reserved_usd` is the amount reserved for running answers."""
 
     limit_usd: Money
     spent_usd: Money
@@ -206,8 +207,8 @@ UsageReport: TypeAlias = UsageByDay | UsageByModel | UsageByConversation
 
 
 class SearchResult(Struct, frozen=True, kw_only=True):
-    """`snippet` is a plain text from the message. `matches` are pairs of the start and the end of a match in
-    it, counted in Unicode characters from 0; the end is not included."""
+    """`snippet` is a part of the message, as plain text. `matches` are the start and the end of each match in
+    `snippet`, counted in Unicode characters from 0; the end is not included."""
 
     message_id: UUID
     conversation_id: UUID
@@ -233,7 +234,7 @@ class Imported(Struct, frozen=True, kw_only=True):
 
 
 def check_metadata(metadata: dict[str, Any], field: str) -> None:
-    """Checks the size of `metadata`, and that it has no NUL. Raises InvalidRequest that names `field`."""
+    """Raises InvalidRequest with `field` if the JSON of `metadata` is over 8 KB or contains NUL."""
     encoded = msgspec.json.encode(metadata)
     if len(encoded) > _MAX_METADATA_BYTES:
         raise InvalidRequest(f"{field} must be at most {_MAX_METADATA_BYTES} bytes", field=field)

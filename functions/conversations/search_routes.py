@@ -10,7 +10,7 @@ from shared.endpoints import Reply
 from shared.parameters import Integer, SearchText
 
 _QUERY = SearchText(
-    name="q", required=True, max_length=200, description="The words to search for; any text is a query."
+    name="q", required=True, max_length=200, description="The words to search for. Any text is valid."
 )
 _LIMIT = Integer(
     name="limit", default=20, at_least=1, at_most=50, description="The maximum number of results."
@@ -32,9 +32,9 @@ class SearchRoutes:
     async def search(self, call: Call) -> Response:
         """Search the caller's messages.
 
-        A result has all words of the query. The last word may be the beginning of a longer word. Words in
-        quotes must follow each other, `-` excludes a word, and `or` between two words accepts either. The
-        results are ranked among the newest 500 messages that match.
+        A result contains all words of the query. The last word may be the beginning of a longer word. Words
+        in quotes must follow each other, `-` excludes a word, and `or` between two words accepts either. Only
+        the newest 500 messages that match are ranked.
         """
         results = await self._store.search(call.identity.user_id, call[_QUERY], call[_LIMIT])
         return web.json_response(SearchResults(results))

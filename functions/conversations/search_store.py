@@ -1,4 +1,4 @@
-"""The SQL of the search, as the user whose messages are searched."""
+"""The SQL of the search. It runs as the user whose messages are searched."""
 
 import re
 from uuid import UUID
@@ -17,7 +17,7 @@ class SearchStore:
         self._database = database
 
     async def search(self, user_id: UUID, query: str, limit: int) -> list[SearchResult]:
-        """The results, best first. `query` is any text without NUL."""
+        """Returns the results, best first. `query` is any text without NUL."""
         request = json_argument({"text": query, "limit": limit})
         rows = await self._database.fetch(user_id, "select * from $functions.search_messages(%s)", (request,))
         for row in rows:
@@ -26,10 +26,10 @@ class SearchStore:
 
 
 def _without_marks(marked: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text, and the start and end of each match in characters. Adjacent matches are joined."""
+    """Returns the text, and the start and end of each match in characters. Adjacent matches are joined."""
     pieces = _MARKS.split(marked.replace("\x02\x01", ""))
-    places, length = [], 0
+    spans, length = [], 0
     for piece in pieces:
-        places.append((length, length + len(piece)))
+        spans.append((length, length + len(piece)))
         length += len(piece)
-    return "".join(pieces), places[1::2]
+    return "".join(pieces), spans[1::2]

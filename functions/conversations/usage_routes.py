@@ -22,7 +22,10 @@ _MAX_PERIOD = 366 * _DAY
 
 
 class DayOrTime(Parameter[datetime | None], frozen=True, kw_only=True, eq=False):
-    """A day in UTC or a time, in ISO 8601; absent, None. A day is its beginning plus `day_offset`."""
+    """A day in UTC or a time, in ISO 8601. None if the parameter is absent.
+
+    A day is parsed as the start of the day plus `day_offset`.
+    """
 
     day_offset: timedelta = timedelta()
 
@@ -34,7 +37,7 @@ class DayOrTime(Parameter[datetime | None], frozen=True, kw_only=True, eq=False)
                 day = date.fromisoformat(text)
                 return datetime(day.year, day.month, day.day, tzinfo=UTC) + self.day_offset
             moment = datetime.fromisoformat(text)
-            # Compared and subtracted in UTC, where times at the ends of the calendar overflow.
+            # Converted to UTC here, because times at the ends of the calendar overflow.
             return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
         except (ValueError, OverflowError):
             raise InvalidRequest(
@@ -54,7 +57,7 @@ _TO = DayOrTime(
     description="The last day (UTC), which is included, or a time, which is not. The default is now.",
 )
 _GROUP_BY = Choice[Grouping](
-    name="group_by", choices=get_args(Grouping), description="The group that each row stands for."
+    name="group_by", choices=get_args(Grouping), description="The kind of group that each row sums up."
 )
 
 
@@ -79,11 +82,11 @@ class UsageRoutes:
         ],
     )
     async def report(self, call: Call) -> Response:
-        """Report the caller's tokens and cost, and the rest of the day's budget."""
+        """Report the caller's tokens and cost, and today's budget."""
         until = call[_TO] or datetime.fromtimestamp(self._now(), UTC)
         since = call[_FROM] or until - _DEFAULT_PERIOD
         if not timedelta() <= until - since <= _MAX_PERIOD:
-            raise InvalidRequest(f"from must be before to, by {_MAX_PERIOD.days} days at most", field="from")
+            raise InvalidRequest(f"from must be at most {_MAX_PERIOD.days} days before to", field="from")
         report = await self._store.report(
             call.identity.user_id, since=since, until=until, group_by=call[_GROUP_BY]
         )

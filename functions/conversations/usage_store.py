@@ -1,4 +1,4 @@
-"""The SQL of the usage report, as the user it is about."""
+"""The SQL of the usage report. It runs as the user whose usage is reported."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ _GROUPINGS: Mapping[Grouping, tuple[str, str, type[UsageReport]]] = {
     "model": ("provider, model", "cost desc, provider, model", UsageByModel),
     "conversation": ("conversation_id", "cost desc, conversation_id", UsageByConversation),
 }
-# Lambda buffers 6 MB of an answer at most. The costliest come first, and the totals count all.
+# Lambda buffers at most 6 MB of a response. The totals also include the groups that are left out.
 _MAX_ROWS = 1000
 
 
@@ -34,7 +34,7 @@ class UsageStore:
     async def report(
         self, user_id: UUID, *, since: datetime, until: datetime, group_by: Grouping
     ) -> UsageReport:
-        """What was used from `since` up to `until`, and what is left of today's budget."""
+        """Reports the usage from `since` (included) to `until` (not included), and today's budget."""
         keys, order, report_type = _GROUPINGS[group_by]
         totals, *rows = await self._database.fetch(
             user_id,
@@ -44,7 +44,7 @@ class UsageStore:
                 from $tables.usage_logs
                 where created_at >= %s and created_at < %s
             ),
-            -- One row for each group, and one for all of them: () below.
+            -- One row for each group, and one row for all groups: the grouping set ().
             figures as (
                 select {keys}, grouping({keys}) > 0 as is_total,
                     count(distinct message_id) as turns,
@@ -60,7 +60,7 @@ class UsageStore:
             ),
             today as (
                 select %s::numeric as budget, coalesce(b.reserved_usd, 0) as reserved,
-                    -- The day's row is made by the first turn that needs it.
+                    -- A day has no row before the first turn that reserves an amount.
                     coalesce(b.spent_usd, (
                         select sum(cost_usd) from $tables.usage_logs
                         where created_at >= $functions.today()::timestamp at time zone 'UTC'

@@ -1,6 +1,6 @@
 -- version 1
--- The time of the answer that is to be regenerated. p_answer is its id, or '' for the position after the
--- newest question. NULL if there is no such answer, or none is named.
+-- The time of the answer to regenerate. p_answer: its id, or '' for the position after the newest question.
+-- Returns NULL if p_answer is NULL or there is no such answer.
 create or replace function $functions.answer_position(
     p_conversation_id uuid, p_answer text
 ) returns timestamptz

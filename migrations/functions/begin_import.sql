@@ -1,9 +1,11 @@
 -- version 1
--- Starts an import with its first messages. Stores nothing if the rate limit has no room.
+-- Starts an import: stores the conversation and the first messages. Stores nothing if the rate limit is
+-- reached.
 --
 -- Request: user_id, conversation (an object with the columns of conversations), messages (see
 -- import_messages), rate_limit, rate_window (seconds).
--- Returns {"rate", "created", "imported"}: created says whether the conversation is new.
+-- Returns {"rate", "created", "imported"}: rate as of consume_rate_limit, created is true for a new
+-- conversation, imported is the number of new messages.
 create or replace function $functions.begin_import(p_request jsonb) returns jsonb
 language plpgsql
 set search_path = ''

@@ -1,10 +1,10 @@
 -- version 1
--- Starts a turn of which only the cost is stored.
+-- Starts a turn whose messages are not stored. Only its cost is stored.
 --
 -- Request: as for begin_turn, with prompt_tokens, and without the fields of the conversation, the question
 -- and the history.
--- Returns {"outcome", ...}: the outcomes of begin_turn without not_found and conflict. `repeated` has no ids,
--- because the answer is not stored.
+-- Returns {"outcome", ...}: as begin_turn, but never not_found or conflict. `repeated` has no ids, because
+-- there is no stored answer to replay.
 create or replace function $functions.begin_stateless_turn(p_request jsonb) returns jsonb
 language plpgsql
 set search_path = ''
@@ -34,13 +34,13 @@ begin
     elsif previous_turn.status = 'error' and not exists (
         select from $tables.usage_logs where message_id = previous_turn.id and tokens_out > 0
     ) then
-        -- No model answered: the key is free again.
+        -- No model answered, so the key can be used again.
         update $tables.turns set idempotency_key = null, request_hash = null where id = previous_turn.id;
     elsif previous_turn.id is not null then
         return jsonb_build_object('outcome', 'repeated');
     end if;
 
-    -- 2. Has the rate limit room?
+    -- 2. Does the rate limit allow the turn?
     rate := $functions.consume_rate_limit(jsonb_build_object(
         'scope', 'chat', 'limit', request.rate_limit, 'window', request.rate_window
     ));
@@ -48,7 +48,7 @@ begin
         return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
     end if;
 
-    -- 3. Has the budget room?
+    -- 3. Does the budget allow the turn?
     perform $functions.interrupt_expired_turns();
     if request.budget > 0 then
         reserved_usd := $functions.estimate_turn_cost(

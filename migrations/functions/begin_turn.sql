@@ -1,18 +1,20 @@
 -- version 1
--- Stores the question and the empty answer, and reads the history for the model. Checks in this order: is the
--- call a repeat, has the rate limit room, is the conversation the user's and free, has the budget room. A
--- refused call stores nothing but the counted hit. All ids come from the caller, so that a repeated call,
--- whose first reply was lost, finds its own turn.
+-- Starts a turn: stores the question and an empty answer, and reads the history for the model.
+--
+-- Checks first, in this order: whether the call is a repeat, the rate limit, whether the user has the
+-- conversation and no answer is being written in it, and the budget. A refused call stores nothing except the
+-- hit of the rate limit. All ids come from the caller, so that a call that is repeated after its reply was
+-- lost finds its own turn.
 --
 -- Request:
 --   user_id, answer_id, question_id, question
---   conversation_id      missing: a new conversation
---   new_conversation_id  the id of a new conversation
---   create_missing       true: if conversation_id is not there, use or create new_conversation_id
---   replaces             an answer to regenerate: its id, or '' for the last answer
+--   conversation_id      missing: create a conversation
+--   new_conversation_id  the id for a created conversation
+--   create_missing       true: if there is no conversation_id, use or create new_conversation_id
+--   replaces             the answer to regenerate: its id, or '' for the last answer
 --   idempotency_key, request_hash (hex)
 --   model, system_tokens, max_tokens, usd_per_input, usd_per_output (for one token), priced
---   history_limit        messages
+--   history_limit        number of messages
 --   lease                interval
 --   rate_limit, rate_window (seconds)
 --   budget               USD a day; 0: none
@@ -39,7 +41,7 @@ declare
     creates_conversation boolean;
     replaced_answer      text;
     replaces_from        timestamptz;
-    question             text;         -- NULL: it is stored already
+    question             text;         -- NULL: the question is stored already
     turn_id              uuid;
     prompt_tokens        integer;
     reserved_usd         numeric;
@@ -73,7 +75,7 @@ begin
         );
     end if;
 
-    -- 2. Has the rate limit room?
+    -- 2. Does the rate limit allow the turn?
     rate := $functions.consume_rate_limit(jsonb_build_object(
         'scope', 'chat', 'limit', request.rate_limit, 'window', request.rate_window
     ));
@@ -81,8 +83,9 @@ begin
         return jsonb_build_object('outcome', 'rate_limited', 'rate', rate);
     end if;
 
-    -- 3. Is the conversation the user's and free? Its lock comes before the locks of interrupt_expired_turns,
-    -- because settling a turn also locks the conversation before the budget.
+    -- 3. Does the user have the conversation, and is no answer being written in it? The conversation is
+    -- locked before interrupt_expired_turns locks the budget, because settling a turn locks in this order
+    -- too.
     requested_id := coalesce(previous_turn.conversation_id, request.conversation_id);
     if requested_id is not null then
         conversation_id := $functions.lock_conversation(
@@ -99,17 +102,17 @@ begin
     elsif creates_conversation then
         conversation_id := request.new_conversation_id;
     end if;
-    -- A turn outlives a deleted conversation, which may be created again under the same name.
+    -- A conversation that was deleted and created again with the same id may still have a running turn.
     if $functions.has_running_turn(conversation_id) then
         return jsonb_build_object('outcome', 'conflict', 'rate', rate);
     end if;
 
-    -- 4. Where does the answer stand?
+    -- 4. Which messages does the answer replace?
     replaces_from := previous_turn.replaces_from;
     if not is_restart then
         replaced_answer := request.replaces;
         if replaced_answer = '' and not $functions.is_newest_question(conversation_id, request.question) then
-            -- The question of the answer to regenerate was refused before, and not stored.
+            -- The question is not stored, because its first request was refused. It becomes a new question.
             replaced_answer := null;
         end if;
         replaces_from := $functions.answer_position(conversation_id, replaced_answer);
@@ -120,7 +123,7 @@ begin
         end if;
     end if;
 
-    -- 5. Has the budget room?
+    -- 5. Does the budget allow the turn?
     prompt_tokens := request.system_tokens
         + $functions.estimate_history_tokens(conversation_id, request.history_limit, replaces_from)
         + $functions.estimate_tokens(coalesce(octet_length(question), 0));
@@ -146,7 +149,7 @@ begin
             values (conversation_id, request.user_id, request.model)
             on conflict (id) do nothing;
             if not found then
-                -- Another call created it under the same name meanwhile. The caller tries again and finds it.
+                -- Another call created the conversation meanwhile. The caller tries again and finds it.
                 raise sqlstate '40001';
             end if;
         end if;

@@ -1,6 +1,6 @@
 -- version 1
--- Asks a running turn to stop, whichever process runs it. Returns 'running' if it will stop, its final status
--- if it has ended, NULL if this user has no such turn.
+-- Asks a running turn to stop; another process may run it. Returns 'running' if the turn will stop, its final
+-- status if it has ended, and NULL if this user has no such turn.
 --
 -- Request: user_id, answer_id.
 create or replace function $functions.cancel_turn(p_request jsonb) returns text

@@ -1,6 +1,6 @@
 -- version 1
--- Saves the text so far and renews the lease. Returns 'running', 'cancel' if the user asked the turn to stop,
--- or the final status if another process settled the turn. NULL if this user has no such turn.
+-- Saves the text of a running answer and renews the lease. Returns 'running', 'cancel' if the user asked the
+-- turn to stop, the final status if another process settled the turn, and NULL if this user has no such turn.
 --
 -- Request: user_id, answer_id, content (missing: unchanged), lease (interval).
 create or replace function $functions.checkpoint_turn(p_request jsonb) returns text

@@ -1,12 +1,12 @@
 -- version 1
--- Moves the conversations of an anonymous user to the user who signed in. The caller has verified the tokens
--- of both.
+-- Moves the conversations of an anonymous user to the user who signed in. The caller must verify the tokens
+-- of both users first.
 --
 -- Request: user_id, anonymous_id, rate_limit, rate_window (seconds).
 -- Returns {"outcome", "rate", ...}:
---   claimed       claimed: the number of conversations, 0 if there is none (any more)
+--   claimed       claimed: the number of moved conversations, which may be 0
 --   rate_limited
---   conflict      an answer is being written for the anonymous user
+--   conflict      a turn of the anonymous user is running
 create or replace function $functions.claim_conversations(p_request jsonb) returns jsonb
 language plpgsql
 set search_path = ''
@@ -30,7 +30,7 @@ begin
     end if;
 
     perform $functions.begin_request(jsonb_build_object('user_id', request.anonymous_id));
-    -- No turn can start in a locked conversation. A turn that creates a conversation meanwhile keeps it.
+    -- No turn can start in a locked conversation. A conversation that is created meanwhile is not moved.
     select coalesce(array_agg(id), '{}') into conversation_ids
     from (select id from $tables.conversations order by id for update) as locked;
     if exists (
@@ -44,7 +44,7 @@ begin
 
     perform set_config('app.user_id', request.user_id::text, true);
     spent_today := $functions.transfer_ownership(request.anonymous_id, conversation_ids, answer_ids);
-    -- If today has no row yet, reserve_budget will make it from the usage.
+    -- If there is no row for today, reserve_budget creates it later from the usage.
     update $tables.budgets
     set spent_usd = spent_usd + spent_today
     where user_id = request.user_id and day = $functions.today();

@@ -1,10 +1,10 @@
 -- version 1
--- Counts a hit if the limit has room for it.
+-- Counts a request (a hit) if the rate limit allows it.
 --
 -- Request: scope, limit, window (seconds), and address (a hash) for a client without a user. Without an
 -- address the hit counts for app.user_id.
 -- Returns {"allowed", "limit", "remaining", "reset", "window"}: reset is the number of seconds until the
--- limit has more room.
+-- oldest hit no longer counts.
 create or replace function $functions.consume_rate_limit(p_request jsonb) returns jsonb
 language plpgsql
 set search_path = ''
@@ -37,7 +37,7 @@ begin
     where subject = hit_subject and scope = request.scope
     for update;
 
-    -- Read after the lock: of the transactions that waited for it, the last one has the latest time.
+    -- Read after the lock, so that later hits have later times.
     hit_at := clock_timestamp();
     recent_hits := array(
         select hit from unnest(recent_hits) as hit where hit > hit_at - rate_window order by hit
@@ -50,7 +50,7 @@ begin
         where subject = hit_subject and scope = request.scope;
     end if;
 
-    -- One call of a hundred sweeps, so that expired rows do not accumulate.
+    -- One call in a hundred deletes expired rows.
     if random() < 0.01 then
         perform $functions.sweep_rate_limits();
     end if;

@@ -1,5 +1,5 @@
 -- version 1
--- Adds changed token counts to the figures of their conversations. See count_new_messages.
+-- Updates the token counts of conversations when token counts of messages change. See count_new_messages.
 create or replace function $functions.count_changed_tokens() returns trigger
 language plpgsql
 set search_path = ''

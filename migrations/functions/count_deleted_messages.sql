@@ -1,5 +1,5 @@
 -- version 1
--- Subtracts deleted messages from the figures of their conversations. See count_new_messages.
+-- Subtracts deleted messages from the counts of their conversations. See count_new_messages.
 create or replace function $functions.count_deleted_messages() returns trigger
 language plpgsql
 set search_path = ''

@@ -1,7 +1,7 @@
 -- version 1
--- Adds new messages to the figures of their conversations. The trigger runs once a statement, not once a
--- row: one update for any number of messages, and always after the messages, so that two writers wait for
--- each other on the conversation alone.
+-- Adds new messages to the counts of their conversations. The trigger runs once for a statement, not for each
+-- row: a conversation is updated once, after all messages are written. So concurrent writers wait only for
+-- the row of the conversation.
 create or replace function $functions.count_new_messages() returns trigger
 language plpgsql
 set search_path = ''
@@ -25,7 +25,7 @@ begin
 end
 $$;
 
--- The trigger stands beside its function, because a trigger needs its function when it is created.
+-- The trigger is in this file because it can only be created after its function.
 create or replace trigger messages_count_new
     after insert on $tables.messages
     referencing new table as inserted

@@ -1,6 +1,6 @@
 -- version 1
--- Deletes a conversation with its messages, and asks a turn that runs in it to stop. The turns are locked
--- before the conversation, as in finish_turn. Returns whether this user had such a conversation.
+-- Deletes a conversation with its messages, and asks its running turn to stop. The turn is locked before the
+-- conversation, as in finish_turn. Returns false if this user has no such conversation.
 --
 -- Request: user_id, conversation_id.
 create or replace function $functions.delete_conversation(p_request jsonb) returns boolean

@@ -1,6 +1,6 @@
 -- version 1
--- Deletes the messages that a regenerated answer replaces. Does nothing if the answer has no text, so that a
--- failed regeneration keeps the old answer.
+-- Deletes the messages that a regenerated answer replaces. Deletes nothing if the new answer has no text, so
+-- that a failed regeneration keeps the old answer.
 create or replace function $functions.delete_replaced_messages(
     p_turn $tables.turns, p_content text
 ) returns void

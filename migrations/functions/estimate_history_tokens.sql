@@ -1,5 +1,6 @@
 -- version 1
--- An estimate of the tokens in the newest messages before a time. NULL as the time: of the newest messages.
+-- Estimates the tokens in the newest p_limit messages before p_before, or in the newest messages if p_before
+-- is NULL.
 create or replace function $functions.estimate_history_tokens(
     p_conversation_id uuid, p_limit integer, p_before timestamptz
 ) returns integer

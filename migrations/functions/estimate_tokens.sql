@@ -1,5 +1,5 @@
 -- version 1
--- An estimate of the tokens in a text of so many bytes: four bytes of UTF-8 each, as in shared/costs.py.
+-- Estimates the tokens in a text from its bytes: one token for four bytes of UTF-8, as in shared/costs.py.
 create or replace function $functions.estimate_tokens(text_bytes bigint) returns integer
 language plpgsql immutable
 set search_path = ''

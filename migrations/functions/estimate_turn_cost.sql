@@ -1,6 +1,6 @@
 -- version 1
--- The amount to reserve for a turn, in USD: the prompt, and an answer as long as this user's answers are, at
--- most p_max_tokens. Half as much again is added, because the token counts are estimates.
+-- The amount to reserve for a turn, in USD: the cost of the prompt and of an answer of p90_answer_tokens, but
+-- at most p_max_tokens. The sum is multiplied by 1.5, because the token counts are estimates.
 create or replace function $functions.estimate_turn_cost(
     p_prompt_tokens integer, p_max_tokens integer, p_usd_per_input numeric, p_usd_per_output numeric
 ) returns numeric

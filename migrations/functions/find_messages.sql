@@ -1,12 +1,13 @@
 -- version 1
--- The newest messages of app.user_id whose index entries match a query. The query repeats the condition of
--- the policy "Messages can be found by a search of their owner", because an owner with BYPASSRLS and a
--- superuser ignore the policy. Where the policy applies, Postgres recognises that both conditions are equal.
+-- The newest messages of app.user_id whose index entries match a query. The WHERE clause repeats the
+-- condition of the policy "Messages can be found by a search of their owner", because the policy does not
+-- apply to a superuser or an owner with BYPASSRLS. If it applies, Postgres recognises that the conditions are
+-- equal.
 create or replace function $functions.find_messages(p_query tsquery, p_limit integer) returns setof uuid
 language plpgsql
 security definer
 set search_path = ''
--- Room for the positions of 100,000 messages. Messages that do not fit are read and parsed again.
+-- Enough memory for the positions of 100,000 messages. If they do not fit, Postgres parses messages again.
 set work_mem = '32MB'
 as $$
 begin

@@ -1,7 +1,7 @@
 -- version 1
--- Settles a turn: answer, tokens, cost and status together, once. Returns the final status, which is another
--- one if another process settled the turn before. NULL if this user has no such turn. Logs the usage also if
--- the conversation was deleted meanwhile.
+-- Settles a turn once: stores the answer, the tokens, the cost and the status together. Returns the final
+-- status, which differs from the requested one if another process settled the turn before. Returns NULL if
+-- this user has no such turn. The usage is logged even if the conversation was deleted meanwhile.
 --
 -- Request: user_id, answer_id, status, content, token_count, metadata, usage (see log_usage).
 create or replace function $functions.finish_turn(p_request jsonb) returns text
@@ -38,7 +38,7 @@ begin
     );
     perform $functions.settle_budget(settled_turn, cost);
 
-    -- One call of fifty sweeps. Last, because the sweep sets app.user_id to other users.
+    -- One call in fifty sweeps expired turns. The sweep comes last, because it changes app.user_id.
     if random() < 0.02 then
         perform $functions.sweep_turns();
     end if;

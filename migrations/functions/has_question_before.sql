@@ -1,5 +1,5 @@
 -- version 1
--- Whether the conversation has a question before a time. False for NULL.
+-- Whether the conversation has a question before p_before. False if p_before is NULL.
 create or replace function $functions.has_question_before(
     p_conversation_id uuid, p_before timestamptz
 ) returns boolean

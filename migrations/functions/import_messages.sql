@@ -1,6 +1,7 @@
 -- version 1
--- Adds messages of an import that are not there yet, and returns their number. NULL if the conversation is
--- gone. Their ids are made from the user's id, so that a row with the same id is the user's own.
+-- Stores the messages of an import that are not stored yet. Returns their number, or NULL if the conversation
+-- was deleted. The ids are made from the user's id, so an existing message with the same id belongs to this
+-- user.
 --
 -- Request: user_id, conversation_id, messages (an array of objects with the columns of messages).
 create or replace function $functions.import_messages(p_request jsonb) returns integer

@@ -1,5 +1,6 @@
 -- version 1
--- Stores the question and the empty answer of a new turn. p_question NULL: the question is there already.
+-- Stores the question and the empty answer of a new turn. If p_question is NULL, the question is stored
+-- already.
 create or replace function $functions.insert_messages(
     p_user_id uuid, p_conversation_id uuid, p_question_id uuid, p_question text, p_answer_id uuid
 ) returns void
@@ -10,7 +11,7 @@ declare
     -- Read after all locks, so that the order of the messages is the order of the turns.
     inserted_at timestamptz := clock_timestamp();
 begin
-    -- One statement, because each statement updates the figures of the conversation.
+    -- One statement, because the triggers update the conversation once for each statement.
     insert into $tables.messages (
         id, conversation_id, user_id, role, content, status, token_count, created_at
     )

@@ -1,5 +1,5 @@
 -- version 1
--- Settles the turns of app.user_id whose lease has expired. Skips turns that another transaction settles now.
+-- Settles the turns of app.user_id whose lease has expired. Skips turns that another transaction is settling.
 create or replace function $functions.interrupt_expired_turns() returns void
 language plpgsql
 set search_path = ''

@@ -1,6 +1,6 @@
 -- version 1
--- Settles one turn whose lease has expired. Keeps the text, sets the status, and logs an estimate of the
--- cost, because the exact usage is lost with the writer.
+-- Settles a turn whose lease has expired. Keeps the text, sets the status, and logs an estimate of the cost,
+-- because the exact usage was lost with the process that wrote the answer.
 create or replace function $functions.interrupt_turn(p_turn $tables.turns) returns void
 language plpgsql
 set search_path = ''

@@ -1,5 +1,5 @@
 -- version 1
--- Whether the newest question of the conversation has this text.
+-- Whether p_question is the text of the newest question in the conversation.
 create or replace function $functions.is_newest_question(
     p_conversation_id uuid, p_question text
 ) returns boolean

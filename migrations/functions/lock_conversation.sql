@@ -1,6 +1,6 @@
 -- version 1
--- Locks a conversation, so that one turn starts in it at a time, and returns its id. If it is not there,
--- tries p_other_id. NULL if this user has neither.
+-- Locks a conversation, so that one turn at a time starts in it, and returns its id. If this user has no
+-- p_conversation_id, locks p_other_id. Returns NULL if this user has neither.
 create or replace function $functions.lock_conversation(
     p_conversation_id uuid, p_other_id uuid
 ) returns uuid

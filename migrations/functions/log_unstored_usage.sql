@@ -1,5 +1,5 @@
 -- version 1
--- Logs the cost of an answer that was given while the database was away. It belongs to no turn.
+-- Logs the cost of an answer that was sent while the database was unavailable, so that no turn was stored.
 --
 -- Request: user_id, answer_id, usage (see log_usage).
 create or replace function $functions.log_unstored_usage(p_request jsonb) returns void

@@ -1,8 +1,8 @@
 -- version 1
--- Writes the usage of an answer, one row for each model call that cost something, and returns the cost of the
--- rows that were written now, in USD. A row whose id is there already is not written again.
+-- Writes the usage of an answer, one row for each model call. Returns the cost of the new rows in USD. A row
+-- whose id exists already is skipped.
 --
--- p_usage: an array of objects with the columns of usage_logs; the cost is a decimal string.
+-- p_usage: an array of objects with the columns of usage_logs; cost_usd is a decimal string.
 create or replace function $functions.log_usage(
     p_user_id uuid, p_conversation_id uuid, p_answer_id uuid, p_usage jsonb
 ) returns numeric

@@ -1,6 +1,6 @@
 -- version 1
--- A title from a message: without markdown marks and white space, cut at a word, 80 characters at most. Reads
--- the first 1,000 characters, so that a long message costs no more than a short one.
+-- Makes a title of a message: removes Markdown and repeated white space, and cuts after a word, at 80
+-- characters. Reads only the first 1,000 characters, so that long messages take no more time.
 create or replace function $functions.make_title(content text) returns text
 language plpgsql immutable
 set search_path = ''
@@ -17,7 +17,7 @@ begin
     title := btrim(regexp_replace(title, '\s+', ' ', 'g'));
     if char_length(title) > 80 then
         title := left(title, 80);
-        -- 79 and an ellipsis. Text without spaces is cut inside a word.
+        -- 79 characters and an ellipsis. Text without spaces is cut inside a word.
         title := regexp_replace(left(title, 79 + (substr(title, 80, 1) = ' ')::int), '\s+\S*$', '');
         title := rtrim(left(title, 79), ' ,;:.-') || '…';
     end if;

@@ -1,5 +1,5 @@
 -- version 1
--- The 90th percentile of the length of the last 20 answers of app.user_id, in tokens. 500 for a new user.
+-- The 90th percentile of the tokens in the last 20 answers of app.user_id. 500 for a new user.
 create or replace function $functions.p90_answer_tokens() returns integer
 language plpgsql stable
 set search_path = ''

@@ -1,7 +1,7 @@
 -- version 1
--- The turn that an earlier call started: the same call, whose reply was lost, or another call with the same
--- idempotency key. NULL if there is none. Locks the key, so that two calls with one key run one after the
--- other.
+-- The turn that an earlier call started: the same call if its reply was lost, or another call with the same
+-- idempotency key. NULL if there is none. Locks the key, so that calls with the same key run one after
+-- another.
 create or replace function $functions.previous_turn(
     p_user_id uuid, p_attempt_id uuid, p_key text
 ) returns $tables.turns

@@ -1,6 +1,7 @@
 -- version 1
--- An answer from a character on. Returns {"status", "length", "text", "metadata", "conversation_id",
--- "usage"}, or NULL if this user has no such answer.
+-- Reads an answer. Returns {"status", "length", "text", "metadata", "conversation_id", "usage"}: length
+-- counts the characters of the whole answer, text begins after offset. Returns NULL if this user has no such
+-- answer.
 --
 -- Request: user_id, answer_id, offset (characters).
 create or replace function $functions.read_answer(p_request jsonb) returns jsonb
@@ -22,7 +23,7 @@ begin
             'usage', (
                 select to_jsonb(u) from $tables.usage_logs as u
                 where u.message_id = m.id
-                -- Of several attempts, the one that gave the answer.
+                -- If several models were asked: the usage of the call that gave the answer.
                 order by u.created_at desc, (u.status = m.status) desc, u.tokens_out desc
                 limit 1
             )

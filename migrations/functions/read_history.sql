@@ -1,5 +1,5 @@
 -- version 1
--- The newest messages with text before a time, oldest first: the history that the model gets.
+-- The history for the model: the newest p_limit messages with text before p_before, oldest first.
 create or replace function $functions.read_history(
     p_conversation_id uuid, p_limit integer, p_before timestamptz
 ) returns jsonb

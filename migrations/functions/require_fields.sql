@@ -1,6 +1,6 @@
 -- version 1
--- Raises an error if a request lacks a field. A missing field is NULL, and a limit that is NULL would limit
--- nothing: `3 < NULL` is neither true nor false.
+-- Raises an error if a request lacks one of the fields. A missing limit would be NULL, and a comparison with
+-- NULL is neither true nor false, so the limit would have no effect.
 create or replace function $functions.require_fields(p_request jsonb, variadic p_names text[]) returns void
 language plpgsql immutable
 set search_path = ''

@@ -1,6 +1,6 @@
 -- version 1
--- Reserves an amount of today's budget of app.user_id, in USD. Returns false if it does not fit. The lock of
--- the row makes parallel turns reserve one after the other.
+-- Reserves an amount of today's budget of app.user_id, in USD. Returns false if the budget is too small. The
+-- row is locked, so parallel turns reserve one after another.
 create or replace function $functions.reserve_budget(p_amount numeric, p_budget numeric) returns boolean
 language plpgsql
 set search_path = ''

@@ -1,7 +1,7 @@
 -- version 1
--- The entries of search_entries that a message must have for a query to match it. A message may have them and
--- not match, because the index does not know which words are neighbours, and excluded words are not looked
--- up. NULL for a query that only excludes.
+-- Changes a query into a condition on the index entries of search_entries. Messages that meet the condition
+-- may still not match the query: the index does not store the order of words, and excluded words are dropped.
+-- NULL if the query has only excluded words.
 create or replace function $functions.search_condition(p_user_id uuid, p_query tsquery) returns tsquery
 language sql immutable parallel safe
 set search_path = ''

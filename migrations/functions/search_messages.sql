@@ -1,7 +1,6 @@
 -- version 1
--- The messages of app.user_id that match a search, best first, among the newest 500 that contain its words: a
--- search reads no more messages than that. A snippet has E'\x01' before and E'\x02' after each match; neither
--- is part of the text.
+-- The messages of app.user_id that match a search, best first. Only the newest 500 messages that contain the
+-- words are read. A snippet has E'\x01' before and E'\x02' after each match; the text itself has neither.
 --
 -- Request: text, limit.
 create or replace function $functions.search_messages(p_request jsonb)

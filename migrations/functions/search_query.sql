@@ -1,6 +1,7 @@
 -- version 1
--- A search as a query: any text is one. Quotes hold words together, `-` excludes, `or` is an alternative. The
--- last word also matches as the beginning of a word, because the user may still be typing it.
+-- Parses a search; any text is valid. Words in quotes must follow each other, `-` excludes a word, and `or`
+-- between two words accepts either. The last word also matches longer words that begin with it, because the
+-- user may still be typing.
 create or replace function $functions.search_query(p_text text) returns tsquery
 language sql immutable parallel safe
 set search_path = ''

@@ -1,6 +1,7 @@
 -- version 1
--- Frees the amount that a turn reserved, on the day of its start, and adds its cost to today, as usage_logs
--- does. The amount never goes below zero: a row that was corrected by hand must not lose an answer.
+-- Frees the amount that a turn reserved on the day of its start, and adds its cost to today, the day of its
+-- row in usage_logs. The reserved amount never goes below zero, so that settling does not fail after a row
+-- was corrected by hand.
 create or replace function $functions.settle_budget(p_turn $tables.turns, p_cost numeric) returns void
 language plpgsql
 set search_path = ''

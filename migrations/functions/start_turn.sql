@@ -1,5 +1,5 @@
 -- version 1
--- Writes the row of a turn that starts now: a new row, or the row of a turn that runs again.
+-- Writes the row of a turn that starts: a new row, or the existing row of a turn that runs again.
 --
 -- p_request: the request of begin_turn or begin_stateless_turn.
 create or replace function $functions.start_turn(

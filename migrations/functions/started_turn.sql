@@ -1,6 +1,6 @@
 -- version 1
--- The reply to a caller that may ask the model now. The history ends before the answer, or before the
--- messages that the answer replaces.
+-- The reply for a turn that has started. The history ends before the answer, or before the messages that the
+-- answer replaces.
 create or replace function $functions.started_turn(
     p_conversation_id uuid,
     p_answer_id       uuid,

@@ -1,6 +1,6 @@
 -- version 1
--- Deletes expired rows, 100 at most. Runs with the rights of the owner, whose policy shows expired rows
--- alone. Skips rows that another transaction has locked, so that no request waits for a sweep.
+-- Deletes at most 100 expired rows. Runs with the rights of the owner, whose policy allows only expired rows.
+-- Skips locked rows, so that no request waits for a sweep.
 create or replace function $functions.sweep_rate_limits() returns void
 language plpgsql
 security definer

@@ -1,6 +1,6 @@
 -- version 1
--- Settles expired turns of any user. Each user in a block of its own: an error in the rows of one user must
--- fail neither the sweep of the others nor the request that runs it.
+-- Settles expired turns of all users. Each user has a separate block, so that an error in one user's rows
+-- stops neither the sweep for other users nor the request that runs the sweep.
 create or replace function $functions.sweep_turns() returns void
 language plpgsql
 set search_path = ''

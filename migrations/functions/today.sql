@@ -1,5 +1,5 @@
 -- version 1
--- The day by which budgets count: UTC.
+-- The current day of budgets, in UTC.
 create or replace function $functions.today() returns date
 language plpgsql stable
 set search_path = ''

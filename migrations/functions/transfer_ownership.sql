@@ -1,6 +1,6 @@
 -- version 1
--- Gives conversations of another user to app.user_id, with the turns of their answers and all of the usage.
--- Messages follow by their foreign key. Returns the part of the usage that is of today, in USD.
+-- Moves conversations of p_from_user_id to app.user_id, with the turns of their answers and all usage of
+-- p_from_user_id. The foreign key moves the messages. Returns the cost of today's usage, in USD.
 create or replace function $functions.transfer_ownership(
     p_from_user_id uuid, p_conversation_ids uuid[], p_answer_ids uuid[]
 ) returns numeric
@@ -12,12 +12,12 @@ declare
     spent_today numeric;
 begin
     perform set_config('app.transfer_source_id', p_from_user_id::text, true);
-    -- The conditions on user_id do not rely on the policies, which an owner with BYPASSRLS ignores.
+    -- The conditions on user_id are needed where the policies do not apply: for an owner with BYPASSRLS.
     update $tables.conversations
     set user_id = $functions.user_id()
     where id = any (p_conversation_ids) and user_id = p_from_user_id;
 
-    -- A key is unique among the turns of one user, and the new user may have used the same key.
+    -- The keys are removed, because the new user may have used the same key.
     update $tables.turns
     set user_id = $functions.user_id(), idempotency_key = null, request_hash = null
     where id = any (p_answer_ids) and user_id = p_from_user_id;

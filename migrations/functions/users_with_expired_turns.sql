@@ -1,6 +1,6 @@
 -- version 1
--- For the sweep: users who do not come back, so that no request of their own settles their turns. Runs with
--- the rights of the owner, whose policy shows expired turns alone.
+-- Users with expired turns, for the sweep: a user who sends no further request does not settle them. Runs
+-- with the rights of the owner, whose policy shows only expired turns.
 create or replace function $functions.users_with_expired_turns() returns setof uuid
 language sql stable
 security definer

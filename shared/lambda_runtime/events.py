@@ -19,7 +19,7 @@ class UnsupportedEvent(Exception):
 def http_request(event: Any) -> tuple[dict[str, Any], bytes]:
     """Returns the ASGI scope and the body of `event`, which is any JSON value. Raises UnsupportedEvent.
 
-    The scope's `client` is the address that the front door saw. Headers cannot change it.
+    The scope's `client` is the address that the endpoint saw. Headers cannot change it.
     """
     try:
         context = event["requestContext"]
@@ -32,7 +32,7 @@ def http_request(event: Any) -> tuple[dict[str, Any], bytes]:
 def _from_function_url(event: dict[str, Any]) -> dict[str, Any]:
     http = event["requestContext"]["http"]
     headers = {name.lower(): value for name, value in event["headers"].items()}
-    # AWS sends cookies twice: joined in the headers and split in `cookies`. Some front doors send only
+    # AWS sends cookies twice: joined in the headers and split in `cookies`. Some endpoints send only
     # the latter.
     if cookies := event.get("cookies"):
         headers["cookie"] = "; ".join(cookies)

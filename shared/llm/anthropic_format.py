@@ -14,20 +14,20 @@ from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, HttpReques
 
 
 class AnthropicFormat:
-    def request(self, chat: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
+    def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
         if api_key:
             headers["x-api-key"] = api_key
         body: dict[str, object] = {
             "model": target.model,
-            "max_tokens": chat.max_tokens,
-            "messages": _alternating(chat.messages),
+            "max_tokens": chat_request.max_tokens,
+            "messages": _alternating(chat_request.messages),
             "stream": True,
         }
-        if chat.system:
-            body["system"] = chat.system
-        if chat.temperature is not None:
-            body["temperature"] = chat.temperature
+        if chat_request.system:
+            body["system"] = chat_request.system
+        if chat_request.temperature is not None:
+            body["temperature"] = chat_request.temperature
         return HttpRequest(f"{target.base_url}/v1/messages", headers, msgspec.json.encode(body))
 
     def decoder(self) -> Decoder:
@@ -109,7 +109,7 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
             case "message_stop":
                 self._decode_stop()
             case "error":
-                self._fail(_error_of(event.error))
+                self._fail(_to_error(event.error))
 
     def _decode_content(self, content: _Content | None) -> None:
         if content is None:
@@ -165,7 +165,7 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
             self._fail_truncated()
 
 
-def _error_of(error: _Error | str | None) -> UpstreamError:
+def _to_error(error: _Error | str | None) -> UpstreamError:
     named = error.type if isinstance(error, _Error) else None
     return _ERRORS.get(named or "", UpstreamError)("the model provider sent an error")
 

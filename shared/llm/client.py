@@ -24,7 +24,7 @@ from shared.llm.openai_format import OpenAIFormat
 from shared.llm.providers import ModelTarget, WireFormatName, find_target
 from shared.llm.wire_format import ChatRequest, Decoder, WireFormat
 from shared.logs import logger
-from shared.metrics import measured
+from shared.metrics import with_metrics
 from shared.settings import Settings
 from shared.warmup import WarmUp
 
@@ -88,7 +88,7 @@ class ModelClient:
         self._circuits = CircuitBreaker(now)
         self._http = HttpClient(settings, now=now, scripted=scripted)
 
-    async def start(self, chat: ChatRequest, models: Sequence[str], deadline: float) -> "ModelAnswer":
+    async def start(self, chat_request: ChatRequest, models: Sequence[str], deadline: float) -> "ModelAnswer":
         """Asks `models` in order and returns the answer of the first one that accepts the request.
 
         `deadline`, in the loop's time, holds for all models together. Each model gets an equal share of the
@@ -103,7 +103,7 @@ class ModelClient:
                 continue
             now = asyncio.get_running_loop().time()
             time_limit = now + (deadline - now) / models_left
-            result, failed = await self._ask(name, chat, time_limit, is_last=models_left == 1)
+            result, failed = await self._ask(name, chat_request, time_limit, is_last=models_left == 1)
             failed_attempts += failed
             if isinstance(result, ModelAnswer):
                 self._circuits.record_success(name)
@@ -121,18 +121,18 @@ class ModelClient:
         await self._http.aclose()
 
     async def _ask(
-        self, name: str, chat: ChatRequest, deadline: float, *, is_last: bool
+        self, name: str, chat_request: ChatRequest, deadline: float, *, is_last: bool
     ) -> tuple["ModelAnswer | ChatError", list[FailedAttempt]]:
         """Asks one model. Retries while the error allows it and there is time. Returns its answer or its last
         error, and what the failed attempts cost."""
         failed: list[FailedAttempt] = []
         try:
             target = find_target(name, self._settings.providers)
-            attempt = _Attempt(target, _adapt(chat, target), deadline, is_last)
+            call = _ModelCall(target, _adapt(chat_request, target), deadline, is_last)
             backoff = _BACKOFF_SECONDS
             while True:
                 try:
-                    return await self._try_once(attempt), failed
+                    return await self._attempt(call), failed
                 except _AttemptFailed as failure:
                     if failure.usage is not None:
                         failed.append(FailedAttempt(target, failure.usage))
@@ -144,21 +144,21 @@ class ModelClient:
         except (UpstreamError, Unavailable) as error:
             return error, failed
         except Exception:
-            logger.exception("model could not be asked", **measured(faults=1))
+            logger.exception("model could not be asked", **with_metrics(faults=1))
             return ChatError("the model could not be asked"), failed
 
-    async def _try_once(self, attempt: "_Attempt") -> "ModelAnswer":
+    async def _attempt(self, call: "_ModelCall") -> "ModelAnswer":
         """Sends one request and waits for the first content. Raises _AttemptFailed."""
         try:
-            async with asyncio.timeout_at(attempt.deadline):
-                answer = await self._send(attempt.target, attempt.chat)
+            async with asyncio.timeout_at(call.deadline):
+                answer = await self._send(call.target, call.chat_request)
         except TimeoutError:
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT)) from None
-        events = await answer.first_events(attempt.deadline)
-        if events is None and not attempt.is_last:
+        events = await answer.first_events(call.deadline)
+        if events is None and not call.is_last:
             await answer.aclose()
             # The provider has received the prompt and charges for its tokens.
-            usage = Usage(attempt.chat.estimated_tokens(), 0, estimated=True)
+            usage = Usage(call.chat_request.estimated_tokens(), 0, estimated=True)
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT), usage=usage)
         first = next((event for event in events or () if isinstance(event, _CONTENT_OR_END)), None)
         if not isinstance(first, Failed):
@@ -166,19 +166,19 @@ class ModelClient:
         await answer.aclose()
         reported = [event for event in events or () if isinstance(event, Usage)]
         raise _AttemptFailed(
-            _error_of(first),
+            _to_error(first),
             wait=0 if first.retryable else _NEVER,
             usage=reported[-1] if reported else None,
         )
 
-    async def _send(self, target: ModelTarget, chat: ChatRequest) -> "ModelAnswer":
+    async def _send(self, target: ModelTarget, chat_request: ChatRequest) -> "ModelAnswer":
         """Sends a request. If the provider refuses the API key and another version of the key is known,
         the request is sent once more with that version."""
         if target.secret is None:
-            return await self._post(target, chat, None)
+            return await self._post(target, chat_request, None)
         key = await target.secret.value()
         try:
-            return await self._post(target, chat, key)
+            return await self._post(target, chat_request, key)
         except _AttemptFailed as failure:
             if not isinstance(failure.error, errors.UpstreamAuth):
                 raise
@@ -186,27 +186,32 @@ class ModelClient:
             if replacement is None:
                 raise
         logger.warning("model provider refused a key, another is tried", provider=target.provider.name)
-        return await self._post(target, chat, replacement)
+        return await self._post(target, chat_request, replacement)
 
-    async def _post(self, target: ModelTarget, chat: ChatRequest, key: str | None) -> "ModelAnswer":
+    async def _post(self, target: ModelTarget, chat_request: ChatRequest, key: str | None) -> "ModelAnswer":
         wire_format = _WIRE_FORMATS[target.provider.wire_format]
         try:
-            response = await self._http.post(wire_format.request(chat, target, key))
+            response = await self._http.post(wire_format.request(chat_request, target, key))
             if response.status_code == 200:
                 return ModelAnswer(target, response, wire_format.decoder())
             body = await _error_body(response)
         except (httpx.HTTPError, OSError) as error:
-            kind, sentence = next((kind, s) for lower, kind, s in _HTTP_ERRORS if isinstance(error, lower))
+            kind, sentence = next(
+                (kind, sentence)
+                for http_error, kind, sentence in _HTTP_ERRORS
+                if isinstance(error, http_error)
+            )
             raise _AttemptFailed(kind(sentence), wait=0) from error
-        refusal = wire_format.error(response.status_code, body)
-        raise _AttemptFailed(refusal, wait=_wait_before_retry(refusal, response, target))
+        upstream_error = wire_format.error(response.status_code, body)
+        wait = _wait_before_retry(upstream_error, response, target)
+        raise _AttemptFailed(upstream_error, wait=wait)
 
     def _record_failure(self, name: str, error: ChatError) -> None:
         provider, _, model = name.partition("/")
         upstream_errors = 1 if isinstance(error, UpstreamError) else None
         logger.warning(
             "model gave no answer",
-            **measured(provider=provider, model=model, code=error.code, upstream_errors=upstream_errors),
+            **with_metrics(provider=provider, model=model, code=error.code, upstream_errors=upstream_errors),
         )
         if error.retryable or isinstance(error, errors.UpstreamAuth):
             self._circuits.record_failure(name)
@@ -230,18 +235,20 @@ class ModelAnswer:
         self._reads = aiter(cast("httpx.AsyncByteStream", response.stream))
         self._has_data = False
         self._is_complete = False
-        self._first = asyncio.ensure_future(self._read_first_events())
+        self._first_events_task = asyncio.ensure_future(self._read_first_events())
 
     async def first_events(self, deadline: float) -> list[Event] | None:
         """The events up to the first content, if that comes before `deadline` (the loop's time). Returns []
         if data has arrived but no content, and None if no data has arrived."""
-        await asyncio.wait({self._first}, timeout=max(0, deadline - asyncio.get_running_loop().time()))
-        if self._first.done():
-            return self._first.result()
+        await asyncio.wait(
+            {self._first_events_task}, timeout=max(0, deadline - asyncio.get_running_loop().time())
+        )
+        if self._first_events_task.done():
+            return self._first_events_task.result()
         return [] if self._has_data else None
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
-        events = await self._first
+        events = await self._first_events_task
         while True:
             if events:
                 self._is_complete = isinstance(events[-1], Finished | Failed)
@@ -251,8 +258,8 @@ class ModelAnswer:
             events = await self._read()
 
     async def aclose(self) -> None:
-        self._first.cancel()
-        await asyncio.wait({self._first})
+        self._first_events_task.cancel()
+        await asyncio.wait({self._first_events_task})
         if self._is_complete:
             # A connection that was read to its end can serve the next turn.
             with contextlib.suppress(httpx.HTTPError, OSError, StopAsyncIteration, TimeoutError):
@@ -277,12 +284,12 @@ class ModelAnswer:
         return self._decoder.feed(data)
 
 
-class _Attempt(Struct, frozen=True):
+class _ModelCall(Struct, frozen=True):
     """A question to one model. `is_last` means that no other model is asked after this one: then a model
     that has sent nothing by the deadline is still waited for by the turn."""
 
     target: ModelTarget
-    chat: ChatRequest
+    chat_request: ChatRequest
     deadline: float
     is_last: bool
 
@@ -298,28 +305,28 @@ class _AttemptFailed(Exception):
         self.usage = usage
 
 
-def _adapt(chat: ChatRequest, target: ModelTarget) -> ChatRequest:
+def _adapt(chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
     """The request within the limits of this model and provider."""
     known = costs.lookup(target.provider.name, target.model)
-    max_tokens, temperature = chat.max_tokens, chat.temperature
+    max_tokens, temperature = chat_request.max_tokens, chat_request.temperature
     if temperature is not None:
         temperature = min(temperature, target.provider.max_temperature)
     if known is not None:
         max_tokens = min(max_tokens, known.max_output)
         temperature = temperature if known.sampling else None
-    return structs.replace(chat, max_tokens=max_tokens, temperature=temperature)
+    return structs.replace(chat_request, max_tokens=max_tokens, temperature=temperature)
 
 
-def _wait_before_retry(refusal: UpstreamError, response: httpx.Response, target: ModelTarget) -> float:
+def _wait_before_retry(error: UpstreamError, response: httpx.Response, target: ModelTarget) -> float:
     should_retry = response.headers.get("x-should-retry")
-    if should_retry == "false" or (should_retry != "true" and not refusal.retryable):
+    if should_retry == "false" or (should_retry != "true" and not error.retryable):
         return _NEVER
     retry_after = response.headers.get("retry-after", "")
     if retry_after and not retry_after.replace(".", "", 1).isdecimal():
         return _NEVER  # A date is at least a second away, and that is too late.
     if not retry_after:
-        final = response.status_code == 429 and not target.provider.retries_429_without_retry_after
-        return _NEVER if final else 0
+        is_final = response.status_code == 429 and not target.provider.retries_429_without_retry_after
+        return _NEVER if is_final else 0
     return float(retry_after)
 
 
@@ -335,6 +342,6 @@ async def _error_body(response: httpx.Response) -> bytes:
     return body[:_MAX_ERROR_BODY_BYTES]
 
 
-def _error_of(failed: Failed) -> UpstreamError:
-    kind = errors.by_code(failed.code)
+def _to_error(failed: Failed) -> UpstreamError:
+    kind = errors.class_for_code(failed.code)
     return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)

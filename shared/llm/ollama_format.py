@@ -14,16 +14,16 @@ _MAX_LINE_BYTES = 1024 * 1024
 
 
 class OllamaFormat:
-    def request(self, chat: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
+    def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json"}
         if api_key:  # Only Ollama's cloud needs one.
             headers["authorization"] = f"Bearer {api_key}"
-        messages = [{"role": message.role, "content": message.content} for message in chat.messages]
-        if chat.system:
-            messages.insert(0, {"role": "system", "content": chat.system})
-        options: dict[str, float] = {"num_predict": chat.max_tokens}
-        if chat.temperature is not None:
-            options["temperature"] = chat.temperature
+        messages = [{"role": message.role, "content": message.content} for message in chat_request.messages]
+        if chat_request.system:
+            messages.insert(0, {"role": "system", "content": chat_request.system})
+        options: dict[str, float] = {"num_predict": chat_request.max_tokens}
+        if chat_request.temperature is not None:
+            options["temperature"] = chat_request.temperature
         body = {"model": target.model, "messages": messages, "stream": True, "options": options}
         return HttpRequest(f"{target.base_url}/api/chat", headers, msgspec.json.encode(body))
 

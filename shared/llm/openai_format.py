@@ -15,23 +15,23 @@ from shared.llm.wire_format import ChatRequest, Decoder, HttpRequest, error_for_
 
 
 class OpenAIFormat:
-    def request(self, chat: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
+    def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
-        messages = [{"role": message.role, "content": message.content} for message in chat.messages]
-        if chat.system:
-            messages.insert(0, {"role": "system", "content": chat.system})
+        messages = [{"role": message.role, "content": message.content} for message in chat_request.messages]
+        if chat_request.system:
+            messages.insert(0, {"role": "system", "content": chat_request.system})
         body: dict[str, object] = {
             "model": target.model,
             "messages": messages,
-            target.variant.max_tokens_field: chat.max_tokens,
+            target.variant.max_tokens_field: chat_request.max_tokens,
             "stream": True,
         }
         if target.variant.stream_options:
             body["stream_options"] = {"include_usage": True}
-        if chat.temperature is not None:
-            body["temperature"] = chat.temperature
+        if chat_request.temperature is not None:
+            body["temperature"] = chat_request.temperature
         return HttpRequest(f"{target.base_url}/chat/completions", headers, msgspec.json.encode(body))
 
     def decoder(self) -> Decoder:
@@ -98,7 +98,7 @@ class OpenAIDecoder(SSEAnswerDecoder[_Chunk]):
 
     def _decode_event(self, event: _Chunk) -> None:
         if event.error:
-            self._fail(_error_of(event.error))
+            self._fail(_to_error(event.error))
             return
         if event.choices:
             self._decode_choice(event.choices[0])
@@ -113,7 +113,7 @@ class OpenAIDecoder(SSEAnswerDecoder[_Chunk]):
             if text := delta.content or delta.refusal:
                 self._add_text(text)
         if choice.finish_reason == "error":
-            self._fail(_error_of(""))
+            self._fail(_to_error(""))
         elif choice.finish_reason:
             self._reason = _REASONS.get(choice.finish_reason, "stop")
 
@@ -141,7 +141,7 @@ class OpenAIDecoder(SSEAnswerDecoder[_Chunk]):
             self._fail_truncated()
 
 
-def _error_of(error: _Error | str) -> UpstreamError:
+def _to_error(error: _Error | str) -> UpstreamError:
     """OpenAI names its errors in `code` or `type`. Other servers send the HTTP status as `code`."""
     kind = UpstreamError
     if isinstance(error, _Error):

@@ -36,7 +36,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
 
     async def warm_up(self, url: httpx.URL) -> None:
         """Opens a connection for the next request to the URL's origin. Raises httpx's ConnectError."""
-        origin = _origin_of(url)
+        origin = _origin(url)
         connection = await self._open(origin)
         connection.set_idle()
         self._release(origin, connection)
@@ -44,10 +44,10 @@ class StreamingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises httpx's ConnectError, ReadError and RemoteProtocolError. The caller sets timeouts."""
         body = await request.aread()
-        origin = _origin_of(request.url)
+        origin = _origin(request.url)
         connection = await self._acquire(origin)
         try:
-            connection.send(_head_of(request) + body)
+            connection.send(_encode_head(request) + body)
             head = await connection.head()
         except BaseException:
             connection.abort()
@@ -255,12 +255,12 @@ class _Body(httpx.AsyncByteStream):
         self._release()
 
 
-def _origin_of(url: httpx.URL) -> _Origin:
+def _origin(url: httpx.URL) -> _Origin:
     port = url.port or (443 if url.scheme == "https" else 80)
     return url.raw_scheme, url.host, port
 
 
-def _head_of(request: httpx.Request) -> bytes:
+def _encode_head(request: httpx.Request) -> bytes:
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers.raw]
     return b"\r\n".join([*lines, b"", b""])

@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110 (what happens in other processes has no event to wait for)
+# ruff: noqa: ASYNC110 (there is no event for a change in another process)
 import asyncio
 import io
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev.lambda_emulator import Emulator, Function, in_thread
+from dev.lambda_emulator import Emulator, Function
 from dev.lambda_events import resource_for
 from dev.lambda_invoke import invoke
 
@@ -44,7 +44,7 @@ async def until(condition):
 
 
 def state_of(pid):
-    """As `ps` shows it: S sleeps, T is stopped."""
+    """The letter that `ps` shows: S for sleeping, T for stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
@@ -62,7 +62,7 @@ def test_tokens_arrive_one_by_one(tmp_path, event_format):
             pieces = response.aiter_raw()
             got = [await anext(pieces)]
             for number in ("2", "3"):
-                # The function has not made the next one before this file is there.
+                # The function waits for this file before it sends the next token.
                 (tmp_path / number).touch()
                 got.append(await anext(pieces))
             return response, got, [piece async for piece in pieces]
@@ -88,7 +88,7 @@ def test_a_client_that_leaves_does_not_stop_the_function(tmp_path):
     assert processes == [pid]
 
 
-def test_a_client_that_reads_slowly_slows_the_function_down(tmp_path):
+def test_a_function_waits_for_a_client_that_reads_slowly(tmp_path):
     progress = tmp_path / "progress"
 
     async def scenario(emulator, client):
@@ -111,7 +111,7 @@ def test_a_client_that_reads_slowly_slows_the_function_down(tmp_path):
     assert read > 100_000_000
 
 
-def test_an_error_before_the_response_is_a_502_without_its_text():
+def test_an_error_before_the_response_is_a_502_without_the_text_of_the_error():
     async def scenario(emulator, client):
         return await client.get("/failure"), await client.get("/process")
 
@@ -135,7 +135,7 @@ def test_an_error_in_mid_stream_cuts_the_connection():
     assert after.status_code == 200
 
 
-def test_trailers_of_a_broken_stream_carry_the_error():
+def test_the_trailers_of_a_broken_stream_have_the_error():
     async def scenario(emulator, client):
         event = await client.get("/event")
         return await emulator.invoke("toy", event.json() | {"rawPath": "/broken"})
@@ -148,46 +148,28 @@ def test_trailers_of_a_broken_stream_carry_the_error():
     assert json.loads(result.failure.body)["errorType"] == "LookupError"
 
 
-def test_an_event_that_is_no_request_is_a_clear_error():
-    async def scenario(emulator, client):
-        return await emulator.invoke("toy", {"source": "aws.events"}), await client.get("/process")
-
-    result, after = emulate(scenario)
-    assert result.failure
-    assert result.failure.reason == "Function.UnsupportedEvent"
-    assert after.status_code == 200
-
-
 # Requests and responses
 
 
-def test_bodies_of_bytes_come_back_as_they_went():
+def test_bytes_cookies_and_empty_responses_pass_unchanged():
+    content = bytes(range(256)) * 1000
+
     async def scenario(emulator, client):
-        return await client.post("/echo", content=bytes(range(256)) * 1000)
-
-    assert emulate(scenario).content == bytes(range(256)) * 1000
-
-
-def test_each_cookie_has_a_header_of_its_own():
-    async def scenario(emulator, client):
-        return await client.get("/cookies")
-
-    response = emulate(scenario)
-    assert response.status_code == 201
-    assert response.headers.get_list("set-cookie") == ["a=1; Path=/", "b=2"]
-
-
-def test_responses_without_a_body_keep_the_connection():
-    async def scenario(emulator, client):
+        echoed = await client.post("/echo", content=content)
+        with_cookies = await client.get("/cookies")
         statuses, connections = [], set()
         for method, path in (("GET", "/nothing"), ("HEAD", "/process"), ("GET", "/nothing")):
             response = await client.request(method, path)
             statuses.append(response.status_code)
             connections.add(response.extensions["network_stream"].get_extra_info("client_addr"))
-        return statuses, connections
+        return echoed, with_cookies, statuses, connections
 
-    statuses, connections = emulate(scenario)
+    echoed, with_cookies, statuses, connections = emulate(scenario)
+    assert echoed.content == content
+    assert with_cookies.status_code == 201
+    assert with_cookies.headers.get_list("set-cookie") == ["a=1; Path=/", "b=2"]
     assert statuses == [204, 200, 204]
+    # A response without a body keeps the connection.
     assert len(connections) == 1
 
 
@@ -240,7 +222,7 @@ def test_a_rest_api_event():
     assert event["isBase64Encoded"] is True
 
 
-def test_the_most_literal_route_wins():
+def test_the_most_specific_route_wins():
     routes = ["/{proxy+}", "/items/{id}", "/items/new", "/items/{id}/stream"]
     assert resource_for("/items/new", routes) == "/items/new"
     assert resource_for("/items/7", routes) == "/items/{id}"
@@ -249,26 +231,22 @@ def test_the_most_literal_route_wins():
     assert resource_for("/", routes) is None
 
 
-def test_a_path_without_a_function_is_not_found():
+def test_a_path_without_a_function_and_a_body_over_6_megabytes_are_refused():
     async def scenario(emulator, client):
-        return await client.get("/elsewhere")
+        return (
+            await client.get("/elsewhere"),
+            await client.post("/echo", content=bytes(6 * 1024 * 1024 + 1)),
+            await client.get("/process"),
+        )
 
-    assert emulate(scenario, toy(routes=["/process"])).status_code == 404
-
-
-def test_a_request_that_lambda_would_not_take_is_refused():
-    async def scenario(emulator, client):
-        return await client.post("/echo", content=bytes(6 * 1024 * 1024 + 1)), await client.get("/process")
-
-    refused, after = emulate(scenario)
-    assert refused.status_code == 413
-    assert after.status_code == 200
+    answers = emulate(scenario, toy(routes=["/process", "/echo"]))
+    assert [answer.status_code for answer in answers] == [404, 413, 200]
 
 
 # Processes
 
 
-def test_a_process_is_frozen_between_invocations_and_goes_on_with_the_next():
+def test_a_process_is_frozen_between_invocations_and_serves_the_next():
     async def scenario(emulator, client):
         first = (await client.get("/process")).json()["pid"]
         await until(lambda: state_of(first) == "T")
@@ -279,7 +257,7 @@ def test_a_process_is_frozen_between_invocations_and_goes_on_with_the_next():
     assert first == second
 
 
-def test_concurrent_requests_have_a_process_each_and_beyond_the_limit_429(tmp_path):
+def test_each_concurrent_request_has_its_own_process_and_429_above_the_limit(tmp_path):
     async def scenario(emulator, client):
         gate = tmp_path / "gate"
         waiting = [asyncio.create_task(client.get("/process", params={"until": str(gate)})) for _ in range(3)]
@@ -297,11 +275,11 @@ def test_concurrent_requests_have_a_process_each_and_beyond_the_limit_429(tmp_pa
     assert refused.status_code == 429
     assert len({answer["pid"] for answer in answers}) == 3
     assert {answer["running"] for answer in answers} == {1}
-    # The one used last is the one used next.
+    # The process that was used last is used next.
     assert later[0] == later[1]
 
 
-def test_a_request_follows_another_at_once_without_a_second_process():
+def test_requests_one_after_the_other_use_one_process():
     async def scenario(emulator, client):
         return [(await client.get("/process")).json()["pid"] for _ in range(20)]
 
@@ -330,7 +308,7 @@ def test_a_process_is_killed_at_the_timeout(begun):
     assert after != pid
 
 
-def test_a_process_that_exits_is_a_502_and_the_next_invocation_has_another():
+def test_a_process_that_exits_is_a_502_and_the_next_invocation_has_a_new_process():
     lines = []
 
     async def scenario(emulator, client):
@@ -342,7 +320,7 @@ def test_a_process_that_exits_is_a_502_and_the_next_invocation_has_another():
     assert ("toy", "leaving") in lines
 
 
-def test_an_init_that_fails_is_a_502_and_the_next_invocation_tries_again(tmp_path):
+def test_a_failed_init_is_a_502_and_the_next_invocation_starts_again(tmp_path):
     async def scenario(emulator, client):
         return await client.get("/process"), await client.get("/process")
 
@@ -362,25 +340,19 @@ def test_a_process_that_died_while_idle_is_replaced():
     assert emulate(scenario).status_code == 200
 
 
-def test_a_function_finds_lambdas_environment_and_its_own_and_nothing_else():
+def test_a_function_has_lambdas_environment_its_own_and_its_deadline():
     async def scenario(emulator, client):
-        return await client.get("/environment")
+        return (await client.get("/environment")).json(), (await client.get("/context")).json()
 
-    environment = emulate(scenario, toy(env={"DATABASE_URL": "postgres://"})).json()
+    environment, milliseconds = emulate(scenario, toy(env={"DATABASE_URL": "postgres://"}, timeout=60))
     assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "toy"
     assert environment["DATABASE_URL"] == "postgres://"
     assert environment["LAMBDA_TASK_ROOT"] == str(ROOT)
     assert "PYTEST_CURRENT_TEST" not in environment
+    assert 50_000 < milliseconds <= 60_000
 
 
-def test_the_deadline_is_the_functions_timeout_away():
-    async def scenario(emulator, client):
-        return await client.get("/context")
-
-    assert 50_000 < emulate(scenario, toy(timeout=60)).json() <= 60_000
-
-
-def test_nothing_is_left_running_when_the_emulator_ends():
+def test_no_process_outlives_the_emulator():
     async def scenario(emulator, client):
         hanging = asyncio.create_task(client.get("/hang"))
         await until(lambda: emulator.processes["toy"])
@@ -408,7 +380,7 @@ def test_a_process_restored_from_its_snapshot_serves(tmp_path):
 
 
 def raw(script):
-    """A runtime as small as can be; `api(method, path)` gives the answer's status and headers."""
+    """A minimal runtime. In `script`, `api(method, path, body)` returns the status and the headers."""
     prologue = """
 import http.client, os
 def api(method, path, body=None):
@@ -421,7 +393,7 @@ def api(method, path, body=None):
     return toy(command=(sys.executable, "-u", "-c", prologue + script))
 
 
-def test_a_runtime_that_asks_for_more_before_it_has_answered_has_failed():
+def test_a_runtime_that_asks_for_the_next_event_before_its_answer_fails():
     async def scenario(emulator, client):
         return await client.get("/"), await emulator.invoke("toy", {})
 
@@ -431,7 +403,7 @@ def test_a_runtime_that_asks_for_more_before_it_has_answered_has_failed():
     assert result.failure.reason == "Runtime.NoResponse"
 
 
-def test_what_a_runtime_may_not_send_is_refused():
+def test_calls_that_the_runtime_api_does_not_allow_are_refused():
     lines: list[str] = []
 
     async def scenario(emulator, client):
@@ -455,7 +427,7 @@ api("GET", "/invocation/next")
 
 
 @pytest.mark.parametrize("event_format", ["url", "rest"])
-def test_awss_own_runtime_client_is_understood(event_format):
+def test_the_runtime_client_of_aws_works(event_format):
     async def scenario(emulator, client):
         return await client.get("/"), await client.get("/fail"), await client.get("/")
 
@@ -470,7 +442,7 @@ def test_awss_own_runtime_client_is_understood(event_format):
     assert first.headers["x-request"] != again.headers["x-request"]
 
 
-def test_a_handler_may_be_invoked_without_a_front_door():
+def test_a_handler_can_be_invoked_without_http():
     async def scenario(emulator, client):
         return await emulator.invoke("toy", {"ä": [1]})
 
@@ -483,7 +455,7 @@ def test_a_handler_may_be_invoked_without_a_front_door():
 
 
 @pytest.mark.parametrize("handler", ["oversized", "malformed", "missing"])
-def test_what_no_response_can_be_made_of_is_a_502(handler):
+def test_a_payload_that_is_no_response_is_a_502(handler):
     async def scenario(emulator, client):
         return await client.get("/")
 
@@ -501,15 +473,10 @@ def test_the_bootstrap_starts_the_runtime_as_lambda_calls_it():
     assert path[-1] == "/var/runtime"
 
 
-# Other ways in
+# The command
 
 
-def test_it_serves_code_that_is_not_async():
-    with in_thread(Emulator([toy()], log=lambda name, line: None)) as url:
-        assert httpx.get(f"{url}/process", timeout=30).status_code == 200
-
-
-def test_invoke_prints_the_response_and_says_how_it_went():
+def test_invoke_prints_the_response_and_returns_an_exit_code():
     event = json.loads((ROOT / "events/health_url.json").read_text())
     output = io.BytesIO()
     assert invoke(toy("tests.shared.lambda_runtime.toy_functions:app"), event, output=output) == 0

@@ -1,23 +1,27 @@
-"""The mock with the vendors' own SDKs as clients."""
+"""The SDKs of the vendors understand the mock."""
 
 import asyncio
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx
 import openai
 import pytest
 
 from dev.mock_llm import VENDOR_WORDS, MockLLM, answer_text, mock_llm_process, thinking_text
 
+if TYPE_CHECKING:
+    import anthropic
+
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 
 
-def claude(mock: MockLLM) -> anthropic.AsyncAnthropic:
+def claude(mock: MockLLM) -> "anthropic.AsyncAnthropic":
+    import anthropic  # noqa: PLC0415 (slow to import, and each worker collects this file)
+
     return anthropic.AsyncAnthropic(base_url=mock.base_url("anthropic"), api_key="key", max_retries=0)
 
 
@@ -34,7 +38,7 @@ async def ask(client: openai.AsyncOpenAI, model: str) -> Any:
         return await client.chat.completions.create(model=model, messages=MESSAGES)
 
 
-async def ask_claude(client: anthropic.AsyncAnthropic, model: str) -> Any:
+async def ask_claude(client: "anthropic.AsyncAnthropic", model: str) -> Any:
     async with client:
         return await client.messages.create(model=model, max_tokens=50, messages=MESSAGES)
 
@@ -49,7 +53,7 @@ async def stream(client: openai.AsyncOpenAI, model: str, **more: Any) -> list[An
 async def stream_into(chunks: list[Any], client: openai.AsyncOpenAI, model: str, **more: Any) -> None:
     stream: Any = await client.chat.completions.create(model=model, messages=MESSAGES, stream=True, **more)
     async for chunk in stream:
-        chunks.append(chunk)  # noqa: PERF401 - the chunks before an error count too
+        chunks.append(chunk)  # noqa: PERF401 (a comprehension would lose the chunks before an error)
 
 
 def text_of(chunks: list[Any]) -> str:
@@ -72,7 +76,7 @@ def test_the_anthropic_sdk_reads_the_stream():
     assert (message.usage.cache_read_input_tokens, message.usage.cache_creation_input_tokens) == (3, 2)
 
 
-def test_the_openai_sdk_reads_the_stream_and_gets_usage_if_it_asks():
+def test_the_openai_sdk_reads_the_stream_and_gets_usage_on_request():
     async def scenario() -> Any:
         async with MockLLM() as mock:
             asked = await stream(gpt(mock), "mock:tokens=40,cached=3", stream_options={"include_usage": True})
@@ -139,28 +143,27 @@ def test_without_a_stream_the_answer_is_one_body():
     assert line["message"]["content"] == answer_text("")
 
 
-@pytest.mark.parametrize(
-    ("status", "of_anthropic", "of_openai", "type_in_body"),
-    [
-        (400, anthropic.BadRequestError, openai.BadRequestError, "invalid_request_error"),
-        (401, anthropic.AuthenticationError, openai.AuthenticationError, "authentication_error"),
-        (404, anthropic.NotFoundError, openai.NotFoundError, "not_found_error"),
-        (429, anthropic.RateLimitError, openai.RateLimitError, "rate_limit_error"),
-        (500, anthropic.InternalServerError, openai.InternalServerError, "api_error"),
-        (529, anthropic.APIStatusError, openai.InternalServerError, "overloaded_error"),
-    ],
-)
-def test_a_status_is_the_sdks_typed_error(status, of_anthropic, of_openai, type_in_body):
+def test_a_status_is_the_sdks_typed_error():
+    import anthropic  # noqa: PLC0415
+
     async def scenario() -> Any:
         async with MockLLM() as mock:
-            with pytest.raises(of_anthropic, match=VENDOR_WORDS) as raised:
-                await ask_claude(claude(mock), f"mock:{status}")
-            assert raised.value.status_code == status
-            assert raised.value.type == type_in_body
-            for make in (gpt, nim):
-                with pytest.raises(of_openai, match=VENDOR_WORDS) as raised:
-                    await ask(make(mock), f"mock:{status}")
-                assert raised.value.status_code == (503 if status == 529 else status)
+            for status, of_anthropic, of_openai, type_in_body in (
+                (400, anthropic.BadRequestError, openai.BadRequestError, "invalid_request_error"),
+                (401, anthropic.AuthenticationError, openai.AuthenticationError, "authentication_error"),
+                (404, anthropic.NotFoundError, openai.NotFoundError, "not_found_error"),
+                (429, anthropic.RateLimitError, openai.RateLimitError, "rate_limit_error"),
+                (500, anthropic.InternalServerError, openai.InternalServerError, "api_error"),
+                (529, anthropic.APIStatusError, openai.InternalServerError, "overloaded_error"),
+            ):
+                with pytest.raises(of_anthropic, match=VENDOR_WORDS) as raised:
+                    await ask_claude(claude(mock), f"mock:{status}")
+                assert raised.value.status_code == status
+                assert raised.value.type == type_in_body
+                for make in (gpt, nim):
+                    with pytest.raises(of_openai, match=VENDOR_WORDS) as refused:
+                        await ask(make(mock), f"mock:{status}")
+                    assert refused.value.status_code == (503 if status == 529 else status)
 
     asyncio.run(scenario())
 
@@ -180,6 +183,8 @@ def test_a_rate_limit_has_retry_after_only_if_the_script_has():
 
 
 def test_an_error_in_the_stream_is_the_sdks_error_after_the_earlier_tokens():
+    import anthropic  # noqa: PLC0415
+
     chunks: list[Any] = []
 
     async def scenario() -> Any:
@@ -244,7 +249,7 @@ def test_the_command_prints_the_settings_and_ends_cleanly(number):
     assert (process.returncode, errors) == (0, "")
 
 
-def test_a_model_that_obeys_takes_its_script_from_the_question():
+def test_an_obeying_model_takes_its_script_from_the_question():
     async def scenario() -> tuple[Any, Any]:
         async with MockLLM() as mock:
             said_back = await ask_claude(claude(mock), "mock:obey")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
     "nvidia": ("/nvidia/v1/chat/completions", {}),
     "ollama": ("/ollama/api/chat", {}),
 }
-FORMATS = list(ROUTES)
 Until = Callable[[bytes], bool]
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 TERMINAL = {
@@ -52,6 +52,11 @@ def receive(form: str, script: str, until: Until = lambda _: False) -> tuple[byt
                 writer.transport.abort()
 
     return asyncio.run(scenario())
+
+
+def receive_all(script: str) -> dict[str, tuple[bytes, str]]:
+    """The same for every format, each until the end of the response."""
+    return {form: receive(form, script) for form in ROUTES}
 
 
 async def connect(mock: MockLLM) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -103,41 +108,43 @@ def text_of(form: str, data: bytes) -> str:
     return "".join(delta.get("content") or "" for delta in deltas)
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_healthy_answer_ends_with_its_terminal_event_and_the_last_chunk(form):
-    data, ended = receive(form, "tokens=5")
-    assert (ended, data[-7:]) == ("closed", LAST_CHUNK)
-    assert TERMINAL[form] in data
-    assert text_of(form, data) == answer_text("tokens=5")
+@pytest.mark.parametrize(
+    ("script", "end", "complete", "text"),
+    [
+        ("tokens=5", "closed", True, answer_text("tokens=5")),
+        ("truncate,after=4", "closed", False, partial_text("after=4")),
+        ("error,after=2", "closed", False, partial_text("after=2")),
+        ("bad-json,after=2,tokens=5", "closed", True, answer_text("tokens=5")),
+        ("cut,after=4", "closed", False, partial_text("after=4")),
+        ("cut,tokens=2,after=2", "closed", False, answer_text("tokens=2")),
+        ("reset,after=4", "reset", False, partial_text("after=4")),
+    ],
+)
+def test_an_answer_ends_as_its_script_says(script, end, complete, text):
+    for form, (data, ended) in receive_all(script).items():
+        assert ended == end, form
+        assert (TERMINAL[form] in data) == complete, form
+        assert text_of(form, data) == text, form
+        if script.startswith(("cut", "reset")):
+            size, _, half = chunks_of(data)[1].partition(b"\r\n")
+            assert 0 < len(half) < int(size, 16), form
+        else:
+            assert data.endswith(LAST_CHUNK), form
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_truncated_answer_ends_properly_without_its_terminal_event(form):
-    data, ended = receive(form, "truncate,after=4")
-    assert (ended, data[-7:]) == ("closed", LAST_CHUNK)
-    assert TERMINAL[form] not in data
-    assert text_of(form, data) == partial_text("after=4")
+def test_an_error_in_the_stream_is_its_last_event():
+    for form, (data, _) in receive_all("error,after=2").items():
+        assert VENDOR_WORDS in str(events_of(form, data)[-1]["error"]), form
 
 
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize(("fault", "end"), [("cut", "closed"), ("reset", "reset")])
-def test_a_broken_connection_ends_inside_a_chunk(form, fault, end):
-    data, ended = receive(form, f"{fault},after=4")
-    size, _, half = chunks_of(data)[1].partition(b"\r\n")
-    assert ended == end
-    assert 0 < len(half) < int(size, 16)
-    assert text_of(form, data) == partial_text("after=4")
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_answer_may_break_between_its_last_token_and_its_end(form):
-    data, _ = receive(form, "cut,tokens=2,after=2")
-    assert TERMINAL[form] not in data
-    assert text_of(form, data) == answer_text("tokens=2")
+def test_one_event_is_not_json():
+    for form, (data, _) in receive_all("bad-json,after=2,tokens=5").items():
+        lines = b"".join(chunks_of(data)[0]).split(b"\n")
+        assert len([line for line in lines if line.endswith((b"[", b":"))]) == 1, form
 
 
 @pytest.mark.parametrize("fault", ["no-headers", "no-body", "hang"])
-def test_silence_lasts_until_the_client_leaves(fault):
+def test_silence_lasts_until_the_client_disconnects(fault):
     async def scenario() -> Any:
         async with MockLLM() as mock:
             reader, writer = await connect(mock)
@@ -159,70 +166,54 @@ def test_silence_lasts_until_the_client_leaves(fault):
     assert text_of("openai", data) == (partial_text("after=2") if fault == "hang" else "")
 
 
-@pytest.mark.parametrize(
-    ("form", "ping"),
-    [
-        ("anthropic", b"event: ping\n"),
-        ("openai", b": keep-alive\n"),
-        ("nvidia", b": keep-alive\n"),
-        ("ollama", b'"content":""},"done":false'),
-    ],
-)
-def test_pings_go_on_without_content(form, ping):
-    data, ended = receive(form, "pings,after=2", until=lambda data: data.count(ping) == 3)
-    assert ended == "open"
-    assert text_of(form, data) == partial_text("after=2")
+def test_pings_go_on_without_content():
+    pings = {
+        "anthropic": b"event: ping\n",
+        "openai": b": keep-alive\n",
+        "nvidia": b": keep-alive\n",
+        "ollama": b'"content":""},"done":false',
+    }
+    for form, ping in pings.items():
+        data, ended = receive(form, "pings,after=2", until=partial(contains_three, ping))
+        assert ended == "open", form
+        assert text_of(form, data) == partial_text("after=2"), form
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_error_in_the_stream_is_its_last_event(form):
-    data, ended = receive(form, "error,after=2")
-    last = events_of(form, data)[-1]
-    assert (ended, data[-7:]) == ("closed", LAST_CHUNK)
-    assert VENDOR_WORDS in str(last["error"])
-    assert text_of(form, data) == partial_text("after=2")
+def contains_three(ping: bytes, data: bytes) -> bool:
+    return data.count(ping) == 3
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_event_that_is_not_json_is_followed_by_the_rest(form):
-    data, _ = receive(form, "bad-json,after=2,tokens=5")
-    lines = b"".join(chunks_of(data)[0]).split(b"\n")
-    assert len([line for line in lines if line.endswith((b"[", b":"))]) == 1
-    assert TERMINAL[form] in data
-    assert text_of(form, data) == answer_text("tokens=5")
+def test_an_endless_line_has_no_newline_in_a_mebibyte():
+    for form in ROUTES:
+        data, ended = receive(form, "endless-line,after=2", until=lambda data: len(data) > 2**20)
+        last_line = b"".join(chunks_of(data)[0]).rpartition(b"\n")[2]
+        assert ended == "open", form
+        assert len(last_line) > 2**20 - 2**17, form
+        assert text_of(form, data) == partial_text("after=2"), form
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_endless_line_has_no_newline_in_a_mebibyte(form):
-    data, ended = receive(form, "endless-line,after=2", until=lambda data: len(data) > 2**20)
-    last_line = b"".join(chunks_of(data)[0]).rpartition(b"\n")[2]
-    assert ended == "open"
-    assert len(last_line) > 2**20 - 2**17
-    assert text_of(form, data) == partial_text("after=2")
+def test_one_byte_chunks_split_characters():
+    for form, (data, _) in receive_all("chunk=1").items():
+        chunks, _ = chunks_of(data)
+        assert {len(chunk) for chunk in chunks} == {0, 1}, form
+        assert b"\xe6" in chunks, form  # the first byte of 日
+        assert text_of(form, data) == answer_text(""), form
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_one_byte_chunks_split_inside_characters(form):
-    data, _ = receive(form, "chunk=1")
-    chunks, _ = chunks_of(data)
-    assert {len(chunk) for chunk in chunks} == {0, 1}
-    assert b"\xe6" in chunks  # the first byte of 日
-    assert text_of(form, data) == answer_text("")
+def test_lines_may_end_with_crlf():
+    for form, (data, _) in receive_all("crlf").items():
+        body = b"".join(chunks_of(data)[0])
+        assert body.count(b"\n") == body.count(b"\r\n") > 20, form
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_lines_may_end_with_crlf(form):
-    body = b"".join(chunks_of(receive(form, "crlf")[0])[0])
-    assert body.count(b"\n") == body.count(b"\r\n") > 20
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_odd_text_is_valid_json(form):
-    data, _ = receive(form, "odd")
-    assert b"nul\\u0000" in data
-    assert b"lone\\ud800" in data
-    assert "separator\u2028".encode() in data
-    assert text_of(form, data) == answer_text("odd")
+def test_odd_text_has_characters_that_break_careless_parsers_and_is_valid_json():
+    for odd in ("\x00", "\ud800", "\u2028", '"', "\\", "\n\n", "[DONE]"):
+        assert odd in answer_text("odd")
+    for form, (data, _) in receive_all("odd").items():
+        assert b"nul\\u0000" in data, form
+        assert b"lone\\ud800" in data, form
+        assert "separator\u2028".encode() in data, form
+        assert text_of(form, data) == answer_text("odd"), form
 
 
 def test_several_events_can_be_sent_in_one_write():
@@ -242,21 +233,14 @@ def test_usage_can_come_with_every_event_or_never():
     assert b"eval_count" not in receive("ollama", "usage=none")[0]
 
 
-@pytest.mark.parametrize(
-    ("form", "finish", "said"),
-    [
-        ("anthropic", "content_filter", '"stop_reason":"refusal"'),
-        ("anthropic", "pause_turn", '"stop_reason":"pause_turn"'),
-        ("openai", "length", '"finish_reason":"length"'),
-        ("ollama", "length", '"done_reason":"length"'),
-        ("ollama", "load", '"done_reason":"load"'),
-    ],
-)
-def test_the_finish_reason_has_the_vendors_name(form, finish, said):
-    assert said.encode() in receive(form, f"finish={finish}")[0]
-
-
-def test_the_finish_reason_can_be_left_out():
+def test_the_finish_reason_has_the_vendors_name_or_is_left_out():
+    names = {
+        ("anthropic", "content_filter"): b'"stop_reason":"refusal"',
+        ("openai", "length"): b'"finish_reason":"length"',
+        ("ollama", "load"): b'"done_reason":"load"',
+    }
+    for (form, finish), name in names.items():
+        assert name in receive(form, f"finish={finish}")[0], form
     events = events_of("openai", receive("openai", "finish=none")[0])
     assert {event["choices"][0]["finish_reason"] for event in events} == {None}
     assert b"done_reason" not in receive("ollama", "finish=none")[0]

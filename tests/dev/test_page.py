@@ -1,4 +1,4 @@
-"""The chat page as the local servers give it: its files, its headers, and nothing else of the folder."""
+"""The local servers serve the files and the headers of the chat page, and no other file."""
 
 import json
 
@@ -25,24 +25,21 @@ def client(request, database):
         yield client
 
 
-@pytest.mark.parametrize(
-    ("path", "file", "media_type"),
-    [
+def test_a_file_has_its_media_type_and_the_headers_of_the_page(client):
+    for path, file, media_type in (
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/page/main.js", "page/main.js", "text/javascript; charset=utf-8"),
         ("/vendor/marked.esm.js", "vendor/marked.esm.js", "text/javascript; charset=utf-8"),
         ("/styles/base.css", "styles/base.css", "text/css; charset=utf-8"),
         ("/icon.svg", "icon.svg", "image/svg+xml"),
-    ],
-)
-def test_a_file_comes_with_its_type_and_the_headers_of_all(client, path, file, media_type):
-    answer = client.get(path)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
-    assert answer.content == (WEB / file).read_bytes()
-    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+        assert answer.content == (WEB / file).read_bytes()
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
 
 
-def test_what_has_not_changed_is_not_sent_again(client):
+def test_an_unchanged_file_is_not_sent_again(client):
     first = client.get("/page/main.js")
     again = client.get("/page/main.js", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -57,9 +54,8 @@ def test_a_head_has_no_body(client):
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_other_files_folders_and_paths_out_of_the_folder_are_not_served(client):
+    for path in (
         "/headers.json",
         "/package.json",
         "/chat-client.d.ts",
@@ -67,20 +63,17 @@ def test_a_head_has_no_body(client):
         "/../dev/page.py",
         "/page/",
         "/x",
-    ],
-    ids=range(7),
-)
-def test_nothing_else_is_served(client, path):
-    # As it stands: httpx would take the dots out of a path.
-    url = client.base_url.copy_with(raw_path=path.encode())
-    assert client.send(httpx.Request("GET", url)).status_code == 404
+    ):
+        # httpx would take the dots out of a path.
+        url = client.base_url.copy_with(raw_path=path.encode())
+        assert client.send(httpx.Request("GET", url)).status_code == 404, path
 
 
-def test_only_reading_reaches_the_page(client):
+def test_a_post_does_not_reach_the_page(client):
     assert client.post("/").status_code in {404, 405}
 
 
-def test_a_file_that_was_edited_is_there_at_the_next_request(tmp_path):
+def test_an_edited_file_is_served_at_the_next_request(tmp_path):
     (tmp_path / "headers.json").write_text("{}")
     (tmp_path / "index.html").write_text("old")
     page = Page(tmp_path)

@@ -1,10 +1,8 @@
-"""`make reset` on a database of its own: what it removes, and when it refuses."""
+"""`make reset` removes a database, and refuses while a process uses it."""
 
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -12,8 +10,9 @@ import pytest
 from dev import postgres
 from dev.local import ROOT
 from dev.postgres import ServerInUse
+from tests.database import cluster_folder
 
-# Starts the server of a folder, says so, and waits.
+# Starts the server of a folder, prints a line, and waits for the end of its input.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -26,13 +25,13 @@ sys.stdin.read()
 
 @pytest.fixture
 def folder():
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as made:
-        yield Path(made) / "data"
+    with cluster_folder() as made:
+        yield made
 
 
 @pytest.fixture
 def user(folder):
-    """A process that uses the server, as `make run` does."""
+    """A process that uses the server, like `make run`."""
     command = [sys.executable, "-c", PROGRAM, str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
@@ -61,5 +60,5 @@ def test_a_server_whose_user_was_killed_is_stopped_and_removed(folder, user):
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_folder_that_is_not_there_is_no_error(folder):
+def test_a_missing_folder_is_no_error(folder):
     postgres.remove(folder)

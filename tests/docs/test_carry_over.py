@@ -1,4 +1,4 @@
-"""The commands of `docs/carry-over.md` are run against two real databases."""
+"""Runs the commands of `docs/carry-over.md` on two real databases."""
 
 import os
 import re
@@ -17,13 +17,13 @@ USER = uuid4()
 
 @pytest.fixture
 def new(databases, server):
-
+    """A second migrated database."""
     name = databases.take()
     yield TestDatabase(server, name)
     databases.drop(name)
 
 
-def test_the_commands_copy_every_row_as_it_is(server, database, new):
+def test_the_commands_copy_every_row_unchanged(server, database, new):
     turn = database.begin_turn(USER)
     database.call(
         "finish_turn",
@@ -49,14 +49,14 @@ def test_the_commands_copy_every_row_as_it_is(server, database, new):
     )
     database.rows("update conversations set tags = '{sleep}'")
     [script] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    path = f"{server.server.bin_path}:{os.environ['PATH']}"
+    path = f"{server.bin_path}:{os.environ['PATH']}"
     environ = {**os.environ, "PATH": path, "OLD": database.owner_url, "NEW": new.owner_url}
     subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=environ, check=True)
     for table in TABLES:
         query = f"select * from {table} order by 1"
         assert new.rows(query) == database.rows(query) != [], table
-    for one in (database, new):
+    for each in (database, new):
         unforced = "select relname from pg_class where relrowsecurity and not relforcerowsecurity"
-        assert one.rows(unforced) == []
+        assert each.rows(unforced) == []
     assert new.begin_turn(USER, conversation_id=turn["conversation_id"])["outcome"] == "started"
     assert new.rows("select message_count from conversations") == [{"message_count": 4}]

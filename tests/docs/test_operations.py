@@ -1,5 +1,5 @@
-"""`docs/operations.md` is held against what it speaks of: commands against the AWS CLI's models, SQL against
-the schema, sums against their arithmetic, names against the code. `docs/deploy.md` names things, too."""
+"""Checks `docs/operations.md`: commands against the models of the AWS CLI, SQL against the schema, sums,
+prices, and names against the code and the templates. The names in `docs/deploy.md` are checked too."""
 
 import re
 from uuid import uuid4
@@ -17,32 +17,33 @@ from tests.infra.templates import load
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
 DEPLOY = (ROOT / "docs/deploy.md").read_text("utf-8")
 TEMPLATE = load("template.yaml")
-# CloudWatch's own metrics, CodeDeploy's way to deploy at once, and the namespace of our metrics.
+# Metrics of CloudWatch, a deployment type of CodeDeploy, and the namespace of the project's metrics.
 OTHER_NAMES = {
     "AllAtOnce", "ClientConnections", "ConcurrentExecutions", "DatabaseConnectionsBorrowLatency",
     "DatabaseConnectionsCurrentlySessionPinned", "ServerlessChat",
 }  # fmt: skip
-# Up to its end, or to what the shell makes of it.
+# A command ends at a backtick, the end of the line, or a shell operator.
 COMMANDS = re.findall(r"\baws [a-z0-9-]+ [a-z0-9-]+(?:(?! \|| &&| >|; )[^`\n])*", PAGE)
-EVERY_COMMANDS_OPTIONS = {"query", "output", "region"}
+PRICES = re.findall(r"^\| `(\S+/\S+)` \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+GLOBAL_OPTIONS = {"query", "output", "region"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=range(len(COMMANDS)))
-def test_commands_and_their_options_are_those_of_the_aws_cli(command):
+def test_the_aws_cli_has_each_command_and_its_options(command):
     _, service, operation = command.split()[:3]
     model = botocore.session.get_session().get_service_model(service)
     operations = {xform_name(name, "-"): name for name in model.operation_names}
     assert operation in operations
     shape = model.operation_model(operations[operation]).input_shape
     assert shape is not None
-    options = {xform_name(name, "-") for name in shape.members} | EVERY_COMMANDS_OPTIONS
+    options = {xform_name(name, "-") for name in shape.members} | GLOBAL_OPTIONS
     given = set(re.findall(r" --([a-z0-9-]+)", command))
     assert given <= options
-    if given:  # spelled out, and not only named in a sentence
+    if given:  # a complete command, not only its name in a sentence
         assert {xform_name(name, "-") for name in shape.required_members} <= given
 
 
-def test_erasing_a_user_leaves_nothing_of_theirs_and_all_of_others(database):
+def test_erasing_a_user_deletes_all_rows_of_this_user_and_none_of_others(database):
     [sql] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     erased, other = uuid4(), uuid4()
     for user in (erased, other):
@@ -83,18 +84,23 @@ def _usage():
 
 
 @pytest.mark.parametrize("heading", ["| per 1,000 turns | arithmetic | USD |", "| a month, with no turn"])
-def test_the_tables_of_costs_add_up(heading):
+def test_the_cost_tables_add_up(heading):
     table = PAGE[PAGE.index(heading) :].partition("\n\n")[0].splitlines()[2:]
-    *amounts, together = [float(row.split("|")[3].strip(" *")) for row in table]
-    assert sum(amounts) == pytest.approx(together, abs=0.00005)
+    *amounts, total = [float(row.split("|")[3].strip(" *")) for row in table]
+    assert sum(amounts) == pytest.approx(total, abs=0.00005)
 
 
-@pytest.mark.parametrize(("model", "usd"), re.findall(r"^\| `(\S+/\S+)` \| ([\d.]+) \|$", PAGE, re.MULTILINE))
-def test_what_a_model_costs_is_what_the_price_table_says(model, usd):
+@pytest.mark.parametrize(("model", "usd"), PRICES)
+def test_the_costs_of_models_match_the_price_table(model, usd):
     provider, _, name = model.partition("/")
     turn = costs.cost(provider, name, Usage(input=1500, output=400))
     assert turn.priced
     assert float(turn.usd * 1000) == float(usd)
+
+
+def test_the_page_has_commands_and_prices_to_check():
+    assert len(COMMANDS) >= 10
+    assert len(PRICES) >= 3
 
 
 def test_every_metric_is_described():
@@ -102,14 +108,14 @@ def test_every_metric_is_described():
     assert set(re.findall(r"`([a-z_]+)`", section)) >= metrics.METRICS.keys()
 
 
-def test_outputs_and_resources_that_commands_ask_for_are_the_templates():
+def test_the_template_has_the_outputs_and_resources_in_the_commands():
     outputs, resources = (set(re.findall(rf"[( ]{what} ([A-Z]\w+)", PAGE)) for what in ("output", "resource"))
     assert {"DatabaseEndpoint", "MigrateFunction"} <= outputs <= TEMPLATE["Outputs"].keys()
     assert {"ChatStreamFunction", "ChatStreamLogs"} <= resources <= TEMPLATE["Resources"].keys()
 
 
 @pytest.mark.parametrize("page", [PAGE, DEPLOY], ids=["operations", "deploy"])
-def test_names_of_parameters_alarms_and_resources_are_the_templates(page):
+def test_the_templates_have_the_parameters_alarms_and_resources_on_the_page(page):
     templates = [load(f"{name}.yaml") for name in ("template", "database", "page", "watch")]
     known = OTHER_NAMES | TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()
     known = known.union(*(template["Resources"] for template in templates))

@@ -1,4 +1,4 @@
-"""Both functions beside the schemas of another application: DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA."""
+"""Both functions work in the schemas named by DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA."""
 
 from uuid import uuid4
 

@@ -1,5 +1,7 @@
-"""The templates of `infra/` as data, and what they come to for given parameters: as much of CloudFormation's
-functions as they use."""
+"""Reads the templates of `infra/` and evaluates them for given parameters.
+
+It has the functions of CloudFormation that the templates use.
+"""
 
 import re
 from functools import lru_cache
@@ -22,7 +24,7 @@ NO_VALUE = object()
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """With the short forms: `!Ref x` is `{"Ref": "x"}`."""
+    """Reads short forms: `!Ref x` is `{"Ref": "x"}`."""
 
 
 def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -47,8 +49,11 @@ def load(name: str) -> dict[str, Any]:
 
 
 class Stack:
-    """A template with its parameters. What a resource has is given as `<LogicalId>`, or `<LogicalId.Name>`;
-    of secrets and functions it is an ARN with that at its end."""
+    """A template with its parameters.
+
+    A reference to a resource has the value `<LogicalId>`, an attribute `<LogicalId.Attribute>`, and a secret
+    an ARN.
+    """
 
     def __init__(self, name: str, **parameters: Any) -> None:
         self.template = load(name)
@@ -95,14 +100,16 @@ class Stack:
         if _MADE_BY_SAM.fullmatch(name):
             return f"<{name}>"
         resource = self.resources[name]
-        assert name in self.made(), f"{name} is not there under these parameters"
+        assert name in self.made(), f"{name} is not made under these parameters"
         if resource["Type"] == "AWS::SecretsManager::Secret":
             return f"arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-abcdef"
         return f"<{name}>"
 
     def attribute(self, path: list[str]) -> str:
         name, attribute = path
-        assert name in self.made(), f"{name} is not there under these parameters"
+        assert name in self.made(), f"{name} is not made under these parameters"
+        if attribute == "DBProxyArn":
+            return "arn:aws:rds:eu-central-1:123456789012:db-proxy:prx-1"
         if attribute.endswith("SecretArn"):
             return f"arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-{attribute[-6:]}"
         return (
@@ -128,7 +135,7 @@ class Stack:
 
 
 def _text(value: Any) -> Any:
-    """CloudFormation compares text."""
+    """CloudFormation compares numbers as text."""
     return str(value) if isinstance(value, int | float) else value
 
 

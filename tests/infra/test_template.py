@@ -1,11 +1,9 @@
-"""The template says what the code says: routes, settings, secrets, and no more rights than they need."""
+"""The templates match the code: routes, settings, secrets and rights, for each kind of deployment."""
 
 import json
 import re
 from fnmatch import fnmatchcase
 from typing import Any
-
-import pytest
 
 from dev import openapi
 from dev.functions import CHAT_STREAM_ROUTES, CONVERSATIONS_ROUTES, functions
@@ -27,43 +25,39 @@ EXISTING = {
     "DatabaseOwnerSecretArn": f"{SECRET}owner-abcdef",
     "DatabaseResourceId": "cluster-ABC",
 }
-# What one may ask of it, each in a way of its own.
+# Parameters that change what the template makes.
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
-    "as it comes": {},
-    "with a password": {"DatabaseAuth": "password"},
-    "with a proxy": {"DatabaseProxy": "true"},
-    "with a proxy and a password": {"DatabaseProxy": "true", "DatabaseAuth": "password"},
-    "with keys": {"AnthropicApiKey": "key", "OpenaiApiKeySecretArn": f"{SECRET}openai-abcdef"},
-    "with a model": {"NvidiaApiKey": "key", "LlmModel": "nvidia/meta/llama-3.3-70b-instruct"},
-    "with tokens of others": {
+    "defaults": {},
+    "password": {"DatabaseAuth": "password"},
+    "proxy": {"DatabaseProxy": "true"},
+    "proxy and password": {"DatabaseProxy": "true", "DatabaseAuth": "password"},
+    "API keys": {"AnthropicApiKey": "key", "OpenaiApiKeySecretArn": f"{SECRET}openai-abcdef"},
+    "model": {"NvidiaApiKey": "key", "LlmModel": "nvidia/meta/llama-3.3-70b-instruct"},
+    "tokens of an identity provider": {
         "JwtJwksUrl": "https://example.com/keys",
         "JwtSecretArn": f"{SECRET}jwt-abcdef",
     },
-    "beside a database in a VPC": EXISTING | {"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"},
-    "beside a public database": EXISTING | {"DatabaseAuth": "password", "FunctionUrls": "true"},
-    "reserving nothing": {"ChatConcurrency": 0, "ConversationsConcurrency": 0, "Tracing": "true"},
+    "existing database in a VPC": EXISTING | {"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"},
+    "existing public database": EXISTING | {"DatabaseAuth": "password", "FunctionUrls": "true"},
+    "no reserved concurrency": {"ChatConcurrency": 0, "ConversationsConcurrency": 0, "Tracing": "true"},
 }
-FUNCTIONS = ("ChatStreamFunction", "ConversationsFunction", "MigrateFunction")
-# Lambda's, the logger's and tracing's own: no settings of the app.
+STACKS = {name: Stack("template.yaml", **parameters) for name, parameters in DEPLOYMENTS.items()}
+SERVING = ("ChatStreamFunction", "ConversationsFunction")
+FUNCTIONS = (*SERVING, "MigrateFunction")
+# Variables of Lambda, the logger and tracing. They are not settings of the app.
 NOT_SETTINGS = {
     "AWS_LAMBDA_EXEC_WRAPPER", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME", "TRACING",
 }  # fmt: skip
-
-
-def test_the_template_has_the_key_of_each_provider():
-    # Servers that need no key, such as Ollama, have no parameter.
-    prefixes = {row.name: str(row.settings_prefix) for row in PROVIDERS.values() if row.needs_key}
-    parameters = {f"{prefix.title().replace('_', '')}ApiKey" for prefix in prefixes.values()}
-    secrets = {f"{parameter}SecretArn" for parameter in parameters}
-    assert {name for name in TEMPLATE["Parameters"] if "ApiKey" in name} == parameters | secrets
-    stack = Stack("template.yaml", **{name: f"{SECRET}{name}-abcdef" for name in secrets})
-    settings = load_settings({**environment(stack, "ChatStreamFunction"), "AWS_REGION": "eu-central-1"})
-    assert {name for name, provider in settings.providers.items() if provider.api_key} == prefixes.keys()
-
-
-@pytest.fixture(params=DEPLOYMENTS)
-def stack(request):
-    return Stack("template.yaml", **DEPLOYMENTS[request.param])
+# The actions whose resources have no name in advance: network interfaces, and traces.
+UNNAMED = {"ec2", "xray"}
+# Other tests compare the resources of these.
+TESTED_BY_RESOURCE = {"secretsmanager", "rds-db"}
+# The services that each role may call.
+SERVICES = {
+    "ChatStreamFunction": {"logs", "secretsmanager", "rds-db", *UNNAMED},
+    "ConversationsFunction": {"logs", "secretsmanager", "rds-db", *UNNAMED},
+    "MigrateFunction": {"logs", "secretsmanager", "codedeploy", "ec2"},
+}
 
 
 def properties(name):
@@ -80,42 +74,55 @@ def environment(stack, name):
     return {variable: str(value) for variable, value in values.items()}
 
 
-class Recording(dict[str, str]):
-    """An environment that remembers what it was asked for."""
+class RecordingEnvironment(dict[str, str]):
+    """An environment that records the names that are read."""
 
     def __init__(self, values):
         super().__init__(values)
-        self.asked = set()
+        self.read = set()
 
     def get(self, name, default=None):
-        self.asked.add(name)
+        self.read.add(name)
         return super().get(name, default)
 
 
-@pytest.mark.parametrize(
-    ("name", "routes", "mode"),
-    [
+def allowed(stack, name):
+    return [statement for statement in statements(stack, name) if statement["Effect"] == "Allow"]
+
+
+def statements(stack, name):
+    role = properties(name)["Role"]["Fn::GetAtt"][0]
+    return [
+        {**statement, "Action": as_list(statement["Action"])}
+        for policy in properties(role)["Policies"]
+        for statement in stack.value(policy["PolicyDocument"]["Statement"])
+    ]
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def resources(stack, name, action):
+    return [statement["Resource"] for statement in allowed(stack, name) if action in statement["Action"]]
+
+
+# Routes
+
+
+def test_the_gateway_has_the_routes_of_each_function_and_streams_the_chat():
+    for name, routes, mode in (
         ("ChatStreamFunction", CHAT_STREAM_ROUTES, "RESPONSE_STREAM"),
         ("ConversationsFunction", CONVERSATIONS_ROUTES, None),
-    ],
-)
-def test_routes_are_those_of_the_functions(name, routes, mode):
-    assert sorted(event["Path"] for event in events(name)) == sorted(routes)
-    # Preflights are answered by the functions.
-    assert {event["Method"] for event in events(name)} == {"ANY"}
-    assert {event.get("ResponseTransferMode") for event in events(name)} == {mode}
+    ):
+        assert sorted(event["Path"] for event in events(name)) == sorted(routes)
+        # The functions answer preflights.
+        assert {event["Method"] for event in events(name)} == {"ANY"}
+        assert {event.get("ResponseTransferMode") for event in events(name)} == {mode}
 
 
-def test_timeouts_are_those_of_the_functions_and_a_stream_may_last_as_long():
-    for function in functions({}):
-        name = "".join(word.title() for word in function.name.split("_")) + "Function"
-        assert properties(name)["Timeout"] == function.timeout
-        assert properties(name)["Handler"] == function.handler
-    assert {event["TimeoutInMillis"] for event in events("ChatStreamFunction")} == {900_000}
-
-
-def descended(path, resources):
-    """The resource of a path for a gateway that goes down branch by branch and never back up."""
+def descend(path, resources):
+    """The resource of a path for a gateway that goes down the tree of resources and never back up."""
     parts, taken = path.split("/")[1:], ""
     while parts:
         below = {
@@ -130,7 +137,7 @@ def descended(path, resources):
     return taken or "/"
 
 
-def test_each_route_reaches_its_function_however_the_gateway_looks_for_it():
+def test_each_route_reaches_its_function_in_both_ways_to_choose_a_resource():
     """The gateway, the emulator and the local server send each declared path to the function that has it."""
     resources = (*CHAT_STREAM_ROUTES, *CONVERSATIONS_ROUTES)
     configured = settings("postgresql://")
@@ -139,78 +146,125 @@ def test_each_route_reaches_its_function_however_the_gateway_looks_for_it():
         assert paths
         for path in paths:
             asked = path.replace("{id}", "5f2d8c1e")
-            assert (descended(asked, resources) in CHAT_STREAM_ROUTES) == streams, path
+            assert (descend(asked, resources) in CHAT_STREAM_ROUTES) == streams, path
             assert (resource_for(asked, resources) in CHAT_STREAM_ROUTES) == streams, path
 
 
-@pytest.mark.parametrize("name", ["ChatStreamFunction", "ConversationsFunction"])
-def test_what_a_function_is_given_are_settings_and_it_starts_with_them(stack, name):
-    env = Recording(environment(stack, name) | {"AWS_REGION": "eu-central-1"})
-    assert load_settings(env)
-    assert set(environment(stack, name)) - NOT_SETTINGS <= env.asked
+def test_timeouts_are_those_of_the_functions_and_a_stream_may_last_as_long():
+    for function in functions({}):
+        name = "".join(word.title() for word in function.name.split("_")) + "Function"
+        assert properties(name)["Timeout"] == function.timeout
+        assert properties(name)["Handler"] == function.handler
+        if name == "ChatStreamFunction":
+            assert {event["TimeoutInMillis"] for event in events(name)} == {function.timeout * 1000}
 
 
-def test_what_the_migration_function_is_given_are_two_logins(stack):
-    env = Recording(environment(stack, "MigrateFunction"))
-    owner = database_credentials(Environment(env), "MIGRATION_DATABASE")
-    assert owner.secret is not None
-    assert owner.parameters["host"]
-    by_token = Environment(env).boolean("DATABASE_IAM_AUTH", "", default=False)
-    assert by_token or database_credentials(Environment(env), "DATABASE").secret is not None
-    env.asked |= {"DATABASE_SECRET_ARN", "LOG_LEVEL"}
-    assert set(environment(stack, "MigrateFunction")) - NOT_SETTINGS <= env.asked
+# Settings and secrets
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_reads_the_secrets_that_it_is_given_and_no_others(stack, name):
-    given = {
-        value
-        for variable, value in environment(stack, name).items()
-        if variable.endswith("_SECRET_ARN") and value
-    }
-    assert set(resources(stack, name, "secretsmanager:GetSecretValue")) == given
+def test_the_template_has_the_key_of_each_provider():
+    # Servers that need no key, such as Ollama, have no parameter.
+    prefixes = {row.name: str(row.settings_prefix) for row in PROVIDERS.values() if row.needs_key}
+    parameters = {f"{prefix.title().replace('_', '')}ApiKey" for prefix in prefixes.values()}
+    secrets = {f"{parameter}SecretArn" for parameter in parameters}
+    assert {name for name in TEMPLATE["Parameters"] if "ApiKey" in name} == parameters | secrets
+    stack = Stack("template.yaml", **{name: f"{SECRET}{name}-abcdef" for name in secrets})
+    settings = load_settings({**environment(stack, "ChatStreamFunction"), "AWS_REGION": "eu-central-1"})
+    assert {name for name, provider in settings.providers.items() if provider.api_key} == prefixes.keys()
 
 
-def statements(stack, name):
-    role = properties(name)["Role"]["Fn::GetAtt"][0]
-    return [
-        statement
-        for policy in properties(role)["Policies"]
-        for statement in stack.value(policy["PolicyDocument"]["Statement"])
-    ]
+def test_a_function_starts_with_its_variables_and_reads_all_of_them():
+    for deployment, stack in STACKS.items():
+        for name in SERVING:
+            env = RecordingEnvironment(environment(stack, name) | {"AWS_REGION": "eu-central-1"})
+            assert load_settings(env), (deployment, name)
+            unread = set(environment(stack, name)) - NOT_SETTINGS - env.read
+            assert unread == set(), (deployment, name)
 
 
-def resources(stack, name, action):
-    for statement in statements(stack, name):
-        if statement["Effect"] == "Allow" and action in statement["Action"]:
-            yield statement["Resource"]
+def test_the_migration_function_has_the_logins_of_the_owner_and_of_the_app():
+    for deployment, stack in STACKS.items():
+        env = RecordingEnvironment(environment(stack, "MigrateFunction"))
+        owner = database_credentials(Environment(env), "MIGRATION_DATABASE")
+        assert owner.secret is not None, deployment
+        assert owner.parameters["host"], deployment
+        by_token = env.get("DATABASE_IAM_AUTH") == "true"
+        app = by_token or database_credentials(Environment(env), "DATABASE").secret
+        assert app, deployment
+        unread = set(environment(stack, "MigrateFunction")) - NOT_SETTINGS - env.read
+        assert unread <= {"DATABASE_SECRET_ARN", "LOG_LEVEL"}, deployment
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_right_is_for_everything_save_those_that_cannot_be_named(stack, name):
-    wide = {
-        action
-        for statement in statements(stack, name)
-        if statement["Effect"] == "Allow" and "*" in (statement["Resource"], statement["Action"])
-        for action in statement["Action"]
-    }
-    # Interfaces have no name before they are made, and traces none at all.
-    assert {action.split(":")[0] for action in wide} <= {"ec2", "xray"}
-    denied = [statement for statement in statements(stack, name) if statement["Effect"] == "Deny"]
-    assert {action for action in wide if action.startswith("ec2:")} == set(denied[0]["Action"])
+def test_a_secret_value_is_in_its_secret_and_nowhere_else():
+    hidden = [name for name, parameter in TEMPLATE["Parameters"].items() if parameter.get("NoEcho")]
+    assert {name for name in TEMPLATE["Parameters"] if name.endswith("ApiKey")} <= set(hidden)
+    stack = Stack("template.yaml", **{name: f"the value of {name}" for name in hidden})
+    holders = {}
+    for name, resource in stack.made().items():
+        made = stack.value(resource)
+        if made["Type"] == "AWS::SecretsManager::Secret":
+            holders[name] = made["Properties"].pop("SecretString", None)
+        assert "the value of" not in json.dumps(made), name
+    assert sorted(filter(None, holders.values())) == sorted(f"the value of {name}" for name in hidden)
+    for name, output in stack.template["Outputs"].items():
+        if "Condition" not in output or stack.holds(output["Condition"]):
+            value = str(stack.value(output["Value"]))
+            assert "the value of" not in value, name
+            assert "{{resolve:" not in value, name
 
 
-def test_with_iam_the_functions_that_serve_may_log_in_as_chat_app_and_nobody_else(stack):
-    for name in FUNCTIONS:
-        allowed = list(resources(stack, name, "rds-db:connect"))
-        if name == "MigrateFunction" or not stack.holds("IamAuth"):
-            assert allowed == []
-        else:
-            assert [arn.split("/")[1] for arn in allowed] == ["chat_app"]
+# Rights
+
+
+def test_a_function_may_read_the_secrets_in_its_environment_and_no_others():
+    for deployment, stack in STACKS.items():
+        for name in FUNCTIONS:
+            given = {
+                value
+                for variable, value in environment(stack, name).items()
+                if variable.endswith("_SECRET_ARN") and value
+            }
+            assert set(resources(stack, name, "secretsmanager:GetSecretValue")) == given, (deployment, name)
+
+
+def test_a_function_has_rights_to_named_resources_of_few_services():
+    for deployment, stack in STACKS.items():
+        for name in FUNCTIONS:
+            for statement in allowed(stack, name):
+                services = {action.split(":")[0] for action in statement["Action"]}
+                assert services <= SERVICES[name], (deployment, name)
+                assert not any("*" in action for action in statement["Action"]), (deployment, name)
+                if not services <= UNNAMED | TESTED_BY_RESOURCE:
+                    # `<Name>` stands for a resource of this stack.
+                    assert "<" in statement["Resource"], (deployment, name)
+
+
+def test_only_lambda_itself_may_use_the_rights_to_network_interfaces():
+    for deployment, stack in STACKS.items():
+        for name in FUNCTIONS:
+            network = {
+                action
+                for statement in allowed(stack, name)
+                for action in statement["Action"]
+                if action.startswith("ec2:")
+            }
+            [denied] = [each for each in statements(stack, name) if each["Effect"] == "Deny"]
+            assert network == set(denied["Action"]), (deployment, name)
+
+
+def test_with_iam_the_functions_that_serve_may_log_in_as_chat_app_only():
+    for deployment, stack in STACKS.items():
+        for name in FUNCTIONS:
+            users = [arn.split("/")[1] for arn in resources(stack, name, "rds-db:connect")]
+            expected = ["chat_app"] if name in SERVING and stack.holds("IamAuth") else []
+            assert users == expected, (deployment, name)
+
+
+# Deployment
 
 
 def test_traffic_moves_after_the_migration_and_back_when_an_alarm_rings():
-    for name in ("ChatStreamFunction", "ConversationsFunction"):
+    for name in SERVING:
         preference = properties(name)["DeploymentPreference"]
         assert preference["Hooks"] == {"PreTraffic": {"Ref": "MigrateFunction"}}
         canary, at_once = (
@@ -218,49 +272,51 @@ def test_traffic_moves_after_the_migration_and_back_when_an_alarm_rings():
             for kind in ("Canary10Percent5Minutes", "AllAtOnce")
         )
         assert canary == ["<ChatErrorsAlarm>", "<ConversationsErrorsAlarm>", "<FaultsAlarm>"]
-        # CodeDeploy would refuse what is to end the alarm that rings.
+        # While an alarm rings, CodeDeploy refuses a deployment that names the alarm, and so also the repair.
         assert at_once == []
-        # Else it might be the last version of it that is called.
+        # Without this, CodeDeploy could call the last version of the migration.
         assert TEMPLATE["Resources"][name]["DependsOn"] == "MigrateFunction"
         assert properties(name)["AutoPublishAlias"] == "live"
-    # CodeDeploy's role may call nothing that is named otherwise.
+    # The role of CodeDeploy may call only functions with this prefix.
     assert properties("MigrateFunction")["FunctionName"]["Fn::Sub"].startswith("CodeDeployHook_")
 
 
-def test_concurrency_is_reserved_unless_nothing_is_to_be():
-    reserved = [
-        [stack.value(properties(name)).get("ReservedConcurrentExecutions") for name in FUNCTIONS[:2]]
-        for stack in (Stack("template.yaml"), Stack("template.yaml", **DEPLOYMENTS["reserving nothing"]))
-    ]
-    assert reserved == [[50, 20], [None, None]]
+def test_concurrency_is_reserved_unless_the_parameter_is_0():
+    for deployment, reserves in (("defaults", True), ("no reserved concurrency", False)):
+        for name in SERVING:
+            value = STACKS[deployment].value(properties(name)).get("ReservedConcurrentExecutions")
+            assert (value is not None) == reserves, name
 
 
-def test_nothing_but_the_distribution_may_call_the_api():
+# The domain
+
+
+def page():
+    return Stack("page.yaml", ApiKeySecretArn="arn", ApiStage="live", ApiDomain="api")
+
+
+def distribution():
+    stack = page()
+    return stack.value(stack.resources["Distribution"])["Properties"]["DistributionConfig"]
+
+
+def api_origin(distribution):
+    [api] = [origin for origin in distribution["Origins"] if origin["Id"] == "api"]
+    return api
+
+
+def test_only_the_distribution_may_call_the_api():
     assert properties("Api")["Auth"] == {"ApiKeyRequired": True}
     stack = Stack("template.yaml")
     key = stack.value(properties("OriginKey"))["Value"]
     page = Stack("page.yaml", ApiKeySecretArn=stack.ref("OriginKeySecret"), ApiStage="live", ApiDomain="api")
-    [api] = [origin for origin in origins(page) if origin["Id"] == "api"]
+    api = api_origin(page.value(page.resources["Distribution"])["Properties"]["DistributionConfig"])
     assert api["OriginCustomHeaders"] == [{"HeaderName": "x-api-key", "HeaderValue": key}]
 
 
-def origins(page):
-    return page.value(page.resources["Distribution"]["Properties"]["DistributionConfig"]["Origins"])
-
-
-def distribution():
-    page = Stack("page.yaml", ApiKeySecretArn="arn", ApiStage="live", ApiDomain="api")
-    return page.value(page.resources["Distribution"])["Properties"]["DistributionConfig"]
-
-
-def behaviours():
-    return distribution()["CacheBehaviors"]
-
-
-def test_every_route_of_the_api_is_behind_the_domain_and_no_file_of_the_page_is():
-    described = openapi.document()
-    patterns = [behaviour["PathPattern"] for behaviour in behaviours()]
-    for path in described["paths"]:
+def test_the_domain_sends_every_route_and_no_file_of_the_page_to_the_api():
+    patterns = [behaviour["PathPattern"] for behaviour in distribution()["CacheBehaviors"]]
+    for path in openapi.document()["paths"]:
         assert any(fnmatchcase(path, pattern) for pattern in patterns), path
     files = [f"/{path.relative_to(ROOT / 'web')}" for path in (ROOT / "web").rglob("*") if path.is_file()]
     assert files
@@ -268,98 +324,33 @@ def test_every_route_of_the_api_is_behind_the_domain_and_no_file_of_the_page_is(
         assert not any(fnmatchcase(file, pattern) for pattern in patterns), file
 
 
-def test_the_domain_caches_nothing_of_the_api_and_passes_on_all_but_the_host():
-    assert {behaviour["CachePolicyId"] for behaviour in behaviours()} == {
-        "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # AWS's CachingDisabled
-    }
-    assert {behaviour["OriginRequestPolicyId"] for behaviour in behaviours()} == {
-        "b689b0a8-53d0-40ab-baf2-38738e2966ac"  # AWS's AllViewerExceptHostHeader
-    }
-    assert {"PATCH", "DELETE", "OPTIONS"} <= set(behaviours()[-1]["AllowedMethods"])
+def test_the_domain_does_not_cache_the_api_and_passes_on_all_headers_but_the_host():
+    for behaviour in distribution()["CacheBehaviors"]:
+        # CachingDisabled and AllViewerExceptHostHeader of AWS.
+        assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+        assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-38738e2966ac"
+        assert {"PATCH", "DELETE", "OPTIONS"} <= set(behaviour["AllowedMethods"])
 
 
-def test_the_domain_keeps_no_error_which_may_be_another_users_and_replaces_none():
-    # Those that CloudFront keeps unless told otherwise, whatever the cache policy says.
+def test_the_domain_neither_caches_nor_replaces_errors():
+    # CloudFront caches errors with these statuses unless told otherwise, whatever the cache policy says. The
+    # error of one user would then reach another.
     codes = (400, 403, 404, 405, 414, 500, 501, 502, 503, 504)
     assert distribution()["CustomErrorResponses"] == [
         {"ErrorCode": code, "ErrorCachingMinTTL": 0} for code in codes
     ]
 
 
-def test_the_domain_waits_longer_than_a_stream_is_ever_silent():
-    page = Stack("page.yaml", ApiKeySecretArn="arn", ApiStage="live", ApiDomain="api")
-    [api] = [origin for origin in origins(page) if origin["Id"] == "api"]
+def test_the_domain_waits_longer_than_a_stream_is_silent():
+    api = api_origin(distribution())
     heartbeat = load_settings({"DATABASE_URL": "postgresql://", "JWT_SECRET": "x" * 32}).stream_heartbeat
     assert api["CustomOriginConfig"]["OriginReadTimeout"] >= 2 * heartbeat
 
 
-@pytest.mark.parametrize("name", ["database.yaml", "page.yaml", "watch.yaml"])
-def test_nested_templates_are_given_what_they_declare(stack, name):
-    [nested] = [
-        logical
-        for logical, resource in stack.resources.items()
-        if resource.get("Properties", {}).get("TemplateURL") == name
-    ]
-    if nested not in stack.made():
-        return
-    given = stack.value(stack.resources[nested]["Properties"]["Parameters"])
-    assert given.keys() == load(name)["Parameters"].keys()
-    inner = Stack(name, **given)
-    used = re.findall(
-        rf"{nested}\.Outputs\.(\w+)", json.dumps(stack.template).replace('", "Outputs', ".Outputs")
-    )
-    assert set(used) <= inner.template.get("Outputs", {}).keys()
-    for resource in inner.made().values():
-        inner.value(resource)
-
-
-def test_every_resource_and_output_makes_sense(stack):
-    """Nothing refers to what is not there under these parameters."""
-    for resource in stack.made().values():
-        stack.value(resource)
-    for output in stack.template["Outputs"].values():
-        if "Condition" not in output or stack.holds(output["Condition"]):
-            stack.value(output["Value"])
-
-
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        ("LlmModel", "gpt-6-luna"),
-        ("OpenaiBaseUrl", "models.example.com"),
-        ("RateLimitChat", "1000000/60"),
-        # A field would be missing in the role's policy, and so would the end of the name.
-        ("AnthropicApiKeySecretArn", f"{SECRET}keys-abcdef:anthropic"),
-        ("JwtSecretArn", f"{SECRET}jwt"),
-    ],
-)
-def test_what_no_function_could_start_with_is_refused_before_anything_is_made(name, wrong):
-    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
-    assert re.fullmatch(pattern, "") or name == "RateLimitChat"
-    assert not re.fullmatch(pattern, wrong)
-
-
-@pytest.mark.parametrize("parameters", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
-def test_what_a_function_starts_with_is_not_refused(parameters):
-    defaults = {name: parameter["Default"] for name, parameter in TEMPLATE["Parameters"].items()}
-    for name, value in (defaults | parameters).items():
-        assert re.fullmatch(TEMPLATE["Parameters"][name].get("AllowedPattern", ".*"), str(value)), name
-
-
-def test_every_parameter_has_its_place_in_the_console_and_a_default():
-    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    placed = [name for group in groups for name in group["Parameters"]]
-    assert sorted(placed) == sorted(TEMPLATE["Parameters"])
-    for name, parameter in TEMPLATE["Parameters"].items():
-        assert "Default" in parameter, name
-        assert "Description" in parameter or "AllowedValues" in parameter, name
-    assert all(TEMPLATE["Parameters"][name].get("NoEcho") for name in placed if name.endswith("ApiKey"))
-
-
-def test_the_pages_headers_are_those_that_it_was_made_with():
-    wanted = json.loads((ROOT / "web/headers.json").read_text("utf-8"))
-    # Each object brings this one with it.
-    del wanted["Cache-Control"]
+def test_the_headers_of_the_page_are_those_of_headers_json():
+    expected = json.loads((ROOT / "web/headers.json").read_text("utf-8"))
+    # `make deploy` sets this one on each object.
+    del expected["Cache-Control"]
     policy = load("page.yaml")["Resources"]["Headers"]["Properties"]["ResponseHeadersPolicyConfig"]
     security = policy["SecurityHeadersConfig"]
     seconds = security["StrictTransportSecurity"]["AccessControlMaxAgeSec"]
@@ -371,4 +362,66 @@ def test_the_pages_headers_are_those_that_it_was_made_with():
         "Referrer-Policy": security["ReferrerPolicy"]["ReferrerPolicy"],
         "Strict-Transport-Security": f"max-age={seconds}",
         **{item["Header"]: item["Value"] for item in policy["CustomHeadersConfig"]["Items"]},
-    } == wanted
+    } == expected
+
+
+# Parameters and references
+
+
+def test_references_are_to_resources_that_exist_under_the_same_parameters():
+    for stack in STACKS.values():
+        evaluate(stack)
+        for name in ("database.yaml", "page.yaml", "watch.yaml"):
+            [nested] = [
+                logical
+                for logical, resource in stack.resources.items()
+                if resource.get("Properties", {}).get("TemplateURL") == name
+            ]
+            if nested not in stack.made():
+                continue
+            given = stack.value(stack.resources[nested]["Properties"]["Parameters"])
+            assert given.keys() == load(name)["Parameters"].keys()
+            inner = Stack(name, **given)
+            evaluate(inner)
+            used = re.findall(
+                rf"{nested}\.Outputs\.(\w+)", json.dumps(stack.template).replace('", "Outputs', ".Outputs")
+            )
+            assert set(used) <= inner.template.get("Outputs", {}).keys()
+
+
+def evaluate(stack):
+    for resource in stack.made().values():
+        stack.value(resource)
+    for output in stack.template.get("Outputs", {}).values():
+        if "Condition" not in output or stack.holds(output["Condition"]):
+            stack.value(output["Value"])
+
+
+def test_a_parameter_that_no_function_can_start_with_is_refused():
+    for name, wrong in (
+        ("LlmModel", "gpt-6-luna"),
+        ("OpenaiBaseUrl", "models.example.com"),
+        ("RateLimitChat", "1000000/60"),
+        # The policy of the role needs the name with its random end, and no field behind it.
+        ("AnthropicApiKeySecretArn", f"{SECRET}keys-abcdef:anthropic"),
+        ("JwtSecretArn", f"{SECRET}jwt"),
+    ):
+        pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+        assert re.fullmatch(pattern, "") or name == "RateLimitChat"
+        assert not re.fullmatch(pattern, wrong), name
+
+
+def test_defaults_and_parameters_that_a_function_starts_with_are_not_refused():
+    defaults = {name: parameter["Default"] for name, parameter in TEMPLATE["Parameters"].items()}
+    for parameters in DEPLOYMENTS.values():
+        for name, value in (defaults | parameters).items():
+            pattern = TEMPLATE["Parameters"][name].get("AllowedPattern", ".*")
+            assert re.fullmatch(pattern, str(value)), name
+
+
+def test_every_parameter_is_in_a_group_of_the_console_and_described():
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    placed = [name for group in groups for name in group["Parameters"]]
+    assert sorted(placed) == sorted(TEMPLATE["Parameters"])
+    for name, parameter in TEMPLATE["Parameters"].items():
+        assert "Description" in parameter or "AllowedValues" in parameter, name

@@ -1,9 +1,7 @@
-"""How migrations connect: through a transaction pooler, several at once, and to a database that starts."""
+"""How migrations connect: through a transaction pooler, at the same time, and while a database starts."""
 
 import socket
-import tempfile
 import threading
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from dev import postgres
 from migrations import files, migrate
 from migrations.connection import Patience, connect, is_temporary
+from tests.database import cluster_folder
 from tests.pgbouncer import PROGRAM, pgbouncer
 
 
@@ -23,7 +22,7 @@ def empty(server):
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed")
-def test_several_migrate_at_once_through_a_transaction_pooler(server, empty):
+def test_parallel_migrations_through_a_transaction_pooler_apply_each_file_once(server, empty):
     source = files.load()
     applied, failed = [], []
 
@@ -47,10 +46,9 @@ def test_several_migrate_at_once_through_a_transaction_pooler(server, empty):
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed")
-def test_a_pooler_before_a_database_that_starts_is_asked_again(server):
+def test_connect_retries_while_the_database_behind_a_pooler_starts(server):
     started = []
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        data = Path(folder) / "data"
+    with cluster_folder() as data:
         with pgbouncer(server, postgres.OWNER, socket_folder=str(data)) as port:
             url = f"postgresql://{postgres.OWNER}@127.0.0.1:{port}/{postgres.DATABASE}"
             clock = Clock(start_after=2, start=lambda: started.append(postgres.start(data)))
@@ -60,7 +58,7 @@ def test_a_pooler_before_a_database_that_starts_is_asked_again(server):
 
 
 class Clock:
-    """Time that passes in the pauses alone. `start` runs in the pause after so many."""
+    """A clock that moves only during pauses. `start` runs in pause number `start_after`."""
 
     def __init__(self, *, start_after=0, start=None):
         self.pauses, self._time = 0, 0.0
@@ -77,7 +75,7 @@ class Clock:
 
 
 class Server:
-    """Refuses each connection with one error of Postgres's protocol (version 3, ErrorResponse)."""
+    """Refuses each connection with an ErrorResponse of Postgres's protocol (version 3)."""
 
     def __init__(self, sqlstate, message):
         fields = f"SFATAL\0C{sqlstate}\0M{message}\0\0".encode()
@@ -117,7 +115,7 @@ class Server:
         ("08P01", "server login has been failing, try again later (server_login_retry)"),
     ],
 )
-def test_a_database_that_starts_is_asked_again_for_two_minutes(sqlstate, message):
+def test_connect_retries_for_two_minutes_while_a_database_starts(sqlstate, message):
     clock, server = Clock(), Server(sqlstate, message)
     with server as url:
         with pytest.raises(psycopg.OperationalError, match=message[:20]):
@@ -133,7 +131,7 @@ def test_a_database_that_starts_is_asked_again_for_two_minutes(sqlstate, message
         ("3D000", 'database "x" does not exist'),
     ],
 )
-def test_a_refused_login_is_not_tried_again(sqlstate, message):
+def test_connect_does_not_retry_a_refused_login(sqlstate, message):
     clock, server = Clock(), Server(sqlstate, message)
     with server as url:
         with pytest.raises(psycopg.OperationalError):
@@ -141,9 +139,9 @@ def test_a_refused_login_is_not_tried_again(sqlstate, message):
     assert (clock.pauses, server.connections) == (0, 1)
 
 
-def test_a_port_without_a_server_is_asked_again():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+def test_connect_retries_a_port_without_a_server():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     clock = Clock()
     with pytest.raises(psycopg.OperationalError, match="refused"):
         connect(f"postgresql://user@127.0.0.1:{port}/x", clock.patience(10))
@@ -159,5 +157,5 @@ def test_a_port_without_a_server_is_asked_again():
         "connection to server failed: server closed the connection unexpectedly",
     ],
 )
-def test_errors_of_the_network_are_temporary(message):
+def test_network_errors_are_temporary(message):
     assert is_temporary(psycopg.OperationalError(message))

@@ -1,4 +1,4 @@
-"""The stored functions as a whole: the calls of this version, the signatures, and the SQL in the bodies."""
+"""Rules for all stored functions: the recorded calls, the signatures, and the SQL of the bodies."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from migrations import files
 from shared.database_schemas import DatabaseSchemas
 
 RECORD = Path(__file__).with_name("calls.sql").read_text("utf-8")
-# Each with the result above it.
+# Pairs of the expected result and the call below it.
 CALLS = re.findall(r"^-- ([^\n]+)\n(select .+?);\n", RECORD, re.MULTILINE | re.DOTALL)
 FUNCTIONS = files.load().functions
 SCHEMAS = DatabaseSchemas()
@@ -22,7 +22,7 @@ def called_in(text, schema):
     return set(re.findall(rf"{schema}\.([a-z_0-9]+)\(", text))
 
 
-def test_the_functions_answer_the_recorded_calls(database):
+def test_the_functions_return_the_recorded_results(database):
     for recorded, call in CALLS:
         expected = json.loads(recorded)
         with psycopg.connect(database.url, autocommit=True) as connection:
@@ -37,14 +37,14 @@ def test_the_functions_answer_the_recorded_calls(database):
         assert result == expected, call
 
 
-def test_the_record_has_exactly_the_calls_of_the_code():
+def test_the_record_has_exactly_the_functions_that_the_code_calls():
     sources = [path for folder in ("functions", "shared") for path in sorted((ROOT / folder).rglob("*.py"))]
-    made = called_in("".join(path.read_text("utf-8") for path in sources), r"\$functions")
-    assert called_in(RECORD, "app") == made
+    called = called_in("".join(path.read_text("utf-8") for path in sources), r"\$functions")
+    assert called_in(RECORD, "app") == called
     assert len(CALLS) == RECORD.count("\nselect ")
 
 
-def test_a_function_that_the_code_calls_takes_one_document_or_nothing(database):
+def test_a_function_that_the_code_calls_takes_one_jsonb_argument_or_none(database):
     rows = database.rows(
         "select proname, pg_get_function_identity_arguments(oid) as arguments from pg_proc"
         " where pronamespace = 'app'::regnamespace"
@@ -61,8 +61,8 @@ def test_each_function_has_one_signature(database):
     assert rows == []
 
 
-def test_the_bodies_are_valid_where_postgres_can_check_them(database):
-    """The migration creates the functions unchecked, because they call each other."""
+def test_the_bodies_pass_the_check_of_postgres(database):
+    """The migration creates the functions without this check, because they call each other."""
     with psycopg.connect(database.owner_url) as connection:
         connection.execute("set check_function_bodies = on")
         for function in FUNCTIONS:
@@ -70,10 +70,10 @@ def test_the_bodies_are_valid_where_postgres_can_check_them(database):
         connection.rollback()
 
 
-# Postgres checks names in a PL/pgSQL body when a statement runs. The recorded calls and the tests of turns
-# reach the statements that this test does not.
-def test_a_call_without_values_finds_every_name_that_it_needs(database):
-    names = {"42601", "42703", "42883", "42P01", "42P02", "42704", "42702"}
+# Postgres checks the names in a PL/pgSQL body when a statement runs. The recorded calls and the tests of
+# turns run the statements that this test does not reach.
+def test_a_call_with_nulls_finds_every_name(database):
+    name_errors = {"42601", "42703", "42883", "42P01", "42P02", "42704", "42702"}
     unresolved = []
     for function in FUNCTIONS:
         query = "select pronargs, prorettype::regtype::text as result from pg_proc where proname = %s"
@@ -82,12 +82,12 @@ def test_a_call_without_values_finds_every_name_that_it_needs(database):
         try:
             database.as_user(None, f"select app.{function.name}({arguments})")
         except psycopg.Error as error:
-            if error.sqlstate in names and row["result"] != "trigger":
+            if error.sqlstate in name_errors and row["result"] != "trigger":
                 unresolved.append((function.name, str(error)))
     assert unresolved == []
 
 
-def test_sql_names_schemas_by_placeholders_alone():
+def test_sql_names_schemas_only_by_placeholders():
     source = files.load()
     for file in (*source.migrations, *source.functions):
         code = re.sub(r"--.*|'app\.[a-z_]+'", "", file.sql)

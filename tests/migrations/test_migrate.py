@@ -1,4 +1,4 @@
-"""How numbered files and functions are applied, recorded and refused."""
+"""Migrations and stored functions are applied once, recorded, and refused when they do not fit."""
 
 import threading
 
@@ -20,7 +20,7 @@ COUNT_OF_FUNCTIONS = "select count(*) from pg_proc where pronamespace = 'app'::r
 
 @pytest.fixture
 def empty(server):
-    """An empty database, as its owner."""
+    """The URL of an empty database for its owner."""
     name = "empty"
     with psycopg.connect(server.superuser_url, autocommit=True) as connection:
         connection.execute(f"create database {name} owner {postgres.OWNER}")
@@ -29,7 +29,7 @@ def empty(server):
 
 
 def apply(url, *parts, **options):
-    """Applies migrations and functions, and returns the names of what was applied now."""
+    """Applies migrations and functions and returns the names of the files applied by this call."""
     migrations = tuple(part for part in parts if isinstance(part, Migration))
     functions = tuple(part for part in parts if isinstance(part, StoredFunction))
     return migrate.apply(url, Files(migrations, functions), **options).files
@@ -43,7 +43,7 @@ def function(name, body, *, version=1, arguments="", result="integer"):
     )
 
 
-def one(url, query):
+def value(url, query):
     with psycopg.connect(url) as connection:
         [row] = connection.execute(query)
         return row[0]
@@ -82,7 +82,7 @@ def test_a_database_with_later_migrations_is_refused(empty):
         apply(empty, FIRST)
 
 
-def test_a_migration_that_fails_leaves_nothing_of_itself(empty):
+def test_a_migration_that_fails_changes_nothing(empty):
     broken = Migration("0002_break.sql", "create table two (id int); select 1/0")
     with pytest.raises(psycopg.errors.DivisionByZero):
         apply(empty, FIRST, broken)
@@ -90,7 +90,7 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(empty):
     assert apply(empty, FIRST, SECOND) == ["0002_create_two.sql"]
 
 
-def test_two_deployments_at_once_apply_each_migration_once(empty):
+def test_parallel_deployments_apply_each_migration_once(empty):
     applied, failed = [], []
 
     def deploy():
@@ -123,7 +123,7 @@ def test_a_missing_number_is_refused(tmp_path):
         ("-- version 1\ncreate function $functions.one() ...", "must create the function one"),
     ],
 )
-def test_a_function_file_without_version_or_with_another_function_is_refused(tmp_path, text, sentence):
+def test_a_function_file_without_a_version_or_with_another_function_is_refused(tmp_path, text, sentence):
     (tmp_path / "functions").mkdir()
     (tmp_path / "functions" / "one.sql").write_text(text)
     with pytest.raises(MigrationError, match=rf"functions/one\.sql: {sentence}"):
@@ -134,62 +134,62 @@ def test_changed_functions_are_applied_again_after_the_migrations(empty):
     first = function("number_of_rows", "select count(*)::integer from $tables.one")
     assert apply(empty, FIRST, first) == ["0001_create_one.sql", "functions/number_of_rows.sql"]
     assert apply(empty, FIRST, first) == []
-    assert one(empty, "select app.number_of_rows()") == 0
+    assert value(empty, "select app.number_of_rows()") == 0
     changed = function("number_of_rows", "select 7", version=2)
     assert apply(empty, FIRST, changed) == ["functions/number_of_rows.sql"]
-    assert one(empty, "select app.number_of_rows()") == 7
+    assert value(empty, "select app.number_of_rows()") == 7
 
 
-def test_functions_may_call_functions_that_come_later(empty):
+def test_a_function_may_call_a_function_that_is_created_later(empty):
     first = function("a", "select $functions.b()")
     assert apply(empty, first, function("b", "select 3")) == ["functions/a.sql", "functions/b.sql"]
-    assert one(empty, "select app.a()") == 3
+    assert value(empty, "select app.a()") == 3
 
 
-def test_one_function_that_fails_leaves_all_as_they_were(empty):
+def test_a_function_that_fails_leaves_all_functions_unchanged(empty):
     apply(empty, function("a", "select 1"), function("b", "select 1"))
     broken = StoredFunction("b", "-- version 2\ncreate or replace function $functions.b() returns nothing")
     with pytest.raises(psycopg.Error):
         apply(empty, function("a", "select 2", version=2), broken)
-    assert one(empty, "select app.a()") == 1
+    assert value(empty, "select app.a()") == 1
 
 
-def test_a_function_of_an_older_version_leaves_the_newer_one(empty):
+def test_an_older_version_of_a_function_does_not_replace_a_newer_one(empty):
     older, newer = function("a", "select 1"), function("a", "select 2", version=2)
     apply(empty, newer)
     applied = migrate.apply(empty, Files((), (older,)))
     assert (applied.files, applied.newer) == ([], ["a"])
-    assert one(empty, "select app.a()") == 2
+    assert value(empty, "select app.a()") == 2
 
 
 def test_a_function_edited_without_a_higher_version_is_refused(empty):
     apply(empty, function("a", "select 1"))
     with pytest.raises(MigrationError, match=r"functions/a\.sql: edited without a higher version"):
         apply(empty, function("a", "select 2"))
-    assert one(empty, "select app.a()") == 1
+    assert value(empty, "select app.a()") == 1
 
 
-def test_a_local_database_takes_any_text_of_a_function(empty):
+def test_a_local_database_accepts_any_change_of_a_function(empty):
     apply(empty, function("a", "select 2", version=2))
     for body in ("select 1", "select 3"):
         apply(empty, function("a", body), replaces_any_function=True)
-        assert one(empty, "select app.a()") == int(body[-1])
+        assert value(empty, "select app.a()") == int(body[-1])
 
 
 def test_a_function_with_other_arguments_or_another_result_replaces_the_old_one(empty):
     apply(empty, function("a", "select 1"))
     apply(empty, function("a", "select n", version=2, arguments="n integer"))
-    assert one(empty, "select app.a(5)") == 5
-    assert one(empty, COUNT_OF_FUNCTIONS) == 1
+    assert value(empty, "select app.a(5)") == 5
+    assert value(empty, COUNT_OF_FUNCTIONS) == 1
     apply(empty, function("a", "select m::text", version=3, arguments="m integer", result="text"))
-    assert one(empty, "select app.a(5)") == "5"
-    assert one(empty, COUNT_OF_FUNCTIONS) == 1
+    assert value(empty, "select app.a(5)") == "5"
+    assert value(empty, COUNT_OF_FUNCTIONS) == 1
 
 
 def test_a_function_without_a_file_stays(empty):
     apply(empty, function("a", "select 1"))
     assert apply(empty) == []
-    assert one(empty, "select app.a()") == 1
+    assert value(empty, "select app.a()") == 1
 
 
 def test_a_function_that_was_dropped_is_created_again(empty):
@@ -199,19 +199,19 @@ def test_a_function_that_was_dropped_is_created_again(empty):
     assert apply(empty, function("a", "select 1")) == ["functions/a.sql"]
 
 
-def test_the_schemas_have_the_names_of_the_settings(empty):
+def test_migrations_use_the_schema_names_of_the_settings(empty):
     schemas = DatabaseSchemas("coach", "coach_functions")
     apply(empty, FIRST, function("a", "select 1"), schemas=schemas)
     assert apply(empty, FIRST, function("a", "select 1"), schemas=schemas) == []
     assert (tables(empty, "coach"), tables(empty)) == (["one"], [])
-    assert one(empty, "select coach_functions.a()") == 1
+    assert value(empty, "select coach_functions.a()") == 1
 
 
 @pytest.mark.parametrize(
     "others",
     [DatabaseSchemas("public", "app2"), DatabaseSchemas("public2", "app"), DatabaseSchemas("x", "y")],
 )
-def test_other_names_for_a_database_that_has_its_schemas_are_refused(empty, others):
+def test_other_schema_names_for_a_migrated_database_are_refused(empty, others):
     apply(empty, FIRST)
     with pytest.raises(MigrationError, match="set DATABASE_SCHEMA=public and DATABASE_FUNCTION_SCHEMA=app"):
         apply(empty, FIRST, schemas=others)
@@ -236,15 +236,15 @@ def test_a_table_of_another_application_is_refused(empty):
     assert tables(empty, "chat") == ["one", "two"]
 
 
-def make_unreleased(url):
+def create_unreleased_schema(url):
     with psycopg.connect(url) as connection:
         connection.execute("create schema app")
         connection.execute("create table public.schema_migrations (name text primary key, checksum text)")
         connection.execute("insert into public.schema_migrations values ('0001_create_app_role.sql', 'x')")
 
 
-def test_a_database_of_an_unreleased_version_is_refused_with_what_to_do(empty):
-    make_unreleased(empty)
+def test_a_database_of_an_unreleased_version_is_refused_with_instructions(empty):
+    create_unreleased_schema(empty)
     with pytest.raises(
         MigrationError, match=r"older, unreleased version: run make reset .* docs/carry-over\.md"
     ):
@@ -252,23 +252,23 @@ def test_a_database_of_an_unreleased_version_is_refused_with_what_to_do(empty):
     assert migrate.apply(empty, schemas=DatabaseSchemas("chat", "chat_functions")).files
 
 
-def test_a_table_schema_migrations_of_another_tool_is_no_obstacle(empty):
+def test_a_table_schema_migrations_of_another_tool_is_allowed(empty):
     with psycopg.connect(empty) as connection:
         connection.execute("create table public.schema_migrations (version text)")
     assert apply(empty, FIRST) == [FIRST.name]
 
 
-def test_the_bookkeeping_is_closed_to_the_app_and_to_the_roles_of_an_api(server, empty):
+def test_neither_the_app_nor_the_roles_of_an_api_can_access_the_bookkeeping(server, empty):
     with psycopg.connect(server.url("postgres", "empty"), autocommit=True) as connection:
         connection.execute("create role anon")
-        # As in older projects of Supabase.
+        # Older projects of Supabase have these default privileges.
         connection.execute(
             "alter default privileges for role chat_owner grant all on schemas to anon, public"
         )
         connection.execute("alter default privileges for role chat_owner grant all on tables to anon, public")
     try:
         migrate.apply(empty)
-        rights = one(
+        rights = value(
             empty,
             "select count(*) from unnest(array['anon', 'chat_app']) as role,"
             " unnest(array['schema_migrations', 'stored_functions', 'serverless_chat_schemas']) as t,"
@@ -276,14 +276,14 @@ def test_the_bookkeeping_is_closed_to_the_app_and_to_the_roles_of_an_api(server,
             " where has_table_privilege(role, 'app.' || t, right_)",
         )
         assert rights == 0
-        assert not one(empty, "select has_schema_privilege('anon', 'app', 'usage')")
+        assert not value(empty, "select has_schema_privilege('anon', 'app', 'usage')")
     finally:
         with psycopg.connect(server.url("postgres", "empty"), autocommit=True) as connection:
             connection.execute("drop owned by anon")
             connection.execute("drop role anon")
 
 
-def test_the_migrations_of_this_project_work_on_an_older_postgres_too(tmp_path_factory):
+def test_the_migrations_of_this_project_work_on_postgres_16(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pg16")
     older = postgres.start(folder / "data", version=16)
     try:

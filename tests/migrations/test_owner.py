@@ -1,4 +1,4 @@
-"""Functions that run with the rights of the owner of the tables: what they see and change, for any owner."""
+"""What the table owner can see, and what functions that run with the rights of the owner change."""
 
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ TABLES = ["budgets", "conversations", "messages", "rate_limits", "turns", "usage
 EXPIRED = "-1 second"
 
 
-def say(database, user_id, content):
+def add_message(database, user_id, content):
     conversation = uuid4()
     database.rows("insert into conversations (id, user_id) values (%s, %s)", (conversation, user_id))
     database.rows(
@@ -52,7 +52,7 @@ def rows_by_user(database, table):
     }
 
 
-def test_a_plain_owner_sees_expired_rows_alone(database):
+def test_a_plain_owner_sees_only_expired_rows(database):
     finished_turn(database, USER)
     with psycopg.connect(database.owner_url) as owner:
         seen = [len(owner.execute(f"select 1 from {table}").fetchall()) for table in TABLES]
@@ -62,9 +62,9 @@ def test_a_plain_owner_sees_expired_rows_alone(database):
 
 
 def test_a_plain_owner_sees_no_message_before_during_and_after_a_search(database):
-    say(database, USER, "sleep")
-    say(database, OTHER, "sleep")
-    say(database, USER, "awake")
+    add_message(database, USER, "sleep")
+    add_message(database, OTHER, "sleep")
+    add_message(database, USER, "awake")
     with psycopg.connect(database.owner_url) as owner:
         assert owner.execute("select content from messages").fetchall() == []
         owner.execute("select set_config('app.user_id', %s, true)", (str(USER),))
@@ -74,7 +74,7 @@ def test_a_plain_owner_sees_no_message_before_during_and_after_a_search(database
 
 
 @pytest.mark.parametrize("table", ["conversations", "messages", "turns", "usage_logs"])
-def test_a_claim_moves_the_rows_of_the_anonymous_user_alone(database, owner_rights, table):
+def test_a_claim_moves_only_the_rows_of_the_anonymous_user(database, owner_rights, table):
     for user_id in (ANONYMOUS, OTHER):
         finished_turn(database, user_id)
     before = rows_by_user(database, table)
@@ -85,7 +85,7 @@ def test_a_claim_moves_the_rows_of_the_anonymous_user_alone(database, owner_righ
     assert rows_by_user(database, table) == {USER: before[ANONYMOUS], OTHER: before[OTHER]}
 
 
-def test_a_sweep_deletes_expired_rate_limits_alone(database, owner_rights):
+def test_a_sweep_deletes_only_expired_rate_limits(database, owner_rights):
     for user_id in (USER, OTHER):
         database.begin_turn(user_id)
     database.rows("update rate_limits set expires_at = now() where subject = %s", (f"user:{OTHER}",))
@@ -93,7 +93,7 @@ def test_a_sweep_deletes_expired_rate_limits_alone(database, owner_rights):
     assert [row["subject"] for row in database.rows("select * from rate_limits")] == [f"user:{USER}"]
 
 
-def test_a_sweep_settles_expired_turns_alone(database, owner_rights):
+def test_a_sweep_settles_only_expired_turns(database, owner_rights):
     database.begin_turn(USER)
     database.begin_turn(OTHER, lease=EXPIRED)
     database.as_user(None, "select app.sweep_turns()")

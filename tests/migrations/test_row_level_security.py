@@ -1,5 +1,7 @@
-"""The rules of every table with user data, read from the catalogue, so that they cover a new table at once.
-They hold for any owner of the tables."""
+"""Row-level security of every table with user data, for every kind of table owner.
+
+The tables are read from the catalogue, so that a new table fails until it is listed here.
+"""
 
 from uuid import UUID, uuid4
 
@@ -17,10 +19,10 @@ def database(database, owner_rights):
 
 
 @pytest.fixture
-def alices(database):
-    """A finished turn of Alice, which has a row in every table."""
-    begun = database.begin_turn(ALICE)
-    conversation, answer = UUID(begun["conversation_id"]), begun["answer_id"]
+def alices_conversation(database):
+    """The conversation of a finished turn of Alice. The turn has a row in every table."""
+    started = database.begin_turn(ALICE)
+    conversation, answer = UUID(started["conversation_id"]), started["answer_id"]
     usage = {
         "id": str(uuid4()),
         "provider": "scripted",
@@ -61,7 +63,7 @@ def test_every_table_forces_row_level_security(database):
     assert unprotected == set()
 
 
-def test_the_contract_covers_every_table(database):
+def test_the_tests_cover_every_table(database):
     tables = {
         row["tablename"]
         for row in database.rows("select tablename from pg_tables where schemaname = 'public'")
@@ -69,7 +71,7 @@ def test_the_contract_covers_every_table(database):
     assert tables == set(TABLES)
 
 
-def test_the_app_owns_nothing_and_cannot_bypass_anything(database):
+def test_the_app_role_owns_no_table_and_has_no_special_rights(database):
     [role] = database.rows(
         "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles where rolname = 'chat_app'"
     )
@@ -80,31 +82,34 @@ def test_the_app_owns_nothing_and_cannot_bypass_anything(database):
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_row_is_seen_by_its_owner_and_by_nobody_else(database, alices, table):
+def test_only_its_user_sees_a_row(database, alices_conversation, table):
     assert database.as_user(ALICE, f"select 1 from {table}")
     assert database.as_user(BOB, f"select 1 from {table}") == []
     assert database.as_user(None, f"select 1 from {table}") == []
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_another_users_rows_are_neither_changed_nor_deleted(database, alices, table):
+def test_a_user_cannot_change_or_delete_rows_of_another_user(database, alices_conversation, table):
     before = database.rows(f"select * from {table}")
-    column = next(iter(before[0]))
-    for statement in (f"update {table} set {column} = {column}", f"delete from {table}"):
+    column, value = next(iter(before[0].items()))
+    # Neither statement reads a column, so that only the policies for update and delete apply.
+    for statement, params in ((f"update {table} set {column} = %s", [value]), (f"delete from {table}", [])):
         try:
-            database.as_user(BOB, statement)
+            with psycopg.connect(database.url) as connection:
+                connection.execute("select set_config('app.user_id', %s, true)", (str(BOB),))
+                assert connection.execute(statement.encode(), params).rowcount == 0
         except psycopg.errors.InsufficientPrivilege:
-            # Not granted at all, as with usage, which nobody changes.
+            # The app has no right to change these tables directly.
             assert table in {"budgets", "rate_limits", "turns", "usage_logs"}
     assert database.rows(f"select * from {table}") == before
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_row_cannot_be_given_to_another_user(database, alices, table):
+def test_a_user_cannot_insert_a_row_of_another_user(database, alices_conversation, table):
     [row] = database.rows(f"select * from {table} limit 1")
     others = {"id": uuid4(), "user_id": BOB, "subject": f"user:{BOB}"}
     row |= {column: value for column, value in others.items() if column in row}
-    row.pop("active_at", None)  # generated
+    row.pop("active_at", None)  # a generated column
     if table == "turns":
         row["conversation_id"] = uuid4()
     columns, values = ", ".join(row), ", ".join(["%s"] * len(row))
@@ -113,34 +118,34 @@ def test_a_row_cannot_be_given_to_another_user(database, alices, table):
         database.as_user(ALICE, f"insert into {table} ({columns}) values ({values})", list(row.values()))
 
 
-def test_a_message_cannot_be_put_into_another_users_conversation(database, alices):
+def test_a_user_cannot_add_a_message_to_another_users_conversation(database, alices_conversation):
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         database.as_user(
             BOB,
             "insert into messages (id, conversation_id, user_id, role, content)"
             " values (%s, %s, %s, 'user', 'x')",
-            (uuid4(), alices, BOB),
+            (uuid4(), alices_conversation, BOB),
         )
 
 
-def test_a_connection_used_by_one_user_and_then_by_nobody_sees_nothing(database, alices):
+def test_a_connection_sees_no_rows_after_the_transaction_of_a_user(database, alices_conversation):
     with psycopg.connect(database.url, autocommit=True) as connection:
         with connection.transaction():
             connection.execute("select set_config('app.user_id', %s, true)", (str(ALICE),))
-            assert connection.execute("select id from conversations").fetchall() == [(alices,)]
+            assert connection.execute("select id from conversations").fetchall() == [(alices_conversation,)]
         assert connection.execute("select id from conversations").fetchall() == []
 
 
-def test_functions_are_for_the_app_alone_and_run_with_its_own_rights(database):
-    [row] = database.rows("select has_schema_privilege('public', 'app', 'usage') as everybody")
-    assert not row["everybody"]
+def test_only_the_app_may_call_functions_and_most_run_with_its_rights(database):
+    [row] = database.rows("select has_schema_privilege('public', 'app', 'usage') as usage")
+    assert not row["usage"]
     functions = database.rows(
         "select proname, prosecdef, proconfig from pg_proc where pronamespace = 'app'::regnamespace"
     )
-    # A path that a caller could set would make our functions call somebody else's.
+    # Without an empty search_path, a caller could make a function call functions of another schema.
     assert [f["proname"] for f in functions if 'search_path=""' not in (f["proconfig"] or [])] == []
-    with_the_owners_rights = {f["proname"] for f in functions if f["prosecdef"]}
-    assert with_the_owners_rights == {
+    security_definer = {f["proname"] for f in functions if f["prosecdef"]}
+    assert security_definer == {
         "find_messages",
         "sweep_rate_limits",
         "transfer_ownership",

@@ -1,4 +1,4 @@
-"""What the triggers keep: counts, tokens, times and titles of a conversation."""
+"""The triggers keep the message count, tokens, times and title of a conversation."""
 
 import threading
 from uuid import uuid4
@@ -17,7 +17,7 @@ def conversation(database):
     return row["id"]
 
 
-def say(database, conversation, content, role="user", tokens=0):
+def add_message(database, conversation, content, role="user", tokens=0):
     database.as_user(
         USER,
         "insert into messages (id, conversation_id, user_id, role, content, token_count)"
@@ -32,8 +32,8 @@ def stats(database, conversation):
 
 
 def test_counts_tokens_and_times_follow_the_messages(database, conversation):
-    say(database, conversation, "one", tokens=5)
-    say(database, conversation, "two", role="assistant", tokens=7)
+    add_message(database, conversation, "one", tokens=5)
+    add_message(database, conversation, "two", role="assistant", tokens=7)
     row = stats(database, conversation)
     newest = database.rows("select max(created_at) as at from messages")[0]["at"]
     assert (row["message_count"], row["total_tokens"], row["last_message_at"]) == (2, 12, newest)
@@ -52,7 +52,7 @@ def test_parallel_messages_leave_exact_counts_and_no_deadlock(database, conversa
     def write():
         try:
             for _ in range(5):
-                say(database, conversation, "x", tokens=1)
+                add_message(database, conversation, "x", tokens=1)
         except psycopg.Error as error:
             failed.append(error)
 
@@ -67,22 +67,22 @@ def test_parallel_messages_leave_exact_counts_and_no_deadlock(database, conversa
 
 
 def test_deleting_a_conversation_deletes_its_messages(database, conversation):
-    say(database, conversation, "one")
+    add_message(database, conversation, "one")
     database.as_user(USER, "delete from conversations")
     assert database.rows("select 1 from messages") == []
 
 
-def test_the_first_question_gives_the_title_and_later_ones_do_not(database, conversation):
-    say(database, conversation, "Hello there", role="assistant")
+def test_the_first_question_sets_the_title(database, conversation):
+    add_message(database, conversation, "Hello there", role="assistant")
     assert stats(database, conversation)["title"] is None
-    say(database, conversation, "My *first* question")
-    say(database, conversation, "My second question")
+    add_message(database, conversation, "My *first* question")
+    add_message(database, conversation, "My second question")
     assert stats(database, conversation)["title"] == "My first question"
 
 
-def test_a_title_that_the_user_gave_stays(database, conversation):
+def test_a_question_does_not_change_a_title_set_by_the_user(database, conversation):
     database.as_user(USER, "update conversations set title = 'Mine'")
-    say(database, conversation, "A question")
+    add_message(database, conversation, "A question")
     assert stats(database, conversation)["title"] == "Mine"
 
 
@@ -102,7 +102,7 @@ def test_a_title_that_the_user_gave_stays(database, conversation):
         ("   ", None),
     ],
 )
-def test_titles_are_short_and_plain(database, content, title):
+def test_make_title_shortens_text_and_removes_markdown(database, content, title):
     [row] = database.rows("select app.make_title(%s) as title", (content,))
     assert row["title"] == title
     assert title is None or len(title) <= 80

@@ -47,9 +47,9 @@ class SigningKey:
 
     def bearer(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
         header = {"alg": self.algorithm, "kid": self.kid} if header is None else header
-        # Each token is different, as those of an issuer are.
-        said = {"sub": "auth0|alice", "exp": NOW + 3600, "jti": next(_numbers), **claims}
-        return "Bearer " + compact(header, said, self.sign)
+        # A number makes each token different, as tokens of an issuer are.
+        claims = {"sub": "auth0|alice", "exp": NOW + 3600, "jti": next(_numbers), **claims}
+        return "Bearer " + compact(header, claims, self.sign)
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def key_set(*keys: SigningKey | dict[str, Any]) -> bytes:
 
 
 class JwksServer:
-    """Serves `body` with `status` and `headers`, or whatever `answer` writes; counts the requests."""
+    """Serves `body` with `status` and `headers`, or what `answer` writes. Keeps the heads of `requests`."""
 
     def __init__(self, body: bytes = b"", status: str = "200 OK", headers: str = "") -> None:
         self.body, self.status, self.headers = body, status, headers

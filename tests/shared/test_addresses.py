@@ -1,8 +1,8 @@
-"""An address counts as the client it stands for, and cannot be read from what is kept of it."""
+"""The address of a client is found behind proxies, and is hashed so that one client has one hash."""
 
 import pytest
 
-from shared.addresses import client_address, pseudonym
+from shared.addresses import address_hash, client_address
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,8 @@ from shared.addresses import client_address, pseudonym
         ("fe80::1%eth0", "fe80::2%eth1"),
     ],
 )
-def test_what_one_client_can_call_itself_is_one(one, other):
-    assert pseudonym(one, "secret") == pseudonym(other, "secret")
+def test_addresses_of_one_client_have_the_same_hash(one, other):
+    assert address_hash(one, "secret") == address_hash(other, "secret")
 
 
 @pytest.mark.parametrize(
@@ -27,21 +27,21 @@ def test_what_one_client_can_call_itself_is_one(one, other):
         ("", "testclient"),
     ],
 )
-def test_different_clients_are_different(one, other):
-    assert pseudonym(one, "secret") != pseudonym(other, "secret")
+def test_addresses_of_different_clients_have_different_hashes(one, other):
+    assert address_hash(one, "secret") != address_hash(other, "secret")
 
 
-def test_it_is_nothing_without_the_secret():
-    kept = pseudonym("203.0.113.7", "secret")
-    assert len(kept) == 64
-    assert kept != pseudonym("203.0.113.7", "another")
+def test_the_hash_depends_on_the_secret():
+    hashed = address_hash("203.0.113.7", "secret")
+    assert len(hashed) == 64
+    assert hashed != address_hash("203.0.113.7", "another")
 
 
 def scope(*forwarded):
     return {"client": ("198.51.100.1", 0), "headers": [(b"x-forwarded-for", value) for value in forwarded]}
 
 
-def test_without_proxies_no_header_is_believed():
+def test_without_proxies_x_forwarded_for_is_ignored():
     assert client_address(scope(b"203.0.113.7, 192.0.2.1"), 0) == "198.51.100.1"
 
 
@@ -54,9 +54,9 @@ def test_without_proxies_no_header_is_believed():
         (b"10.0.0.1, made up, 203.0.113.7, 192.0.2.1",),
     ],
 )
-def test_behind_a_proxy_the_client_is_whom_the_proxy_saw(forwarded):
+def test_behind_a_proxy_the_client_is_the_address_that_the_proxy_added(forwarded):
     assert client_address(scope(*forwarded), 1) == "203.0.113.7"
 
 
-def test_who_came_past_the_proxy_is_whom_the_front_door_saw():
+def test_a_client_that_bypasses_the_proxy_is_the_address_of_the_connection():
     assert client_address(scope(b"203.0.113.7"), 1) == "198.51.100.1"

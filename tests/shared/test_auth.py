@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.auth import Identity, TokenVerifier, sign, user_id_of
+from shared.auth import Identity, TokenVerifier, derive_user_id, sign
 from shared.errors import Unauthorized
 from shared.jwks import JwksCache
 from shared.secret_sources import StaticSecret
@@ -47,8 +47,8 @@ def verifier(
         return keys
 
     jwks = None if keys is None else JwksCache("https://id.example/jwks", fetch=fetch)
-    given = None if secret is None else StaticSecret(secret)
-    return TokenVerifier(secret=given, jwks=jwks, issuer=issuer, audience=audience, now=Clock(now))
+    source = None if secret is None else StaticSecret(secret)
+    return TokenVerifier(secret=source, jwks=jwks, issuer=issuer, audience=audience, now=Clock(now))
 
 
 def verify(authorization: str | None, verify_with: TokenVerifier | None = None) -> Identity:
@@ -65,25 +65,25 @@ def bearer(header: Any = None, claims: Any = None, secret: str | bytes = SECRET)
     return "Bearer " + compact(header or HEADER, CLAIMS if claims is None else claims, hs256(secret))
 
 
-def test_a_token_that_we_signed_names_its_user():
+def test_a_signed_token_has_its_user():
     token = sign(ALICE, secret=SECRET, now=NOW, lifetime=60, issuer="us", audience="app", is_anonymous=True)
     identity = verify(f"Bearer {token}", verifier(issuer="us", audience="app"))
     assert identity == Identity(user_id=ALICE, subject=str(ALICE), issuer="us", is_anonymous=True)
 
 
-def test_a_plain_token_of_ours_is_not_anonymous_and_has_no_issuer():
+def test_a_token_is_not_anonymous_and_has_no_issuer_by_default():
     token = sign(ALICE, secret=SECRET, now=NOW, lifetime=60)
     assert verify(f"Bearer {token}") == Identity(ALICE, str(ALICE), None, is_anonymous=False)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-def test_the_scheme_is_read_without_regard_to_case(scheme):
+def test_the_scheme_is_case_insensitive(scheme):
     assert verify(bearer().replace("Bearer", scheme)).user_id == ALICE
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_a_missing_token_is_reported_as_missing(nothing):
-    assert refusal(nothing) == "the token is missing"
+@pytest.mark.parametrize("authorization", [None, ""])
+def test_a_missing_token_is_reported_as_missing(authorization):
+    assert refusal(authorization) == "the token is missing"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_header_that_is_not_bearer_and_one_token_is_refused(header):
     assert refusal(header) == "the Authorization header is not Bearer and one token"
 
 
-def test_a_token_may_be_eight_kibibytes_long_and_no_longer():
+def test_a_token_may_have_at_most_8_kibibytes():
     frame = len(bearer(claims={**CLAIMS, "padding": ""})) - len("Bearer ")
     longest = {**CLAIMS, "padding": "x" * ((8192 - frame) * 3 // 4)}
     assert 8188 <= len(bearer(claims=longest)) - len("Bearer ") <= 8192
@@ -119,12 +119,12 @@ def test_a_token_may_be_eight_kibibytes_long_and_no_longer():
     assert refusal(bearer(claims={**longest, "more": "xxxxxx"})) == "the token is too long"
 
 
-def test_another_secret_does_not_verify():
+def test_a_token_signed_with_another_secret_is_refused():
     assert refusal(bearer(secret=SECRET + "!")) == "the token's signature is not valid"
 
 
 @pytest.mark.parametrize("position", range(3))
-def test_a_changed_character_in_any_segment_does_not_verify(position):
+def test_a_token_with_a_changed_character_is_refused(position):
     segments = bearer().removeprefix("Bearer ").split(".")
     segments[position] = segments[position][:8] + "_" + segments[position][9:]
     assert "token" in refusal("Bearer " + ".".join(segments))
@@ -133,7 +133,7 @@ def test_a_changed_character_in_any_segment_does_not_verify(position):
 @pytest.mark.parametrize(
     "algorithm", ["none", "None", "nOnE", "", "HS384", "HS512", "RS256", "PS256", None, 1, []]
 )
-def test_an_algorithm_without_a_key_here_is_refused(algorithm):
+def test_an_algorithm_without_a_key_is_refused(algorithm):
     assert refusal(bearer({"alg": algorithm})) == "the token is not signed with a key that is accepted here"
 
 
@@ -206,11 +206,11 @@ def test_a_short_secret_is_refused_at_the_start(secret):
 
 
 @pytest.mark.parametrize("key", [rsa_key(), ec_key(), ed_key()], ids=lambda key: key.algorithm)
-def test_keys_of_a_key_set_verify_beside_the_secret(key):
-    both = verifier(keys=key_set(rsa_key(), ec_key(), ed_key()), issuer="https://id.example/")
-    identity = verify(key.bearer(iss="https://id.example/"), both)
+def test_tokens_of_the_secret_and_of_a_key_set_are_both_accepted(key):
+    verify_with = verifier(keys=key_set(rsa_key(), ec_key(), ed_key()), issuer="https://id.example/")
+    identity = verify(key.bearer(iss="https://id.example/"), verify_with)
     assert identity.subject == "auth0|alice"
-    assert verify(bearer(claims={**CLAIMS, "iss": "https://id.example/"}), both).user_id == ALICE
+    assert verify(bearer(claims={**CLAIMS, "iss": "https://id.example/"}), verify_with).user_id == ALICE
 
 
 @pytest.mark.parametrize("key", [rsa_key(), ec_key(), ed_key()], ids=lambda key: key.algorithm)
@@ -282,44 +282,44 @@ def test_a_token_has_expired_at_its_end(exp):
 
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
-def test_an_issuers_clock_may_be_thirty_seconds_ahead_and_no_more(claim):
+def test_the_clock_of_an_issuer_may_be_at_most_30_seconds_ahead(claim):
     assert verify(bearer(claims={**CLAIMS, claim: NOW + 30})).user_id == ALICE
     assert refusal(bearer(claims={**CLAIMS, claim: NOW + 31})) == "the token is not valid yet"
 
 
-def test_a_token_that_was_accepted_before_expires():
+def test_a_token_that_was_accepted_before_can_expire():
     clock = Clock()
-    ours = TokenVerifier(secret=StaticSecret(SECRET), jwks=None, issuer=None, audience=None, now=clock)
+    verify_with = TokenVerifier(secret=StaticSecret(SECRET), jwks=None, issuer=None, audience=None, now=clock)
     token = bearer(claims={**CLAIMS, "exp": NOW + 5})
-    assert verify(token, ours).user_id == ALICE
+    assert verify(token, verify_with).user_id == ALICE
     clock.now += 5
-    assert refusal(token, ours) == "the token has expired"
+    assert refusal(token, verify_with) == "the token has expired"
 
 
-def test_a_token_is_accepted_for_at_most_a_minute_after_its_key_is_withdrawn():
+def test_a_token_is_refused_after_the_key_set_is_fetched_without_its_key():
     clock, keys = Clock(), [rsa_key("old")]
 
     async def fetch(_: str) -> bytes:
         return key_set(*keys)
 
     jwks = JwksCache("https://id.example/jwks", fetch=fetch, now=clock)
-    theirs = TokenVerifier(secret=None, jwks=jwks, issuer=None, audience=None, now=clock)
+    verify_with = TokenVerifier(secret=None, jwks=jwks, issuer=None, audience=None, now=clock)
     token = keys[0].bearer(sub=str(ALICE), exp=NOW + 86_400)
-    assert verify(token, theirs).user_id == ALICE
+    assert verify(token, verify_with).user_id == ALICE
     keys[:] = [rsa_key("new")]
     clock.now += 59
-    assert verify(token, theirs).user_id == ALICE
+    assert verify(token, verify_with).user_id == ALICE
     clock.now += 7200  # The key set is old now and is fetched again.
-    assert refusal(token, theirs) == "the token is not signed with a key that is accepted here"
+    assert refusal(token, verify_with) == "the token is not signed with a key that is accepted here"
 
 
-def test_the_cache_of_tokens_never_mixes_up_users():
-    ours = verifier()
+def test_the_cache_of_tokens_keeps_users_apart():
+    verify_with = verifier()
     for number in range(1500):
         user_id = UUID(int=number + 1)
-        assert verify(bearer(claims={**CLAIMS, "sub": str(user_id)}), ours).user_id == user_id
+        assert verify(bearer(claims={**CLAIMS, "sub": str(user_id)}), verify_with).user_id == user_id
     forged = bearer(secret="another secret of 32 bytes or more")
-    assert refusal(forged, ours) == "the token's signature is not valid"
+    assert refusal(forged, verify_with) == "the token's signature is not valid"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_a_token_without_the_required_issuer_is_refused():
 
 
 @pytest.mark.parametrize("aud", ["app", ["app"], ["other", "app"]])
-def test_the_audience_is_found_alone_or_in_a_list(aud):
+def test_the_audience_may_be_a_string_or_a_list(aud):
     assert verify(bearer(claims={**CLAIMS, "aud": aud}), verifier(audience="app")).user_id == ALICE
 
 
@@ -369,19 +369,21 @@ def test_only_true_makes_a_user_anonymous(value):
 
 
 def test_a_subject_that_is_a_uuid_is_the_user_id_in_any_case():
-    assert user_id_of("https://id.example/", str(ALICE).upper()) == ALICE
+    assert derive_user_id("https://id.example/", str(ALICE).upper()) == ALICE
 
 
 @pytest.mark.parametrize(
     "subject", [f"{{{ALICE}}}", f"urn:uuid:{ALICE}", ALICE.hex, f"{ALICE}\n", f" {ALICE}"]
 )
 def test_other_spellings_of_a_uuid_are_other_users(subject):
-    assert user_id_of(None, subject) != ALICE
-    assert user_id_of(None, subject).version == 5
+    assert derive_user_id(None, subject) != ALICE
+    assert derive_user_id(None, subject).version == 5
 
 
 def test_other_subjects_map_to_fixed_uuids():
-    assert user_id_of("https://id.example/", "auth0|alice") == UUID("8eee9e32-7c77-5d10-a861-0174e8cdef52")
+    assert derive_user_id("https://id.example/", "auth0|alice") == UUID(
+        "8eee9e32-7c77-5d10-a861-0174e8cdef52"
+    )
 
 
 def test_issuer_and_subject_are_separated():
@@ -395,7 +397,7 @@ def test_issuer_and_subject_are_separated():
         ("a", 'b", "c'),
         ("null", "abc"),
     ]
-    assert len({user_id_of(*pair) for pair in pairs}) == len(pairs)
+    assert len({derive_user_id(*pair) for pair in pairs}) == len(pairs)
 
 
 def test_an_hs256_token_is_verified_without_importing_the_http_client():

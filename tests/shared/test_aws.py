@@ -1,4 +1,4 @@
-"""Secrets of Secrets Manager, against moto's server, and tokens for a database login by IAM."""
+"""Secrets from Secrets Manager (moto), and IAM tokens for the database login."""
 
 import asyncio
 import socket
@@ -82,35 +82,34 @@ def test_a_missing_secret_is_unavailable_and_a_deleted_secret_keeps_its_last_val
 
 
 @pytest.mark.wall_clock
-def test_a_secrets_manager_that_does_not_answer_is_unavailable_in_time(aws, monkeypatch):
+def test_an_unresponsive_secrets_manager_is_unavailable_in_time(aws, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         secret = SecretsManager().secret(f"arn:aws:secretsmanager:{REGION}:123456789012:secret:x-abcdef")
 
         async def scenario():
-            began = time.monotonic()
+            started_at = time.monotonic()
             with pytest.raises(Unavailable):
                 await secret.value()
-            assert time.monotonic() - began < 2.6
+            assert time.monotonic() - started_at < 2.6
 
-        began = time.monotonic()
+        started_at = time.monotonic()
         asyncio.run(scenario())
-        assert (
-            time.monotonic() - began < 20
-        )  # The loop waits for the reading thread at its end, so that must not take longer either.
+        # The loop waits for its reading thread when it closes, so the thread must end soon too.
+        assert time.monotonic() - started_at < 20
 
 
-def test_a_database_token_is_the_same_as_boto3s(monkeypatch):
+def test_a_database_token_equals_the_token_of_boto3(monkeypatch):
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     # A new session: the default session keeps the credentials of its first use.
     client = boto3.session.Session().client("rds", region_name=REGION)
     arguments = {"DBHostname": "db.example", "Port": 6432, "DBUsername": "chat app", "Region": REGION}
-    for _ in range(100):  # Until both are made in the same second.
-        theirs = client.generate_db_auth_token(**arguments)
-        if database_token("db.example", 6432, "chat app", REGION) == theirs:
+    for _ in range(100):  # until both tokens are made in the same second
+        expected = client.generate_db_auth_token(**arguments)
+        if database_token("db.example", 6432, "chat app", REGION) == expected:
             return
-    pytest.fail("never the same")
+    pytest.fail("the tokens differ")
 
 
 def test_boto3_is_not_imported_without_stored_secrets():

@@ -35,9 +35,9 @@ def usd_of(model: tuple[str, str], usage: Usage) -> Decimal:
         ("anthropic", SONNET, Usage(1_000, 500, cache_read=700, cache_write=200, reasoning=300), "0.00577"),
         # 1 x 0.1 + 1 x 0.5
         ("anthropic", HAIKU, Usage(1, 1), "0.0000006"),
-        # At 100,000 the short price still holds: 90,000 x 0.1 + 10,000 x 0.01 + 1,000 x 0.5
+        # At 100,000 the short price applies: 90,000 x 0.1 + 10,000 x 0.01 + 1,000 x 0.5
         ("anthropic", HAIKU, Usage(100_000, 1_000, cache_read=10_000), "0.0096"),
-        # One more, and all of it costs the long price: 90,001 x 0.5 + 10,000 x 0.05 + 1,000 x 2.5
+        # Above it, all tokens cost the long price: 90,001 x 0.5 + 10,000 x 0.05 + 1,000 x 2.5
         ("anthropic", HAIKU, Usage(100_001, 1_000, cache_read=10_000), "0.0480005"),
         # gpt-6.1-sol: 800 x 2 + 150 x 0.1 + 50 x 2.5 + 100 x 10
         ("openai", "gpt-6.1-sol", Usage(1_000, 100, cache_read=150, cache_write=50), "0.00274"),
@@ -92,7 +92,7 @@ def test_lookup_finds_a_model_at_its_own_provider():
     assert haiku.above.prompt_tokens == 100_000
 
 
-def test_all_prices_of_the_table_are_exact_in_ten_decimals():
+def test_all_prices_of_the_table_are_positive_with_at_most_four_decimals():
     assert len(MODELS) == 74
     for provider, name in MODELS:
         info = lookup(provider, name)
@@ -122,7 +122,7 @@ def test_impossible_counts_are_clamped(usage, same_as):
 @given(models, st.builds(Usage, *[st.integers()] * 5))
 def test_every_usage_has_a_cost_that_fits_its_column(model, usage):
     usd = usd_of(model, usage)
-    assert 0 <= usd < 10**8  # The limit of the column.
+    assert 0 <= usd < 10**8  # the limit of the column
     assert usd == usd.quantize(Decimal("1e-10"))
 
 
@@ -140,7 +140,7 @@ halves = st.builds(lambda a, b, c, d: Usage(a + b + c, d, b, c), *[short] * 4).f
 
 
 @given(models, halves, halves)
-def test_two_short_requests_cost_the_same_as_one_with_their_sum(model, a, b):
+def test_two_short_requests_cost_as_much_as_one_with_their_sum(model, a, b):
     both = Usage(
         a.input + b.input, a.output + b.output, a.cache_read + b.cache_read, a.cache_write + b.cache_write
     )
@@ -158,5 +158,5 @@ def test_a_prompt_read_from_the_cache_never_costs_more(model, usage):
     ("text", "tokens"),
     [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é" * 4, 2), ("漢字", 2), ("😀", 1), ("\ud800", 1)],
 )
-def test_four_bytes_are_estimated_as_one_token(text, tokens):
+def test_estimate_tokens_counts_four_bytes_as_one_token(text, tokens):
     assert estimate_tokens(text) == tokens

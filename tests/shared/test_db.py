@@ -1,4 +1,4 @@
-"""The pool against a real Postgres, with connections that break in different ways."""
+"""The connection pool with a real Postgres whose connections break in different ways."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ def backend(database):
     return database.call("select pg_backend_pid()")
 
 
-def test_a_call_gives_the_first_column_of_the_first_row(database):
+def test_a_call_returns_the_first_column_of_the_first_row(database):
     async def scenario(db):
         assert await db.call("select 1, 2") == 1
         assert await db.call("select 1 where false") is None
@@ -64,7 +64,7 @@ def test_a_fetch_that_fails_leaves_no_user_set(database):
     run(scenario, database.url, max_connections=1)
 
 
-def test_one_connection_serves_call_after_call(database):
+def test_sequential_calls_use_one_connection(database):
     async def scenario(db):
         return {await backend(db) for _ in range(5)}
 
@@ -81,7 +81,7 @@ def test_no_more_connections_are_opened_than_allowed(database):
     assert len(run(scenario, database.url, max_connections=3)) <= 3
 
 
-def test_an_idle_connection_that_was_killed_is_replaced(server, database):
+def test_a_closed_idle_connection_is_replaced(server, database):
     async def scenario(db):
         first = await backend(db)
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
@@ -91,7 +91,7 @@ def test_an_idle_connection_that_was_killed_is_replaced(server, database):
     run(scenario, database.url)
 
 
-def test_a_connection_killed_in_mid_call_is_replaced_and_the_call_repeated(server, database):
+def test_a_call_is_repeated_if_its_connection_is_closed(server, database):
     async def scenario(db):
         call = asyncio.create_task(db.call("select pg_backend_pid() from pg_sleep(0.5)"))
         pid = None
@@ -106,7 +106,7 @@ def test_a_connection_killed_in_mid_call_is_replaced_and_the_call_repeated(serve
     run(scenario, database.url)
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again(database):
+def test_a_connection_is_not_used_again_after_a_long_idle_time(database):
     clock = Clock()
 
     async def scenario(db):
@@ -119,12 +119,12 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(database):
     run(scenario, database.url, now=clock)
 
 
-def test_a_database_that_does_not_answer_is_unavailable_in_time_and_the_query_is_cancelled(database):
+def test_a_call_that_times_out_is_unavailable_and_its_query_is_cancelled(database):
     async def scenario(db):
-        began = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(Unavailable):
             await db.call("select 1 from pg_sleep(20)")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - started_at < 3
         assert await db.call("select 1") == 1
 
     run(scenario, database.url, timeout=0.5)
@@ -152,7 +152,7 @@ def test_a_cancelled_caller_leaves_a_working_pool(database):
     run(scenario, database.url, max_connections=1)
 
 
-def test_a_transaction_that_collides_is_run_again(database):
+def test_a_transaction_with_a_serialization_failure_is_repeated(database):
     database.rows("create table public.tries (n int); create sequence public.attempts")
     database.rows("grant all on public.tries to chat_app; grant all on sequence public.attempts to chat_app")
     database.rows(
@@ -168,7 +168,7 @@ def test_a_transaction_that_collides_is_run_again(database):
 
 
 def test_a_connection_to_a_read_only_server_is_replaced(server, database):
-    """As after a failover: the connection works, and its server is a replica now."""
+    """After a failover an open connection can lead to a replica, which is read-only."""
     database.rows("create table public.notes (n int); grant all on public.notes to chat_app")
 
     async def scenario(db):
@@ -205,14 +205,14 @@ def test_a_connection_of_the_warm_up_is_not_used_after_a_long_freeze(database):
 
     async def scenario(db):
         await db.warm_up().task
-        ahead = database.rows("select pid from pg_stat_activity where usename = 'chat_app'")
+        warm = database.rows("select pid from pg_stat_activity where usename = 'chat_app'")
         clock.time += 3600
-        assert await backend(db) not in {row["pid"] for row in ahead}
+        assert await backend(db) not in {row["pid"] for row in warm}
 
     run(scenario, database.url, now=clock)
 
 
-def test_a_database_that_the_warm_up_cannot_reach_is_the_first_calls_error():
+def test_the_first_call_raises_if_the_warm_up_and_the_call_cannot_reach_the_database():
     async def scenario(db):
         await db.warm_up().task
         with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Database credentials: from settings to the parameters of libpq."""
+"""Database credentials from settings become parameters of libpq."""
 
 import asyncio
 import json
@@ -26,14 +26,14 @@ def login(**environ):
     return database_credentials(Environment(environ), "DATABASE")
 
 
-def told(parameters, **kept):
+def connect_args(parameters, **secret):
     """The parameters of libpq for a secret with this content."""
-    return DatabaseCredentials(parameters=parameters, secret=StaticSecret(json.dumps(kept))).connect_args(
-        json.dumps(kept)
+    return DatabaseCredentials(parameters=parameters, secret=StaticSecret(json.dumps(secret))).connect_args(
+        json.dumps(secret)
     )
 
 
-def test_a_url_is_passed_on_unchanged():
+def test_a_url_is_used_unchanged():
     url = "postgresql://chat_app:word@db/chat?sslmode=require"
     assert login(DATABASE_URL=url).connect_args(None) == {"conninfo": url}
     assert login(DATABASE_URL=url, DATABASE_CA_FILE="/ca.pem").connect_args(None) == {"conninfo": url}
@@ -46,12 +46,12 @@ def test_a_configured_ca_file_is_used_for_every_server():
         "conninfo": url,
         **verified,
     }
-    kept = login(DATABASE_URL=url, DATABASE_SECRET_ARN=ARN, DATABASE_CA_FILE="/ca.pem")
-    assert verified.items() <= kept.connect_args('{"username": "u", "password": "p"}').items()
+    credentials = login(DATABASE_URL=url, DATABASE_SECRET_ARN=ARN, DATABASE_CA_FILE="/ca.pem")
+    assert verified.items() <= credentials.connect_args('{"username": "u", "password": "p"}').items()
 
 
 def test_a_secret_of_rds_may_have_all_parameters():
-    kept = {
+    secret = {
         "username": "u",
         "password": "p",
         "host": "localhost",
@@ -59,7 +59,7 @@ def test_a_secret_of_rds_may_have_all_parameters():
         "dbname": "chat",
         "engine": "x",
     }
-    assert told({}, **kept) == {
+    assert connect_args({}, **secret) == {
         "user": "u",
         "password": "p",
         "host": "localhost",
@@ -72,7 +72,7 @@ def test_a_managed_secret_has_the_login_and_the_url_has_the_address():
     parameters = login(
         DATABASE_URL="postgresql://ignored@localhost:6432/chat?connect_timeout=3", DATABASE_SECRET_ARN=ARN
     ).parameters
-    assert told(parameters, username="u%40", password="p w'\\") == {
+    assert connect_args(parameters, username="u%40", password="p w'\\") == {
         "user": "u%40",
         "password": "p w'\\",
         "host": "localhost",
@@ -92,31 +92,31 @@ def test_a_managed_secret_has_the_login_and_the_url_has_the_address():
     ],
 )
 def test_a_password_is_sent_only_to_a_server_with_a_verified_certificate(host, authorities):
-    found = told({"host": host}, username="u", password="p")
-    assert (found["sslmode"], found["sslrootcert"]) == ("verify-full", str(authorities))
-    ssl.create_default_context(cafile=found["sslrootcert"])
+    args = connect_args({"host": host}, username="u", password="p")
+    assert (args["sslmode"], args["sslrootcert"]) == ("verify-full", str(authorities))
+    ssl.create_default_context(cafile=args["sslrootcert"])
 
 
 def test_tls_parameters_of_the_url_are_kept():
-    found = told({"host": HOST, "sslmode": "require"}, username="u", password="p")
-    assert (found["sslmode"], "sslrootcert" in found) == ("require", False)
+    args = connect_args({"host": HOST, "sslmode": "require"}, username="u", password="p")
+    assert (args["sslmode"], "sslrootcert" in args) == ("require", False)
 
 
-# The oldest has the serial number 0, which is not allowed.
+# One certificate has the serial number 0, which the standard does not allow.
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("file", sorted(AUTHORITIES.iterdir()), ids=lambda file: file.stem)
 def test_the_ca_certificates_are_valid_for_years(file):
-    found = x509.load_pem_x509_certificates(file.read_bytes())
-    assert len(found) == (5 if file.stem == "proxy" else 3)
-    for authority in found:
+    certificates = x509.load_pem_x509_certificates(file.read_bytes())
+    assert len(certificates) == (5 if file.stem == "proxy" else 3)
+    for authority in certificates:
         assert file.stem == "proxy" or file.stem in authority.subject.rfc4514_string()
         assert authority.not_valid_after_utc.year >= 2037
 
 
-@pytest.mark.parametrize("kept", ["", "{}", '{"username": "u"}', '{"username": 1, "password": "p"}', "[]"])
-def test_a_malformed_secret_is_unavailable_and_not_quoted(kept):
+@pytest.mark.parametrize("secret", ["", "{}", '{"username": "u"}', '{"username": 1, "password": "p"}', "[]"])
+def test_a_malformed_secret_is_unavailable_and_not_quoted(secret):
     with pytest.raises(Unavailable) as caught:
-        DatabaseCredentials(parameters={}, secret=StaticSecret(kept)).connect_args(kept)
+        DatabaseCredentials(parameters={}, secret=StaticSecret(secret)).connect_args(secret)
     assert caught.value.message == "the database's secret is malformed"
 
 
@@ -126,9 +126,9 @@ def test_with_iam_the_password_is_a_token_for_the_host_and_user(monkeypatch):
     by_token = login(
         DATABASE_URL=f"postgresql://chat_app@{HOST}/chat", DATABASE_IAM_AUTH="true", AWS_REGION="eu-central-1"
     )
-    found = by_token.connect_args(asyncio.run(by_token.password()))
-    assert found["password"].startswith(f"{HOST}:5432/?Action=connect&DBUser=chat_app&X-Amz-Algorithm=AWS4")
-    assert found["sslmode"] == "verify-full"
+    args = by_token.connect_args(asyncio.run(by_token.password()))
+    assert args["password"].startswith(f"{HOST}:5432/?Action=connect&DBUser=chat_app&X-Amz-Algorithm=AWS4")
+    assert args["sslmode"] == "verify-full"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_with_iam_the_password_is_a_token_for_the_host_and_user(monkeypatch):
     ],
     ids=["name", "password", "port", "both", "conninfo", "no-user", "no-url", "nothing"],
 )
-def test_contradicting_settings_are_named(environ, named):
+def test_an_error_names_contradicting_or_missing_settings(environ, named):
     with pytest.raises(ConfigError, match=named) as caught:
         login(**environ, AWS_REGION="eu-central-1")
     assert "word" not in str(caught.value).replace("password", "")

@@ -1,4 +1,4 @@
-"""One form of a UUID is accepted, in the paths, queries and bodies of every endpoint."""
+"""Paths, queries and bodies of all endpoints accept only the canonical form of a UUID."""
 
 from uuid import UUID
 
@@ -35,19 +35,19 @@ def decode(value):
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
-def test_the_canonical_form_is_read_in_either_case(text):
+def test_the_canonical_form_is_accepted_in_upper_and_lower_case(text):
     assert parse_uuid(text) == ID
     assert decode(text) == ID
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_other_forms_are_not_ids(text):
+def test_other_forms_are_refused(text):
     assert parse_uuid(text) is None
     with pytest.raises(msgspec.ValidationError, match=r"Invalid UUID - at `\$\.id`"):
         decode(text)
 
 
-def test_a_value_that_is_no_text_is_not_an_id():
+def test_a_value_that_is_not_a_string_is_refused():
     assert decode(None) is None
     values: list[object] = [5, 0.5, True, [], {}]
     for value in values:
@@ -64,7 +64,7 @@ def archive(conversation_id, message_id):
     }
 
 
-# Every path with an id, and every body: its field, and the statuses of a request with a well-formed id.
+# Every path with an id. For every body: the field, and the statuses for a well-formed id.
 PATHS = {
     "get a conversation": lambda client, text: client.get(f"/api/chat/conversations/{text}"),
     "change a conversation": lambda client, text: client.patch(
@@ -85,7 +85,7 @@ BODIES = {
         {200},
         lambda text: {"messages": [{"role": "user", "content": "Hi"}], "conversation_id": text},
     ),
-    # Another user's id is well-formed, too.
+    # An id of another user is well-formed but forbidden.
     "/api/chat/conversations": ("user_id", {403}, lambda text: {"user_id": text}),
     f"{CONVERSATION}/messages": (
         "user_id",
@@ -117,24 +117,24 @@ def client(database):
         yield client
 
 
-def test_paths_accept_the_canonical_form_only(client):
-    for place, request in PATHS.items():
+def test_paths_accept_only_the_canonical_form(client):
+    for name, request in PATHS.items():
         for text in ACCEPTED:
-            assert request(client, text).status_code != 404, (place, text)
+            assert request(client, text).status_code != 404, (name, text)
         for text in filter(None, REFUSED):
-            # A client writes a newline into a path as %0A.
+            # Clients encode a newline in a path as %0A.
             response = request(client, text.replace("\n", "%0A").replace("{", "%7B"))
-            assert response.status_code == 404, (place, text)
+            assert response.status_code == 404, (name, text)
 
 
-def test_the_query_accepts_the_canonical_form_only(client):
+def test_queries_accept_only_the_canonical_form(client):
     for text in REFUSED:
         response = client.delete("/api/chat/conversations", params={"id": text})
         assert response.status_code == 404, text
     assert client.delete("/api/chat/conversations", params={"id": ACCEPTED[1]}).status_code == 204
 
 
-def test_bodies_accept_the_canonical_form_only(client):
+def test_bodies_accept_only_the_canonical_form(client):
     for path, (field, statuses, body) in BODIES.items():
         for text in ACCEPTED:
             assert client.post(path, json=body(text)).status_code in statuses, (path, text)
@@ -143,8 +143,8 @@ def test_bodies_accept_the_canonical_form_only(client):
             assert (response.status_code, response.json().get("field")) == (400, field), (path, text)
 
 
-def test_a_name_of_a_conversation_is_its_id_in_the_canonical_form_only(client, database):
-    """Formats in which the client names a conversation read an id in the name as the conversation's id."""
+def test_a_conversation_name_is_read_as_an_id_only_in_the_canonical_form(client, database):
+    """In formats with conversation names, a name that is an id selects the conversation with this id."""
 
     def conversation_of(name):
         body = {"messages": [{"role": "user", "content": "Hi"}], "model": "scripted/echo", "chatId": name}

@@ -28,7 +28,7 @@ def error_of(body: bytes) -> tuple[str, str | None]:
     return caught.value.message, caught.value.field
 
 
-def test_unknown_names_are_ignored():
+def test_unknown_fields_are_ignored():
     assert decode(b'{"name": "a", "more": 1}', Shape) == Shape(name="a")
 
 
@@ -66,11 +66,11 @@ def test_unknown_names_are_ignored():
         (b'{"name": "a", "\\u0000": 1}', "the body has a NUL character in a text", "?"),
     ],
 )
-def test_an_error_names_the_field_and_what_it_must_be(body, message, field):
+def test_an_error_names_the_field_and_its_type(body, message, field):
     assert error_of(body) == (message, field)
 
 
-def test_an_error_contains_no_markup_of_the_body():
+def test_an_error_does_not_repeat_markup_of_the_body():
     message, field = error_of(b'{"name": "a", "<script>\\n": 1, "<script>\\n": 2}')
     assert "<" not in message
     assert field == "?script??"

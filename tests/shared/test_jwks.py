@@ -22,7 +22,7 @@ from tests.shared.identity_provider import (
 
 
 @pytest.fixture(autouse=True)
-def _direct(monkeypatch):
+def _no_proxy(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
 
@@ -47,7 +47,7 @@ def unknown(number: int = 0) -> str:
 
 
 @pytest.mark.parametrize("key", [rsa_key(), ec_key(), ed_key()], ids=lambda key: key.algorithm)
-def test_a_token_is_verified_with_the_key_that_it_names(key):
+def test_a_token_is_verified_with_the_key_of_its_key_id(key):
     async def run() -> None:
         async with JwksServer(key_set(rsa_key("other"), rsa_key(), ec_key(), ed_key())) as server:
             identity = await verifier(server.url).verify(key.bearer())
@@ -59,14 +59,14 @@ def test_a_token_is_verified_with_the_key_that_it_names(key):
 
 @pytest.mark.parametrize("key", [rsa_key(), ec_key(), ed_key()], ids=lambda key: key.algorithm)
 def test_a_token_without_a_key_id_is_verified_if_one_key_fits(key):
-    anonymous = key.bearer({"alg": key.algorithm})
+    without_kid = key.bearer({"alg": key.algorithm})
 
     async def run() -> None:
         async with JwksServer(key_set(rsa_key(), ec_key(), ed_key())) as server:
-            assert await verifier(server.url).verify(anonymous)
+            assert await verifier(server.url).verify(without_kid)
         twin = SigningKey("twin", key.algorithm, key.private)
         async with JwksServer(key_set(rsa_key(), ec_key(), ed_key(), twin)) as server:
-            assert await refused(verifier(server.url).verify(anonymous))
+            assert await refused(verifier(server.url).verify(without_kid))
 
     asyncio.run(run())
 
@@ -105,9 +105,9 @@ def test_a_key_that_must_not_verify_signatures_is_ignored(key, published):
     async def run() -> None:
         neighbours = [rsa_key("next"), ec_key("next"), ed_key("next")]
         async with JwksServer(key_set("not even an object", published, *neighbours)) as server:  # type: ignore[arg-type]
-            checks = verifier(server.url)
-            assert await refused(checks.verify(key.bearer()))
-            assert await checks.verify(rsa_key("next").bearer())
+            token_verifier = verifier(server.url)
+            assert await refused(token_verifier.verify(key.bearer()))
+            assert await token_verifier.verify(rsa_key("next").bearer())
 
     asyncio.run(run())
 
@@ -115,7 +115,7 @@ def test_a_key_that_must_not_verify_signatures_is_ignored(key, published):
 @pytest.mark.parametrize(
     "members", [{"use": "sig"}, {"key_ops": ["verify"]}, {"alg": "RS256"}, {"x5t": "AA"}]
 )
-def test_a_key_with_a_declared_use_is_used(members):
+def test_a_key_for_signatures_is_used(members):
     async def run() -> None:
         async with JwksServer(key_set(with_members(rsa_key(), **members))) as server:
             assert await verifier(server.url).verify(rsa_key().bearer())
@@ -123,7 +123,7 @@ def test_a_key_with_a_declared_use_is_used(members):
     asyncio.run(run())
 
 
-def test_a_published_secret_verifies_nothing():
+def test_a_symmetric_key_in_a_key_set_is_ignored():
     async def run() -> None:
         oct_key = {
             "kty": "oct",
@@ -143,14 +143,14 @@ def test_keys_are_fetched_again_after_their_ttl():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url, clock)
+            token_verifier = verifier(server.url, clock)
             for _ in range(3):
-                await checks.verify(rsa_key().bearer())
+                await token_verifier.verify(rsa_key().bearer())
             clock.now += 599
-            await checks.verify(rsa_key().bearer())
+            await token_verifier.verify(rsa_key().bearer())
             assert len(server.requests) == 1
             clock.now += 1
-            await checks.verify(rsa_key().bearer())
+            await token_verifier.verify(rsa_key().bearer())
             assert len(server.requests) == 2
 
     asyncio.run(run())
@@ -160,11 +160,11 @@ def test_a_withdrawn_key_is_refused_after_the_ttl():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key().bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key().bearer())
             server.body = key_set()
             clock.now += 600
-            assert await refused(checks.verify(rsa_key().bearer()))
+            assert await refused(token_verifier.verify(rsa_key().bearer()))
 
     asyncio.run(run())
 
@@ -173,12 +173,12 @@ def test_a_new_key_is_fetched_when_a_token_names_it():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key("old"))) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key("old").bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key("old").bearer())
             server.body = key_set(rsa_key("old"), rsa_key("new"))
-            assert await refused(checks.verify(rsa_key("new").bearer()))  # within the fetch interval
+            assert await refused(token_verifier.verify(rsa_key("new").bearer()))  # within the fetch interval
             clock.now += 30
-            assert await checks.verify(rsa_key("new").bearer())
+            assert await token_verifier.verify(rsa_key("new").bearer())
             assert len(server.requests) == 2
 
     asyncio.run(run())
@@ -188,11 +188,11 @@ def test_callers_with_a_new_key_share_one_fetch():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key("old"))) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key("old").bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key("old").bearer())
             server.body = key_set(rsa_key("new"))
             clock.now += 30
-            await asyncio.gather(*(checks.verify(rsa_key("new").bearer()) for _ in range(50)))
+            await asyncio.gather(*(token_verifier.verify(rsa_key("new").bearer()) for _ in range(50)))
             assert len(server.requests) == 2
 
     asyncio.run(run())
@@ -202,11 +202,13 @@ def test_many_unknown_keys_cause_one_fetch_in_each_interval():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key().bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key().bearer())
             for fetches in (1, 2, 3):
                 for _ in range(2):
-                    storm = await asyncio.gather(*(refused(checks.verify(unknown(n))) for n in range(200)))
+                    storm = await asyncio.gather(
+                        *(refused(token_verifier.verify(unknown(n))) for n in range(200))
+                    )
                     assert all(storm)
                     assert len(server.requests) == fetches
                 clock.now += 30
@@ -215,7 +217,7 @@ def test_many_unknown_keys_cause_one_fetch_in_each_interval():
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "HS512", "PS256", "ES512"])
-def test_a_token_that_no_key_set_could_verify_causes_no_fetch(algorithm):
+def test_an_algorithm_that_key_sets_do_not_support_causes_no_fetch(algorithm):
     async def run() -> None:
         async with JwksServer(key_set(rsa_key())) as server:
             assert await refused(verifier(server.url).verify(rsa_key().bearer({"alg": algorithm})))
@@ -227,23 +229,23 @@ def test_a_token_that_no_key_set_could_verify_causes_no_fetch(algorithm):
 def test_two_hundred_first_callers_share_one_fetch():
     async def run() -> None:
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url)
-            await asyncio.gather(*(checks.verify(rsa_key().bearer()) for _ in range(200)))
+            token_verifier = verifier(server.url)
+            await asyncio.gather(*(token_verifier.verify(rsa_key().bearer()) for _ in range(200)))
             assert len(server.requests) == 1
 
     asyncio.run(run())
 
 
-def test_while_the_host_is_down_the_last_keys_stay_in_use():
+def test_the_last_keys_stay_in_use_while_the_host_is_down():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key().bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key().bearer())
         for _ in range(3):
             clock.now += 86_400
-            assert await checks.verify(rsa_key().bearer())
-            assert await refused(checks.verify(unknown()))
+            assert await token_verifier.verify(rsa_key().bearer())
+            assert await refused(token_verifier.verify(unknown()))
 
     asyncio.run(run())
 
@@ -266,14 +268,14 @@ def test_a_response_that_is_not_a_key_set_changes_nothing(status, body):
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key().bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key().bearer())
             server.status, server.body = status, body
             clock.now += 600
-            assert await checks.verify(rsa_key().bearer())
+            assert await token_verifier.verify(rsa_key().bearer())
             assert len(server.requests) == 2
-            assert await checks.verify(rsa_key().bearer())
-            assert len(server.requests) == 2  # and no other fetch in the interval
+            assert await token_verifier.verify(rsa_key().bearer())
+            assert len(server.requests) == 2  # no second fetch in the interval
             with pytest.raises(Unavailable):
                 await verifier(server.url).verify(rsa_key().bearer())
 
@@ -284,24 +286,24 @@ def test_a_host_that_was_never_reached_is_unavailable_and_not_unauthorized():
     async def run() -> None:
         async with JwksServer(key_set(rsa_key())) as server:
             url = server.url
-        checks = verifier(url)
+        token_verifier = verifier(url)
         with pytest.raises(Unavailable) as unavailable:
-            await checks.verify(rsa_key().bearer())
+            await token_verifier.verify(rsa_key().bearer())
         assert unavailable.value.status == 503
         with pytest.raises(Unavailable):
-            await checks.verify(unknown())
+            await token_verifier.verify(unknown())
 
     asyncio.run(run())
 
 
-def test_after_a_failed_first_fetch_the_next_caller_tries_again_at_once():
+def test_the_next_caller_retries_at_once_after_a_failed_first_fetch():
     async def run() -> None:
         async with JwksServer(key_set(rsa_key()), status="503 Service Unavailable") as server:
-            checks = verifier(server.url)
+            token_verifier = verifier(server.url)
             with pytest.raises(Unavailable):
-                await checks.verify(rsa_key().bearer())
+                await token_verifier.verify(rsa_key().bearer())
             server.status = "200 OK"
-            assert await checks.verify(rsa_key().bearer())
+            assert await token_verifier.verify(rsa_key().bearer())
 
     asyncio.run(run())
 
@@ -318,7 +320,7 @@ def test_a_redirect_is_not_followed():
     asyncio.run(run())
 
 
-def test_a_key_set_may_have_256_kibibytes_and_no_more():
+def test_a_key_set_may_have_at_most_256_kibibytes():
     async def run() -> None:
         largest = key_set(rsa_key()).ljust(256 * 1024)
         async with JwksServer(largest) as server:
@@ -342,7 +344,7 @@ def test_a_compressed_key_set_is_not_decompressed():
     asyncio.run(run())
 
 
-def test_a_slow_host_is_given_up_after_two_seconds_in_total():
+def test_a_fetch_from_a_slow_host_times_out():
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
@@ -361,7 +363,7 @@ def test_a_slow_host_is_given_up_after_two_seconds_in_total():
 
 
 class GatedFetch:
-    """Answers on command, so that callers can be cancelled while they wait."""
+    """A fetch that ends when the test sets `gate`, so that callers can be cancelled while they wait."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -392,7 +394,7 @@ def test_a_cancelled_caller_does_not_cancel_the_fetch_of_the_others():
     asyncio.run(run())
 
 
-def test_a_fetch_whose_callers_were_all_cancelled_serves_the_next_caller():
+def test_the_next_caller_uses_a_fetch_whose_callers_were_cancelled():
     async def run() -> None:
         fetch = GatedFetch()
         cache = JwksCache("https://id.example/jwks", fetch=fetch)
@@ -411,19 +413,19 @@ def test_a_fetch_whose_callers_were_all_cancelled_serves_the_next_caller():
 def test_a_fetch_that_ended_with_its_event_loop_does_not_block_the_next():
     fetched = []
 
-    async def never(_: str) -> bytes:
+    async def fetch(_: str) -> bytes:
         fetched.append(1)
         if len(fetched) == 1:
             await asyncio.Event().wait()
         return key_set(rsa_key())
 
-    cache = JwksCache("https://id.example/jwks", fetch=never)
+    cache = JwksCache("https://id.example/jwks", fetch=fetch)
 
-    async def cancel_unconfirmed_begin() -> None:
+    async def time_out() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(cache.key("rsa", "RS256"), 0.01)
 
-    asyncio.run(cancel_unconfirmed_begin())
+    asyncio.run(time_out())
     assert asyncio.run(cache.key("rsa", "RS256")) is not None
 
 
@@ -431,10 +433,10 @@ def test_a_clock_that_is_set_back_does_not_keep_old_keys_fresh():
     async def run() -> None:
         clock = Clock()
         async with JwksServer(key_set(rsa_key())) as server:
-            checks = verifier(server.url, clock)
-            await checks.verify(rsa_key().bearer())
+            token_verifier = verifier(server.url, clock)
+            await token_verifier.verify(rsa_key().bearer())
             clock.now -= 3600
-            await checks.verify(rsa_key().bearer())
+            await token_verifier.verify(rsa_key().bearer())
             assert len(server.requests) == 2
 
     asyncio.run(run())

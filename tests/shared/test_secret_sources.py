@@ -1,4 +1,4 @@
-"""Sources of secrets: when they are read again, and which value is used while they cannot be read."""
+"""When secrets are read again, and which value is used while they cannot be read."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ class Clock:
         return self.time
 
 
-class Kept:
+class SecretStore:
     """A store with one secret. `readings` are the stages that were read. An error as a stage is raised."""
 
     def __init__(self, **stages):
@@ -34,7 +34,7 @@ class Kept:
         return found
 
 
-async def settled():
+async def background_tasks_done():
     """Waits until all background tasks are done."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
@@ -43,160 +43,160 @@ async def settled():
 
 def test_a_static_secret_has_one_version():
     async def scenario():
-        given = StaticSecret("a")
-        assert (await given.value(), await given.current_versions(), await given.refresh()) == (
+        secret = StaticSecret("a")
+        assert (await secret.value(), await secret.current_versions(), await secret.refresh()) == (
             "a",
             ("a",),
             ("a",),
         )
-        assert await given.replacement_for("a") is None
+        assert await secret.replacement_for("a") is None
         assert "a secret" not in repr(StaticSecret("a secret"))
 
     asyncio.run(scenario())
 
 
 def test_a_stored_secret_is_read_once_at_its_first_use():
-    kept = Kept(AWSCURRENT="a")
+    store = SecretStore(AWSCURRENT="a")
 
     async def scenario():
-        assert kept.readings == []
-        assert await asyncio.gather(*(kept.secret.value() for _ in range(10))) == ["a"] * 10
-        assert await kept.secret.value() == "a"
-        assert kept.readings == ["AWSCURRENT"]
+        assert store.readings == []
+        assert await asyncio.gather(*(store.secret.value() for _ in range(10))) == ["a"] * 10
+        assert await store.secret.value() == "a"
+        assert store.readings == ["AWSCURRENT"]
 
     asyncio.run(scenario())
 
 
 def test_an_old_secret_is_read_again_in_the_background():
-    kept = Kept(AWSCURRENT="old")
+    store = SecretStore(AWSCURRENT="old")
 
     async def scenario():
-        await kept.secret.value()
-        kept.stages["AWSCURRENT"] = "new"
-        kept.clock.time += 299
-        assert await kept.secret.value() == "old"
-        assert len(kept.readings) == 1
-        kept.clock.time += 1
-        assert await kept.secret.value() == "old"
-        await settled()
-        assert await kept.secret.value() == "new"
-        assert len(kept.readings) == 2
+        await store.secret.value()
+        store.stages["AWSCURRENT"] = "new"
+        store.clock.time += 299
+        assert await store.secret.value() == "old"
+        assert len(store.readings) == 1
+        store.clock.time += 1
+        assert await store.secret.value() == "old"
+        await background_tasks_done()
+        assert await store.secret.value() == "new"
+        assert len(store.readings) == 2
 
     asyncio.run(scenario())
 
 
-def test_in_an_outage_the_last_value_stays_in_use():
-    kept = Kept(AWSCURRENT="a")
+def test_the_last_value_stays_in_use_during_an_outage():
+    store = SecretStore(AWSCURRENT="a")
 
     async def scenario():
-        await kept.secret.value()
-        kept.stages["AWSCURRENT"] = OSError("down")
-        kept.clock.time += 3600
+        await store.secret.value()
+        store.stages["AWSCURRENT"] = OSError("down")
+        store.clock.time += 3600
         for _ in range(10):
-            assert await kept.secret.value() == "a"
-            await settled()
-        assert len(kept.readings) == 2  # and not once for each caller
-        assert await kept.secret.replacement_for("a") is None
-        kept.stages["AWSCURRENT"] = "b"
-        kept.clock.time += 5
-        await kept.secret.value()
-        await settled()
-        assert await kept.secret.value() == "b"
+            assert await store.secret.value() == "a"
+            await background_tasks_done()
+        assert len(store.readings) == 2  # one read for all callers
+        assert await store.secret.replacement_for("a") is None
+        store.stages["AWSCURRENT"] = "b"
+        store.clock.time += 5
+        await store.secret.value()
+        await background_tasks_done()
+        assert await store.secret.value() == "b"
 
     asyncio.run(scenario())
 
 
-def test_a_secret_that_could_never_be_read_is_read_at_each_use():
-    kept = Kept(AWSCURRENT=OSError("down"))
+def test_a_secret_that_was_never_read_is_read_at_each_use():
+    store = SecretStore(AWSCURRENT=OSError("down"))
 
     async def scenario():
         for _ in range(2):
             with pytest.raises(Unavailable):
-                await kept.secret.value()
-        kept.stages["AWSCURRENT"] = "a"
-        assert await kept.secret.value() == "a"
+                await store.secret.value()
+        store.stages["AWSCURRENT"] = "a"
+        assert await store.secret.value() == "a"
 
     asyncio.run(scenario())
 
 
 def test_a_refused_value_is_replaced_by_the_new_current_one():
-    kept = Kept(AWSCURRENT="old")
+    store = SecretStore(AWSCURRENT="old")
 
     async def scenario():
-        await kept.secret.value()
-        kept.stages.update(AWSCURRENT="new", AWSPREVIOUS="old")
-        assert await asyncio.gather(*(kept.secret.replacement_for("old") for _ in range(3))) == ["new"] * 3
-        assert kept.readings.count("AWSCURRENT") == 2
-        assert await kept.secret.value() == "new"
+        await store.secret.value()
+        store.stages.update(AWSCURRENT="new", AWSPREVIOUS="old")
+        assert await asyncio.gather(*(store.secret.replacement_for("old") for _ in range(3))) == ["new"] * 3
+        assert store.readings.count("AWSCURRENT") == 2
+        assert await store.secret.value() == "new"
 
     asyncio.run(scenario())
 
 
 def test_during_a_rotation_the_pending_value_is_used_after_a_refusal():
-    kept = Kept(AWSCURRENT="old")
+    store = SecretStore(AWSCURRENT="old")
 
     async def scenario():
-        await kept.secret.value()
-        kept.stages["AWSPENDING"] = "new"
-        assert await kept.secret.replacement_for("old") == "new"
-        assert await kept.secret.value() == "new"
-        kept.stages = {"AWSCURRENT": "new", "AWSPREVIOUS": "old"}
-        kept.clock.time += 300
-        await kept.secret.value()
-        await settled()
-        assert await kept.secret.value() == "new"
+        await store.secret.value()
+        store.stages["AWSPENDING"] = "new"
+        assert await store.secret.replacement_for("old") == "new"
+        assert await store.secret.value() == "new"
+        store.stages = {"AWSCURRENT": "new", "AWSPREVIOUS": "old"}
+        store.clock.time += 300
+        await store.secret.value()
+        await background_tasks_done()
+        assert await store.secret.value() == "new"
 
     asyncio.run(scenario())
 
 
 def test_refusals_cause_one_read_in_an_interval():
-    kept = Kept(AWSCURRENT="a")
+    store = SecretStore(AWSCURRENT="a")
 
     async def scenario():
-        await kept.secret.value()
+        await store.secret.value()
         for _ in range(100):
-            assert await kept.secret.refresh() == ("a",)
-        assert kept.readings.count("AWSCURRENT") == 2
-        kept.clock.time += 5
-        await kept.secret.refresh()
-        assert kept.readings.count("AWSCURRENT") == 3
+            assert await store.secret.refresh() == ("a",)
+        assert store.readings.count("AWSCURRENT") == 2
+        store.clock.time += 5
+        await store.secret.refresh()
+        assert store.readings.count("AWSCURRENT") == 3
 
     asyncio.run(scenario())
 
 
 def test_all_versions_are_read_after_the_first_refresh():
-    kept = Kept(AWSCURRENT="b", AWSPREVIOUS="a", AWSPENDING=OSError("denied"))
+    store = SecretStore(AWSCURRENT="b", AWSPREVIOUS="a", AWSPENDING=OSError("denied"))
 
     async def scenario():
-        assert await kept.secret.current_versions() == ("b",)
-        assert await kept.secret.refresh() == ("b", "a")
-        kept.stages.update(AWSCURRENT="c", AWSPREVIOUS="b")
-        kept.clock.time += 300
-        await kept.secret.current_versions()
-        await settled()
-        assert await kept.secret.current_versions() == ("c", "b")
+        assert await store.secret.current_versions() == ("b",)
+        assert await store.secret.refresh() == ("b", "a")
+        store.stages.update(AWSCURRENT="c", AWSPREVIOUS="b")
+        store.clock.time += 300
+        await store.secret.current_versions()
+        await background_tasks_done()
+        assert await store.secret.current_versions() == ("c", "b")
 
     asyncio.run(scenario())
 
 
 def test_a_clock_that_is_set_back_does_not_keep_a_secret_fresh():
-    kept = Kept(AWSCURRENT="a")
+    store = SecretStore(AWSCURRENT="a")
 
     async def scenario():
-        await kept.secret.value()
-        kept.clock.time -= 86_400
-        await kept.secret.value()
-        await settled()
-        assert len(kept.readings) == 2
+        await store.secret.value()
+        store.clock.time -= 86_400
+        await store.secret.value()
+        await background_tasks_done()
+        assert len(store.readings) == 2
 
     asyncio.run(scenario())
 
 
 def test_a_cancelled_caller_does_not_cancel_the_read():
-    going_on = threading.Event()
+    released = threading.Event()
 
     def read(_):
-        going_on.wait(20)
+        released.wait(20)
         return "a"
 
     async def scenario():
@@ -205,7 +205,7 @@ def test_a_cancelled_caller_does_not_cancel_the_read():
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait({first})
-        going_on.set()
+        released.set()
         assert await second == "a"
 
     asyncio.run(scenario())
@@ -213,56 +213,56 @@ def test_a_cancelled_caller_does_not_cancel_the_read():
 
 @pytest.mark.wall_clock
 def test_a_caller_waits_for_a_read_for_a_limited_time():
-    going_on = threading.Event()
+    released = threading.Event()
 
     def read(_):
-        going_on.wait(20)
+        released.wait(20)
         return "a"
 
     async def scenario():
         secret = SecretsManagerSecret("name", read)
-        began = asyncio.get_running_loop().time()
+        started_at = asyncio.get_running_loop().time()
         with pytest.raises(Unavailable):
             await secret.value()
-        assert asyncio.get_running_loop().time() - began < 2.5
-        going_on.set()
-        await settled()
+        assert asyncio.get_running_loop().time() - started_at < 2.5
+        released.set()
+        await background_tasks_done()
         assert await secret.value() == "a"
 
     asyncio.run(scenario())
 
 
 def test_fields_of_one_secret_are_read_together():
-    kept = Kept(AWSCURRENT='{"one": "1", "two": "2", "number": 3}')
+    store = SecretStore(AWSCURRENT='{"one": "1", "two": "2", "number": 3}')
 
     async def scenario():
-        one, two = JsonFieldSecret(kept.secret, "one"), JsonFieldSecret(kept.secret, "two")
+        one, two = JsonFieldSecret(store.secret, "one"), JsonFieldSecret(store.secret, "two")
         assert (await one.value(), await two.value()) == ("1", "2")
-        assert len(kept.readings) == 1
+        assert len(store.readings) == 1
         for missing in ("three", "number"):
             with pytest.raises(Unavailable):
-                await JsonFieldSecret(kept.secret, missing).value()
+                await JsonFieldSecret(store.secret, missing).value()
 
     asyncio.run(scenario())
 
 
 def test_a_secret_that_is_not_an_object_has_no_fields():
-    kept = Kept(AWSCURRENT="plain")
+    store = SecretStore(AWSCURRENT="plain")
 
     async def scenario():
         with pytest.raises(Unavailable):
-            await JsonFieldSecret(kept.secret, "one").value()
+            await JsonFieldSecret(store.secret, "one").value()
 
     asyncio.run(scenario())
 
 
 def test_a_token_is_generated_at_its_first_use_and_again_before_it_expires():
-    made: list[str] = []
+    tokens: list[str] = []
     clock = Clock()
 
     def make():
-        made.append(f"token {len(made)}")
-        return made[-1]
+        tokens.append(f"token {len(tokens)}")
+        return tokens[-1]
 
     async def scenario():
         token = GeneratedToken(make, now=clock)
@@ -277,7 +277,7 @@ def test_a_token_is_generated_at_its_first_use_and_again_before_it_expires():
     asyncio.run(scenario())
 
 
-def test_an_old_token_is_not_used_on_after_generating_a_new_one_failed():
+def test_an_old_token_is_not_used_if_a_new_one_cannot_be_generated():
     clock = Clock()
     works = [True]
 

@@ -32,7 +32,7 @@ def test_a_key_alone_selects_the_default_model_of_its_provider():
 
 
 @pytest.mark.parametrize("name", ["LLM_MODEL", "LLM_FALLBACK_MODELS"])
-def test_the_name_of_a_model_fits_its_database_column(name):
+def test_a_model_name_may_have_200_characters(name):
     longest = "scripted/" + "m" * 191
     load_settings(NEEDED | {name: longest})
     with pytest.raises(ConfigError, match="200 characters"):
@@ -103,7 +103,7 @@ def test_a_missing_setting_is_named(name):
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_malformed_setting_is_named_and_its_value_is_not_shown(name, value):
+def test_the_error_for_a_malformed_setting_has_its_name_and_not_its_value(name, value):
     environ = {name: value} if value is not None else {"LLM_MODEL": name.split("_")[0].lower() + "/m"}
     with pytest.raises(ConfigError, match=name) as caught:
         load_settings(NEEDED | environ)
@@ -119,6 +119,6 @@ def test_tracing_is_off_by_default():
 
 
 @pytest.mark.parametrize("model", ["gpt", "nobody/gpt", "openai/gpt", "openai/" + "x" * 200])
-def test_a_wrong_fallback_model_is_reported_under_its_own_setting(model):
+def test_an_error_of_a_fallback_model_names_its_setting(model):
     with pytest.raises(ConfigError, match="LLM_FALLBACK_MODELS"):
         load_settings(NEEDED | {"LLM_FALLBACK_MODELS": model})

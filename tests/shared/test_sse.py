@@ -11,7 +11,7 @@ BOM = b"\xef\xbb\xbf"
 # Streams and their events, as (event, data, id). The first four are the examples of the standard:
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 STREAMS = {
-    "data of three lines is one event": (
+    "three data lines are one event": (
         b"data: YHOO\ndata: +2\ndata: 10\n\n",
         [("message", b"YHOO\n+2\n10", "")],
     ),
@@ -23,23 +23,23 @@ STREAMS = {
             ("message", b" third event", ""),
         ],
     ),
-    "data without a colon, and a last event without its end": (
+    "data without a colon, and an unterminated last event": (
         b"data\n\ndata\ndata\n\ndata:",
         [("message", b"", ""), ("message", b"\n", "")],
     ),
-    "a space after the colon is no part of the data": (
+    "a space after the colon is not part of the data": (
         b"data:test\n\ndata: test\n\n",
         [("message", b"test", ""), ("message", b"test", "")],
     ),
-    "the shape of OpenAI": (
+    "a stream of OpenAI": (
         b'data: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',
         [("message", b'{"a":1}', ""), ("message", b'{"b":2}', ""), ("message", b"[DONE]", "")],
     ),
-    "the shape of Anthropic": (
+    "a stream of Anthropic": (
         b'event: ping\ndata: {"type": "ping"}\n\nevent: message_stop\ndata: {}\n\n',
         [("ping", b'{"type": "ping"}', ""), ("message_stop", b"{}", "")],
     ),
-    "the two shapes, mixed with others": (
+    "both formats and other lines": (
         b"event: a\ndata: 1\n\ndata: 2\n\nid: 3\ndata: 3\n\n: ping\n\nevent: b\ndata: 4\ndata: 5\n\n",
         [("a", b"1", ""), ("message", b"2", ""), ("message", b"3", "3"), ("b", b"4\n5", "3")],
     ),
@@ -59,7 +59,7 @@ STREAMS = {
         b"\n\n\ndata: 1\n\n\ndata: 2\n\n\n\n\ndata: 3\n\n\n",
         [("message", b"1", ""), ("message", b"2", ""), ("message", b"3", "")],
     ),
-    "one byte order mark is dropped, another is not": (
+    "only the first byte order mark is dropped": (
         BOM + b"data: 1\n\n" + BOM + b"data: 2\n\ndata: " + BOM + b"\n\n",
         [("message", b"1", ""), ("message", BOM, "")],
     ),
@@ -72,7 +72,7 @@ STREAMS = {
         b"event: \ndata: 1\n\nevent\ndata: 2\n\n",
         [("message", b"1", ""), ("message", b"2", "")],
     ),
-    "the last name counts": (b"event: a\nevent: b\ndata: 1\n\n", [("b", b"1", "")]),
+    "the last name is used": (b"event: a\nevent: b\ndata: 1\n\n", [("b", b"1", "")]),
     "an id lasts until the next": (
         b"id: 7\n\ndata: 1\n\nevent: a\ndata: 2\n\nid: 8\ndata: 3\n\n",
         [("message", b"1", "7"), ("a", b"2", "7"), ("message", b"3", "8")],
@@ -86,7 +86,7 @@ STREAMS = {
         [("message", b"5", "")],
     ),
     "colons beyond the first belong to the value": (b"data: a: b\nid:c:d\n\n", [("message", b"a: b", "c:d")]),
-    "letters of several bytes": ("event: é\ndata: 😀\nid: ü\n\n".encode(), [("é", "😀".encode(), "ü")]),
+    "characters of several bytes": ("event: é\ndata: 😀\nid: ü\n\n".encode(), [("é", "😀".encode(), "ü")]),
     "a broken character in a name": (b"event: a\xff\ndata: \xff\n\n", [("a\ufffd", b"\xff", "")]),
     "an unterminated last event is dropped": (b"data: 1\n\nevent: a\ndata: 2\n", [("message", b"1", "")]),
 }
@@ -167,21 +167,21 @@ def test_an_event_with_too_many_lines_is_refused(line):
         feed_all(SSEDecoder(max_event_bytes=1000), *[line] * 1001)
 
 
-def test_any_number_of_comments_and_names_is_accepted():
+def test_comments_and_names_do_not_count_towards_the_limit():
     decoder = SSEDecoder(max_event_bytes=100)
     for _ in range(1000):
         assert decoder.feed(b": ping\nevent: a\nfoo: bar\n") == []
     assert decoder.feed(b"data: 1\n\n") == [ServerSentEvent("a", b"1", "")]
 
 
-def test_an_event_as_long_as_the_bound_is_accepted():
+def test_an_event_at_the_limit_is_accepted():
     data = b"data: 1\n\ndata: " + b"x" * 94 + b"\n\n"
     for i in range(len(data) + 1):
         events = feed_all(SSEDecoder(max_event_bytes=100), data[:i], data[i:])
         assert [len(event.data) for event in events] == [1, 94]
 
 
-def test_the_bound_is_for_an_event_and_not_for_the_stream():
+def test_the_limit_is_for_one_event_and_not_for_the_stream():
     data = b"data: 1\ndata: 2\n\n" * 100
     for size in (1, 7, 1000):
         reads = [data[i : i + size] for i in range(0, len(data), size)]
@@ -195,9 +195,9 @@ def test_the_error_for_a_long_line_has_the_events_before_it(line):
     for i in range(len(before) + 101):
         decoder = SSEDecoder(max_event_bytes=100)
         events = decoder.feed(data[:i])
-        with pytest.raises(SSEError) as fault:
+        with pytest.raises(SSEError) as caught:
             decoder.feed(data[i:])
-        assert events + fault.value.events == [ServerSentEvent("message", b"1", "")]
+        assert events + caught.value.events == [ServerSentEvent("message", b"1", "")]
 
 
 def test_a_long_line_in_small_reads_takes_linear_time():

@@ -1,4 +1,4 @@
-"""Turns in X-Ray, as its daemon receives them. The rules of a document are those of AWS, "X-Ray segment
+"""The segment documents that the X-Ray daemon receives for turns. Source of their rules: AWS, "X-Ray segment
 documents"."""
 
 import json
@@ -19,10 +19,10 @@ SAMPLED = "Root=1-5f2330a4-6a0de1cd0e17c0508d386a64;Parent=70de5b6f19ff9a0a;Samp
 
 @pytest.fixture
 def daemon():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
-        receiving.bind(("127.0.0.1", 0))
-        receiving.settimeout(30)
-        yield receiving
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(30)
+        yield receiver
 
 
 def address(daemon):
@@ -30,13 +30,13 @@ def address(daemon):
     return f"{host}:{port}"
 
 
-def received(daemon):
+def receive(daemon):
     header, _, document = daemon.recv(65_536).partition(b"\n")
     assert json.loads(header) == {"format": "json", "version": 1}
     return json.loads(document)
 
 
-def test_a_turn_is_one_subsegment_with_what_it_waited_for(database, mock, daemon):
+def test_a_turn_is_one_subsegment_with_its_steps(database, mock, daemon):
     environ = mocked(database.url, mock, "openai/mock:tokens=5,gap=20ms") | {
         "TRACING": "true",
         "AWS_XRAY_DAEMON_ADDRESS": address(daemon),
@@ -47,10 +47,10 @@ def test_a_turn_is_one_subsegment_with_what_it_waited_for(database, mock, daemon
         Client(url, uuid4()) as client,
     ):
         response = client.post("/chat-stream", json={"message": "a very private thought"})
-        turn = received(daemon)
+        turn = receive(daemon)
     [line] = [json.loads(line) for line in log if '"message":"turn"' in line]
     assert (turn["name"], turn["type"], turn["fault"]) == ("turn", "subsegment", False)
-    # The line and the document find each other.
+    # The trace id links the log line and the document.
     assert line["xray_trace_id"] == turn["trace_id"]
     assert re.fullmatch(r"1-[0-9a-f]{8}-[0-9a-f]{24}", turn["trace_id"])
     assert turn["annotations"]["message_id"] == response.headers["x-message-id"]
@@ -63,25 +63,26 @@ def test_a_turn_is_one_subsegment_with_what_it_waited_for(database, mock, daemon
 
 
 @pytest.mark.parametrize(
-    "given", ["", SAMPLED.replace("Sampled=1", "Sampled=0"), "Root=1-2-3;Sampled=1", "nonsense;=;Sampled=1"]
+    "trace_id",
+    ["", SAMPLED.replace("Sampled=1", "Sampled=0"), "Root=1-2-3;Sampled=1", "nonsense;=;Sampled=1"],
 )
-def test_what_x_ray_does_not_want_is_not_traced(given, monkeypatch):
-    monkeypatch.setenv("_X_AMZN_TRACE_ID", given)
+def test_an_invocation_without_a_sampled_trace_id_is_not_traced(trace_id, monkeypatch):
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", trace_id)
     assert Tracer("127.0.0.1:2000").trace() is None
 
 
-def test_a_daemon_that_is_not_there_hinders_nothing(monkeypatch):
+def test_sending_without_a_daemon_raises_nothing(monkeypatch):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
         gone.bind(("127.0.0.1", 0))
-        nobody = address(gone)
-    tracer = Tracer(nobody)
+        unused = address(gone)
+    tracer = Tracer(unused)
     for _ in range(3):
         tracer.send({"name": "turn"})
     tracer.close()
 
 
 @pytest.mark.parametrize("tracing", ["false", "true"])
-def test_nothing_of_it_is_loaded_where_tracing_is_off(tracing):
+def test_the_tracing_module_is_loaded_only_if_tracing_is_on(tracing):
     program = (
         "import sys; from functions.chat_stream import app; app.app; print('shared.tracing' in sys.modules)"
     )

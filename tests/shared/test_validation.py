@@ -1,4 +1,4 @@
-"""The search for the invalid field agrees with msgspec, for the bodies of all routes."""
+"""find_error accepts and refuses the same bodies as msgspec, for the bodies of all routes."""
 
 import json
 import re
@@ -13,25 +13,25 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from dev import openapi
-from functions.chat_stream.dialects import chat, chat_stream, openai_chat, stream, stream_chat, ui
+from functions.chat_stream.dialects import ai_sdk, named_events, native, openai_chat, stateless, web_app
 from functions.conversations import archive, schemas
 from shared.ids import RequestId, decode_hook
 from shared.validation import find_error
 
 BODIES: dict[str, type[Struct]] = {
-    "/api/chat": chat.Body,
-    "/chat-stream": chat_stream.Body,
+    "/api/chat": web_app.Body,
+    "/chat-stream": native.Body,
     "/v1/chat/completions": openai_chat.Body,
-    "/api/stream": stream.Body,
-    "/stream-chat": stream_chat.Body,
-    "/api/ui/chat": ui.Body,
+    "/api/stream": named_events.Body,
+    "/stream-chat": stateless.Body,
+    "/api/ui/chat": ai_sdk.Body,
     "a new conversation": schemas.NewConversation,
     "a patch of a conversation": schemas.ConversationPatch,
     "a message": schemas.NewMessage,
     "a claim": schemas.Claim,
     "an archive": archive.Archive,
 }
-# Values near the bounds of some type, and of types that JSON or Python mix up.
+# Values near the bounds of types, and of types that JSON or Python can confuse.
 SCALARS = [
     None, True, False, 0, -1, 1, 2, 3, 1.0, 0.5, 2.1, -0.0, 100, 101, 1_000_000, 1_000_001, 10**400, 1e308,
     "", " ", "x", "x" * 50, "x" * 51, "x" * 200, "x" * 201, "\U0001f600" * 200,
@@ -99,7 +99,7 @@ def values_of(hint: Any):
 def object_of(struct: type[Struct]):
     hints = {name: values_of(hint) for name, hint in hints_of(struct).items()}
     required = {name: hints.pop(name) for name, field in names_of(struct).items() if field.required}
-    # Now and then a required field is missing, or an unknown one is there.
+    # Some objects lack a required field or have an unknown one.
     whole = st.fixed_dictionaries(required, optional=hints | {"unknown": ANY})
     return st.one_of(whole, whole, st.fixed_dictionaries({}, optional=required | hints))
 
@@ -141,7 +141,7 @@ def holder_of(hint: Any) -> type[Struct]:
 
 
 @pytest.mark.parametrize("shape", BODIES.values(), ids=BODIES)
-def test_bodies_of_the_right_shape_are_judged_as_by_msgspec(shape):
+def test_bodies_of_the_right_shape_get_the_same_result_as_from_msgspec(shape):
     @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(object_of(shape))
     def check(value):
@@ -151,7 +151,7 @@ def test_bodies_of_the_right_shape_are_judged_as_by_msgspec(shape):
 
 
 @pytest.mark.parametrize("shape", BODIES.values(), ids=BODIES)
-def test_other_json_values_are_judged_as_by_msgspec(shape):
+def test_other_json_values_get_the_same_result_as_from_msgspec(shape):
     @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(ANY)
     def check(value):
@@ -164,11 +164,11 @@ TEXT = "a string of at most 32000 characters"
 
 
 @pytest.mark.parametrize("length", [32_000, 32_001])
-def test_the_longest_text_is_judged_as_by_msgspec(length):
-    check_against_msgspec({"message": "x" * length}, chat_stream.Body)
+def test_the_longest_text_gets_the_same_result_as_from_msgspec(length):
+    check_against_msgspec({"message": "x" * length}, native.Body)
 
 
-def sentence(body: str, shape: type[Struct]) -> str:
+def error_message(body: str, shape: type[Struct]) -> str:
     error = find_error(json.loads(body), shape)
     assert error
     return error.message
@@ -179,24 +179,24 @@ def sentence(body: str, shape: type[Struct]) -> str:
     [
         (
             '{"messages": [{"role": "tool", "content": ""}]}',
-            stream_chat.Body,
+            stateless.Body,
             "messages[0].role must be one of system, user, assistant",
         ),
-        ('{"messages": []}', chat.Body, "messages must be an array of at least 1 items"),
+        ('{"messages": []}', web_app.Body, "messages must be an array of at least 1 items"),
         (
             '{"message": "", "maxTokens": 0}',
-            chat_stream.Body,
+            native.Body,
             "maxTokens must be an integer from 1 to 1000000",
         ),
         (
             '{"message": "", "maxTokens": "9"}',
-            chat_stream.Body,
+            native.Body,
             "maxTokens must be an integer from 1 to 1000000",
         ),
-        ('{"message": "", "temperature": 3}', chat_stream.Body, "temperature must be a number from 0 to 2"),
-        ('{"message": "", "conversationId": "a"}', chat_stream.Body, "conversationId must be a UUID"),
-        ('{"temperature": 1}', chat_stream.Body, "message is missing"),
-        ('{"message": null}', chat_stream.Body, f"message must be {TEXT}"),
+        ('{"message": "", "temperature": 3}', native.Body, "temperature must be a number from 0 to 2"),
+        ('{"message": "", "conversationId": "a"}', native.Body, "conversationId must be a UUID"),
+        ('{"temperature": 1}', native.Body, "message is missing"),
+        ('{"message": null}', native.Body, f"message must be {TEXT}"),
         ('{"token": ""}', schemas.Claim, "token must be a string of 1 to 8192 characters"),
         (
             '{"title": " "}',
@@ -242,20 +242,20 @@ def sentence(body: str, shape: type[Struct]) -> str:
             "messages must be an array of at least 1 items",
         ),
         ('{"model": "m", "stream": 1}', openai_chat.Body, "stream must be true or false"),
-        ("[]", chat.Body, "the body must be a JSON object"),
+        ("[]", web_app.Body, "the body must be a JSON object"),
     ],
 )
-def test_the_sentence_says_what_the_field_must_be(body, shape, message):
-    assert sentence(body, shape) == message
+def test_an_error_says_what_the_field_must_be(body, shape, message):
+    assert error_message(body, shape) == message
 
 
-def test_an_error_at_the_end_of_a_body_of_1_mb_takes_little_time():
+def test_an_error_at_the_end_of_a_body_of_1_mb_is_found_fast():
     value = {"model": "m", "messages": [{"role": "a"}] * 79_000 + [1]}
     start = time.process_time()
     error = find_error(value, openai_chat.Body)
     assert error
     assert error.field == "messages[79000]"
-    # 0.2 s on a slow machine. Without the cache of the fields it is 10 s.
+    # It takes 0.2 s on a slow machine, and 10 s without the cache of the fields.
     assert time.process_time() - start < 3
 
 
@@ -284,5 +284,5 @@ class Bounds(Struct):
         ('{"id": 1, "kind": "b"}', "id must be a UUID"),
     ],
 )
-def test_a_sentence_names_the_bounds_of_the_type_that_was_sent(body, message):
-    assert sentence(body, Bounds) == message
+def test_an_error_names_the_bounds_of_the_type_that_was_sent(body, message):
+    assert error_message(body, Bounds) == message

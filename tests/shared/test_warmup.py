@@ -1,4 +1,4 @@
-"""Warm-ups are waited for up to a limit, and their errors are only logged."""
+"""A caller waits for a warm-up for a limited time. Errors of warm-ups are only logged."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ async def never():
     await asyncio.Event().wait()
 
 
-def test_wait_returns_when_the_work_is_done():
+def test_wait_returns_after_the_work():
     done = []
 
     async def work():
@@ -28,17 +28,17 @@ def test_wait_returns_when_the_work_is_done():
         done.append(True)
 
     async def main():
-        await WarmUp("it", work).wait()
+        await WarmUp("database", work).wait()
         assert done
 
     asyncio.run(main())
 
 
-def test_a_warm_up_that_was_frozen_is_cancelled_and_not_waited_for():
+def test_a_warm_up_that_was_frozen_is_cancelled():
     clock = Clock()
 
     async def main():
-        warm_up = WarmUp("it", never, now=clock)
+        warm_up = WarmUp("database", never, now=clock)
         await asyncio.sleep(0)
         clock.time += 3600
         await asyncio.wait_for(warm_up.wait(), 1)
@@ -48,20 +48,21 @@ def test_a_warm_up_that_was_frozen_is_cancelled_and_not_waited_for():
     asyncio.run(main())
 
 
-def test_a_failure_is_logged_and_raises_nothing():
+def test_a_failure_is_logged_and_raises_nothing(caplog):
     async def work():
         raise LookupError
 
     async def main():
-        await WarmUp("it", work).wait()
+        await WarmUp("database", work).wait()
 
     asyncio.run(main())
+    assert "warm-up failed" in caplog.messages
 
 
 @pytest.mark.parametrize(
     ("initialization", "is_done"), [("on-demand", False), ("provisioned-concurrency", True)]
 )
-def test_only_a_process_of_provisioned_concurrency_waits_for_its_warm_ups(
+def test_only_a_process_with_provisioned_concurrency_waits_for_its_warm_ups(
     monkeypatch, initialization, is_done
 ):
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", initialization)
@@ -70,7 +71,7 @@ def test_only_a_process_of_provisioned_concurrency_waits_for_its_warm_ups(
         await asyncio.sleep(0.01)
 
     async def main():
-        warm_up = WarmUp("it", work)
+        warm_up = WarmUp("database", work)
         await warmup.wait_if_provisioned(warm_up)
         assert warm_up.task.done() is is_done
         await warm_up.close()

@@ -7,7 +7,7 @@ from shared import web
 from shared.errors import InvalidRequest
 
 
-def test_a_client_that_disconnects_in_its_body_sends_an_invalid_request():
+def test_a_client_that_disconnects_within_its_body_is_an_invalid_request():
     messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
 
     async def receive():

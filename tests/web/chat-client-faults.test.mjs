@@ -35,6 +35,12 @@ function recorder() {
   };
 }
 
+test("a base URL may end with a slash", async (t) => {
+  const { url, requests } = await scripted(t, OK);
+  await client(`${url}/`).sendMessage(REQUEST).done;
+  assert.equal(requests[0].path, "/chat-stream");
+});
+
 test("a complete answer calls all handlers in order", async (t) => {
   const { url, requests } = await scripted(t, HEAD + token("Hel", 3) + token("lo", 5) + DONE);
   const handlers = recorder();

@@ -1,21 +1,21 @@
-"""The wire formats that clients use: one file each, one line here."""
+"""The dialects: the formats of the front ends. Each has one file, and one line in DIALECTS."""
 
+from functions.chat_stream.dialects.ai_sdk import AISDKDialect
 from functions.chat_stream.dialects.base import Dialect
-from functions.chat_stream.dialects.chat import Chat
-from functions.chat_stream.dialects.chat_stream import ChatStream
-from functions.chat_stream.dialects.openai_chat import OpenAIChat
-from functions.chat_stream.dialects.stream import Stream
-from functions.chat_stream.dialects.stream_chat import StreamChat
-from functions.chat_stream.dialects.ui import UIChat
+from functions.chat_stream.dialects.named_events import NamedEventsDialect
+from functions.chat_stream.dialects.native import NativeDialect
+from functions.chat_stream.dialects.openai_chat import OpenAIChatDialect
+from functions.chat_stream.dialects.stateless import StatelessDialect
+from functions.chat_stream.dialects.web_app import WebAppDialect
 
-NATIVE = ChatStream()
-OPENAI = OpenAIChat()
-UI = UIChat()
+NATIVE = NativeDialect()
+OPENAI = OpenAIChatDialect()
+AI_SDK = AISDKDialect()
 DIALECTS: tuple[Dialect, ...] = (
     NATIVE,
-    StreamChat(),
-    Chat(),
-    Stream(),
+    StatelessDialect(),
+    WebAppDialect(),
+    NamedEventsDialect(),
     OPENAI,
-    UI,
+    AI_SDK,
 )

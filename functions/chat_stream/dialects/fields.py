@@ -13,10 +13,10 @@ Content: TypeAlias = Annotated[str, Meta(max_length=MAX_CONTENT)]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Temperature: TypeAlias = Annotated[float, Meta(ge=0, le=2)]
 MaxTokens: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
-# A name that the client chooses, for a conversation or a message: any text.
-Name: TypeAlias = Annotated[str, Meta(max_length=200)]
+# An id that the client chooses for a conversation or a message: any text.
+ExternalId: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 
-def conversation_ref(name: str, *, replaces: str | None = None) -> ConversationRef:
+def conversation_ref(external_id: str, *, replaces: str | None = None) -> ConversationRef:
     """A reference to a conversation by the client's id for it, or by the conversation's own id."""
-    return ConversationRef(parse_uuid(name), name, replaces)
+    return ConversationRef(parse_uuid(external_id), external_id, replaces)

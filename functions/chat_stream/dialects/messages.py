@@ -17,21 +17,21 @@ class Message(Struct, frozen=True):
 
 Messages: TypeAlias = Annotated[list[Message], Meta(min_length=1)]
 
-# The most messages that a stateless turn sends to the model. A stored turn has no limit here, because the
-# server chooses which messages the model gets.
+# The most messages that a stateless turn sends to the model. A stored turn has no limit here, because its
+# messages come from the database.
 _MAX_MESSAGES = 200
 
 
 def split_messages(
-    messages: Sequence[Message | ChatMessage], system: str | None = None, *, stored: bool = False
+    messages: Sequence[Message | ChatMessage], system: str | None = None, *, is_stored: bool = False
 ) -> tuple[str | None, tuple[ChatMessage, ...]]:
     """Returns the system prompt and the other messages. The last message is the user's question.
 
     The system prompt is `system` and all system messages, in order; None without any. Raises InvalidRequest
     for a conversation that does not end with a question, a system prompt that is too long, or too many
-    messages for a turn that is not `stored`.
+    messages for a stateless turn.
     """
-    if len(messages) > _MAX_MESSAGES and not stored:
+    if len(messages) > _MAX_MESSAGES and not is_stored:
         raise InvalidRequest(
             f"messages must be an array of at most {_MAX_MESSAGES} items, unless the conversation is stored",
             field="messages",
@@ -49,7 +49,7 @@ def split_messages(
             f"system messages must have at most {MAX_CONTENT} characters in all", field="messages"
         )
     if not others or others[-1][1].role != "user":
-        raise InvalidRequest("the last of messages must be the user's", field="messages")
+        raise InvalidRequest("the last message must have the role user", field="messages")
     number, question = others[-1]
     if not question.content.strip():
         raise InvalidRequest("the user's message must not be blank", field=f"messages[{number}].content")

@@ -5,13 +5,14 @@ from shared.llm.wire_format import ChatMessage
 
 
 def history_window(
-    request: TurnRequest, stored: tuple[ChatMessage, ...], limit: int
+    request: TurnRequest, stored_messages: tuple[ChatMessage, ...], limit: int
 ) -> tuple[ChatMessage, ...]:
     """The messages for the model, the user's question last.
 
-    A stored turn has them from the database (`stored`), where `limit` was applied. A stateless turn uses
-    what the client sent. A turn that could not be stored uses the last `limit` messages that the client sent.
+    For a stored turn these are `stored_messages`, which the database has limited already. For a stateless
+    turn these are all messages that the client sent. For a turn that could not be stored these are the last
+    `limit` messages that the client sent.
     """
-    if stored:
-        return stored
+    if stored_messages:
+        return stored_messages
     return request.messages if request.conversation is None else request.messages[-limit:]

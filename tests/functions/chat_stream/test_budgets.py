@@ -1,4 +1,4 @@
-"""Money: held back before the model is asked, settled by what it cost, freed when nobody settles."""
+"""A turn reserves money before the model call. Its settlement or its expiry frees the reservation."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,19 +15,22 @@ def environment(database, mock, script, budget):
     return mocked(database.url, mock, f"openai/mock:{script}", BUDGET_USD_PER_DAY=str(budget))
 
 
-def configured(database, mock, script, budget):
+def settings_for(database, mock, script, budget):
     return load_settings(environment(database, mock, script, budget))
 
 
 def reservation(database, mock):
-    """What one turn holds back, seen while it runs."""
-    with serve(configured(database, mock, "tokens=100,gap=20ms", 100)) as url, Client(url, uuid4()) as client:
+    """The reservation of one running turn."""
+    with (
+        serve(settings_for(database, mock, "tokens=100,gap=20ms", 100)) as url,
+        Client(url, uuid4()) as client,
+    ):
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}):
             [row] = database.rows("select reserved_usd from budgets")
     return row["reserved_usd"]
 
 
-def test_of_fifty_turns_at_once_with_money_for_three_exactly_three_are_asked(database, mock):
+def test_exactly_three_of_fifty_parallel_turns_run_with_a_budget_for_three(database, mock):
     amount = reservation(database, mock)
     mock.reset()
     budget = amount * Decimal("3.5")
@@ -40,7 +43,7 @@ def test_of_fifty_turns_at_once_with_money_for_three_exactly_three_are_asked(dat
 
         with ThreadPoolExecutor(25) as pool, Client(one, USER) as client:
             posts = [pool.submit(post, number) for number in range(50)]
-            # The three go on until all others have been answered.
+            # The three turns run until all other requests are refused.
             refused = [done.result() for done in itertools.islice(as_completed(posts), 47)]
             for message in database.rows("select id from messages where status = 'streaming'"):
                 client.post(f"/api/chat/messages/{message['id']}/cancel")
@@ -55,20 +58,20 @@ def test_of_fifty_turns_at_once_with_money_for_three_exactly_three_are_asked(dat
     assert len(database.rows("select 1 from messages where user_id = %s", (USER,))) == 6
 
 
-def test_a_turn_that_no_model_answered_costs_nothing_and_gives_its_reservation_back(database, mock):
-    with serve(configured(database, mock, "401", 100)) as url, Client(url, USER) as client:
+def test_a_turn_without_an_answer_costs_nothing_and_frees_its_reservation(database, mock):
+    with serve(settings_for(database, mock, "401", 100)) as url, Client(url, USER) as client:
         assert client.post("/chat-stream", json={"message": "Hi"}).status_code == 502
     [row] = database.rows("select * from budgets")
     assert (row["reserved_usd"], row["spent_usd"]) == (0, 0)
 
 
-def test_what_was_spent_before_there_was_a_budget_counts(database, mock):
-    with serve(configured(database, mock, "tokens=50", 0)) as url, Client(url, USER) as client:
+def test_a_new_budget_counts_earlier_costs_of_the_day(database, mock):
+    with serve(settings_for(database, mock, "tokens=50", 0)) as url, Client(url, USER) as client:
         client.post("/chat-stream", json={"message": "Hi"})
     assert database.rows("select * from budgets") == []
     [spent] = database.rows("select cost_usd from usage_logs")
     with (
-        serve(configured(database, mock, "tokens=50", spent["cost_usd"])) as url,
+        serve(settings_for(database, mock, "tokens=50", spent["cost_usd"])) as url,
         Client(url, USER) as client,
     ):
         response = client.post("/chat-stream", json={"message": "Hi"})
@@ -77,14 +80,14 @@ def test_what_was_spent_before_there_was_a_budget_counts(database, mock):
 
 def test_a_refused_turn_stores_nothing(database, mock):
     mock.reset()
-    with serve(configured(database, mock, "tokens=5", "0.0000001")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=5", "0.0000001")) as url, Client(url, USER) as client:
         assert client.post("/chat-stream", json={"message": "Hi"}).status_code == 429
     for table in ("conversations", "messages", "turns", "usage_logs"):
         assert database.rows(f"select 1 from {table}") == []
     assert mock.stats()["hits"] == 0
 
 
-def test_the_rate_limit_is_part_of_the_turn_and_a_refused_turn_stores_nothing(database, mock):
+def test_a_turn_refused_by_the_rate_limit_stores_nothing(database, mock):
     mock.reset()
     environ = mocked(database.url, mock, "openai/mock:tokens=1", RATE_LIMIT_CHAT="3/60")
     with serve(load_settings(environ)) as url, Client(url, USER) as client:
@@ -102,12 +105,12 @@ def test_the_rate_limit_is_part_of_the_turn_and_a_refused_turn_stores_nothing(da
     assert mock.stats()["hits"] == 4
 
 
-def test_an_expired_turn_gives_its_reservation_back(database, mock):
-    begun = database.begin_turn(USER, lease="-1 second")
+def test_an_expired_turn_frees_its_reservation(database, mock):
+    started = database.begin_turn(USER, lease="-1 second")
     [before] = database.rows("select * from budgets")
     database.call("begin_request", user_id=USER)
     [after] = database.rows("select * from budgets")
     assert before["reserved_usd"] > 0
     assert after["reserved_usd"] == 0
-    [usage] = database.rows("select * from usage_logs where message_id = %s", (begun["answer_id"],))
+    [usage] = database.rows("select * from usage_logs where message_id = %s", (started["answer_id"],))
     assert after["spent_usd"] == usage["cost_usd"] > 0

@@ -1,4 +1,4 @@
-"""Stopping an answer from anywhere, and reading on from any character of it."""
+"""Answers are cancelled from any process and resumed at any character."""
 
 import json
 import time
@@ -16,12 +16,12 @@ from tests.serving import Client, mocked, serve
 USER = uuid4()
 
 
-def configured(database, mock, script, **environ):
+def settings_for(database, mock, script, **environ):
     return load_settings(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
 def cancel(url, answer_id, user=USER):
-    """By the conversations function, which knows of the turn by the database alone."""
+    """Cancels through the conversations function, which shares only the database with the turn."""
     with Client(url, user) as client:
         return client.post(f"/api/chat/messages/{answer_id}/cancel")
 
@@ -43,17 +43,17 @@ def text_of(events):
 
 
 @pytest.mark.wall_clock
-def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, mock):
+def test_a_cancel_ends_the_answer_within_a_second_and_keeps_its_text(database, mock):
     mock.reset()
-    with serve(configured(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             events = httpx_sse.EventSource(response).iter_sse()
             seen = [next(events).json()]
-            stopping = cancel(url, response.headers["x-message-id"])
-            assert (stopping.status_code, stopping.json()["status"]) == (202, "cancelling")
-            asked = time.monotonic()
+            cancelling = cancel(url, response.headers["x-message-id"])
+            assert (cancelling.status_code, cancelling.json()["status"]) == (202, "cancelling")
+            cancelled_at = time.monotonic()
             seen += [event.json() for event in events]
-            took = time.monotonic() - asked
+            took = time.monotonic() - cancelled_at
         assert took < 1.5
         assert (seen[-1]["type"], seen[-1]["finishReason"]) == ("done", "cancelled")
         stored = answer(database)
@@ -62,7 +62,7 @@ def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, 
         assert (usage["status"], usage["estimated"]) == ("cancelled", True)
         assert 0 < usage["tokens_out"] < 300
         assert usage["cost_usd"] > 0
-        # Again it is no more than a look, and the conversation is free.
+        # A second cancel only returns the status.
         again = cancel(url, stored["id"])
         assert (again.status_code, again.json()["status"]) == (200, "cancelled")
         while mock.stats()["open"]:
@@ -70,8 +70,8 @@ def test_a_cancel_ends_the_answer_within_a_second_and_keeps_what_came(database, 
         assert mock.stats()["aborted"] == 1
 
 
-def test_a_cancel_that_races_with_the_end_leaves_one_end_and_one_cost(database, mock):
-    with serve(configured(database, mock, "tokens=30,gap=30ms")) as url:
+def test_a_cancel_near_the_end_leaves_one_status_and_one_cost(database, mock):
+    with serve(settings_for(database, mock, "tokens=30,gap=30ms")) as url:
 
         def race(delay):
             with (
@@ -87,6 +87,7 @@ def test_a_cancel_that_races_with_the_end_leaves_one_end_and_one_cost(database, 
         with ThreadPoolExecutor(8) as pool:
             ends = dict(pool.map(race, [0.1 + 0.15 * step for step in range(8)]))
     rows = database.rows("select id, status from messages where role = 'assistant'")
+    assert len(rows) == 8
     assert {row["status"] for row in rows} <= {"complete", "cancelled"}
     for row in rows:
         assert ("cancelled" in ends[str(row["id"])]) == (row["status"] == "cancelled")
@@ -94,8 +95,8 @@ def test_a_cancel_that_races_with_the_end_leaves_one_end_and_one_cost(database, 
         assert [each["status"] for each in usage] == [row["status"]]
 
 
-def test_nobody_else_can_cancel(database, mock):
-    with serve(configured(database, mock, "tokens=20,gap=20ms")) as url, Client(url, USER) as client:
+def test_another_user_cannot_cancel_an_answer(database, mock):
+    with serve(settings_for(database, mock, "tokens=20,gap=20ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
             refused = cancel(url, answer_id, user=uuid4())
@@ -104,9 +105,9 @@ def test_nobody_else_can_cancel(database, mock):
     assert answer(database)["status"] == "complete"
 
 
-def test_a_finished_answer_is_read_on_from_every_character(database, mock):
+def test_a_finished_answer_can_be_resumed_at_every_character(database, mock):
     whole = answer_text("tokens=12")
-    with serve(configured(database, mock, "tokens=12")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=12")) as url, Client(url, USER) as client:
         live = client.post("/chat-stream", json={"message": "Hi"})
         answer_id = live.headers["x-message-id"]
         for offset in range(len(whole) + 1):
@@ -117,8 +118,8 @@ def test_a_finished_answer_is_read_on_from_every_character(database, mock):
 
 
 @pytest.mark.parametrize("script", ["tokens=50,gap=30ms", "odd,gap=30ms"])
-def test_a_cut_connection_is_taken_up_by_the_last_id_with_nothing_missing_or_double(database, mock, script):
-    with serve(configured(database, mock, script)) as url, Client(url, USER) as client:
+def test_a_resumed_stream_repeats_and_misses_no_text(database, mock, script):
+    with serve(settings_for(database, mock, script)) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
             text, last = "", 0
@@ -131,8 +132,8 @@ def test_a_cut_connection_is_taken_up_by_the_last_id_with_nothing_missing_or_dou
     assert text + text_of(rest) == answer(database)["content"]
 
 
-def test_many_readers_follow_one_answer(database, mock):
-    with serve(configured(database, mock, "tokens=50,gap=30ms")) as url, Client(url, USER) as client:
+def test_several_clients_can_read_one_answer(database, mock):
+    with serve(settings_for(database, mock, "tokens=50,gap=30ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
 
@@ -145,16 +146,16 @@ def test_many_readers_follow_one_answer(database, mock):
 @pytest.mark.parametrize(
     ("last", "status"), [("x", 400), ("-1", 400), ("1e3", 400), ("99999", 400), ("9" * 40, 400)]
 )
-def test_an_id_that_is_none_of_this_answer_is_refused(database, mock, last, status):
-    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+def test_a_last_event_id_outside_the_answer_is_400(database, mock, last, status):
+    with serve(settings_for(database, mock, "tokens=5")) as url, Client(url, USER) as client:
         answer_id = client.post("/chat-stream", json={"message": "Hi"}).headers["x-message-id"]
         response = client.get(f"/api/chat/messages/{answer_id}/stream", headers={"last-event-id": last})
     assert (response.status_code, response.json()["field"]) == (status, "Last-Event-ID")
 
 
-def test_unknown_foreign_and_nonsensical_messages_are_the_same_404(database, mock):
+def test_unknown_foreign_and_invalid_message_ids_get_the_same_404(database, mock):
     with (
-        serve(configured(database, mock, "tokens=5")) as url,
+        serve(settings_for(database, mock, "tokens=5")) as url,
         Client(url, USER) as client,
         Client(url, uuid4()) as other,
     ):
@@ -173,14 +174,14 @@ def question_id(database):
     return database.rows("select id from messages where role = 'user'")[0]["id"]
 
 
-def test_an_answer_whose_writer_is_gone_is_interrupted_for_readers_and_for_the_next_turn(database, mock):
-    begun = database.begin_turn(USER)
-    conversation, answer_id = begun["conversation_id"], begun["answer_id"]
+def test_an_answer_with_an_expired_lease_is_interrupted_for_readers_and_for_the_next_turn(database, mock):
+    started = database.begin_turn(USER)
+    conversation, answer_id = started["conversation_id"], started["answer_id"]
     database.call("checkpoint_turn", user_id=USER, answer_id=answer_id, content="Once upon a", lease="-1 s")
-    with serve(configured(database, mock, "tokens=2")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=2")) as url, Client(url, USER) as client:
         events = resume(client, answer_id, 5)
-        said = {"message": "Are you there?", "conversationId": conversation}
-        assert client.post("/chat-stream", json=said).status_code == 200
+        question = {"message": "Are you there?", "conversationId": conversation}
+        assert client.post("/chat-stream", json=question).status_code == 200
     assert text_of(events) == "upon a"
     assert events[-1]["type"] == "error"
     [row] = database.rows("select * from messages where id = %s", (answer_id,))
@@ -194,8 +195,8 @@ def test_an_answer_whose_writer_is_gone_is_interrupted_for_readers_and_for_the_n
     assert (budget["reserved_usd"], budget["spent_usd"]) == (0, spent["usd"])
 
 
-def test_the_sweep_interrupts_answers_of_users_who_never_come_back(database, mock):
-    with serve(configured(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:
+def test_the_sweep_interrupts_expired_answers(database, mock):
+    with serve(settings_for(database, mock, "tokens=500,gap=20ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             chunks = response.iter_bytes()
             next(chunks)
@@ -207,17 +208,17 @@ def test_the_sweep_interrupts_answers_of_users_who_never_come_back(database, moc
     assert len(database.rows("select 1 from usage_logs")) == 1
 
 
-def test_a_reader_that_cannot_read_on_is_not_told_that_the_answer_ended(database, mock):
-    with serve(configured(database, mock, "tokens=60,gap=50ms")) as url, Client(url, USER) as client:
+def test_a_replay_that_loses_the_database_does_not_report_an_end(database, mock):
+    with serve(settings_for(database, mock, "tokens=60,gap=50ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
             with ThreadPoolExecutor(1) as pool:
                 following = pool.submit(follow, url, answer_id)
                 while not answer(database)["content"]:
                     time.sleep(0.02)
-                database.rows("alter function app.read_answer(jsonb) rename to away")
+                database.rows("alter function app.read_answer(jsonb) rename to read_answer_away")
                 cut = following.result()
-                database.rows("alter function app.away(jsonb) rename to read_answer")
+                database.rows("alter function app.read_answer_away(jsonb) rename to read_answer")
             response.read()
         rest = resume(client, answer_id, len(text_of(cut)))
     assert {event["type"] for event in cut} <= {"token"}

@@ -12,7 +12,7 @@ def delta(number):
     return TextDelta(str(number))
 
 
-def test_all_that_is_there_is_taken_at_once_and_in_order():
+def test_take_returns_all_events_in_order():
     async def scenario():
         event_queue = EventQueue()
         event_queue.put([delta(1), delta(2)])
@@ -24,7 +24,7 @@ def test_all_that_is_there_is_taken_at_once_and_in_order():
     run(scenario)
 
 
-def test_a_reader_waits_for_the_first_event():
+def test_take_waits_for_the_first_event():
     async def scenario():
         event_queue = EventQueue()
         reader = asyncio.create_task(event_queue.take())
@@ -36,14 +36,14 @@ def test_a_reader_waits_for_the_first_event():
     run(scenario)
 
 
-def test_a_wake_wakes_a_waiting_reader_with_nothing():
+def test_wake_makes_a_waiting_take_return_no_events():
     async def scenario():
         event_queue = EventQueue()
         reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
         event_queue.wake()
         assert await reader == []
-        # One wake, one waking.
+        # One wake ends one take.
         reader = asyncio.create_task(event_queue.take())
         await asyncio.sleep(0)
         assert not reader.done()
@@ -53,7 +53,7 @@ def test_a_wake_wakes_a_waiting_reader_with_nothing():
     run(scenario)
 
 
-def test_the_writer_never_waits_and_an_abandoned_outbox_keeps_nothing():
+def test_put_never_waits_and_an_abandoned_queue_keeps_no_events():
     async def scenario():
         event_queue = EventQueue()
         for number in range(1000):
@@ -67,7 +67,7 @@ def test_the_writer_never_waits_and_an_abandoned_outbox_keeps_nothing():
     run(scenario)
 
 
-def test_a_reader_that_is_cancelled_leaves_the_outbox_usable():
+def test_a_cancelled_take_leaves_the_queue_usable():
     async def scenario():
         event_queue = EventQueue()
         reader = asyncio.create_task(event_queue.take())

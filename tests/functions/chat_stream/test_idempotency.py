@@ -1,4 +1,4 @@
-"""One key, one turn: one call to the model, one pair of messages, one cost."""
+"""Requests with the same idempotency key are one turn: one model call, one pair of messages, one cost."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ USER = uuid4()
 KEY = {"idempotency-key": "a-key-of-the-client"}
 
 
-def configured(database, mock, script, **environ):
+def settings_for(database, mock, script, **environ):
     return load_settings(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
@@ -25,7 +25,7 @@ def text_of(response):
     return "".join(event["content"] for event in events if event["type"] == "token")
 
 
-def test_twenty_posts_at_once_over_two_processes_are_one_turn(database, mock):
+def test_twenty_parallel_posts_to_two_processes_are_one_turn(database, mock):
     mock.reset()
     environ = mocked(database.url, mock, "openai/mock:tokens=20,gap=30ms")
     with serve_in_a_process(environ) as one, serve_in_a_process(environ) as two:
@@ -46,7 +46,7 @@ def test_twenty_posts_at_once_over_two_processes_are_one_turn(database, mock):
 
 def test_a_finished_turn_is_replayed_without_asking_the_model(database, mock):
     mock.reset()
-    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=5")) as url, Client(url, USER) as client:
         first = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
         again = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
     assert text_of(again) == text_of(first)
@@ -55,16 +55,16 @@ def test_a_finished_turn_is_replayed_without_asking_the_model(database, mock):
 
 
 def test_another_body_under_the_same_key_is_refused(database, mock):
-    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=5")) as url, Client(url, USER) as client:
         client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
         other = client.post("/chat-stream", json={"message": "Hello"}, headers=KEY)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     assert len(database.rows("select 1 from messages")) == 2
 
 
-def test_another_users_equal_key_is_independent(database, mock):
+def test_equal_keys_of_two_users_are_independent(database, mock):
     with (
-        serve(configured(database, mock, "tokens=5")) as url,
+        serve(settings_for(database, mock, "tokens=5")) as url,
         Client(url, USER) as alice,
         Client(url, uuid4()) as bob,
     ):
@@ -75,8 +75,8 @@ def test_another_users_equal_key_is_independent(database, mock):
 
 
 def test_a_turn_that_no_model_answered_runs_again_on_the_same_question(database, mock):
-    refusing = configured(database, mock, "401")
-    answering = configured(database, mock, "tokens=5")
+    refusing = settings_for(database, mock, "401")
+    answering = settings_for(database, mock, "tokens=5")
     with serve(refusing) as url, Client(url, USER) as client:
         refused = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
     with serve(answering) as url, Client(url, USER) as client:
@@ -91,16 +91,16 @@ def test_a_turn_that_no_model_answered_runs_again_on_the_same_question(database,
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel"])
-def test_a_key_that_cannot_be_one_is_named(database, mock, key):
-    with serve(configured(database, mock, "tokens=5")) as url, Client(url, USER) as client:
+def test_an_invalid_key_is_400(database, mock, key):
+    with serve(settings_for(database, mock, "tokens=5")) as url, Client(url, USER) as client:
         headers = {"idempotency-key": key.encode()}
         response = client.post("/chat-stream", json={"message": "Hi"}, headers=headers)
     assert (response.status_code, response.json()["field"]) == (400, "Idempotency-Key")
     assert database.rows("select 1 from messages") == []
 
 
-def test_a_second_post_attaches_to_the_answer_while_it_runs(database, mock):
-    with serve(configured(database, mock, "tokens=60,gap=30ms")) as url, Client(url, USER) as client:
+def test_a_second_post_follows_the_running_answer(database, mock):
+    with serve(settings_for(database, mock, "tokens=60,gap=30ms")) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}, headers=KEY) as first:
             chunks = first.iter_bytes()
             next(chunks)
@@ -113,16 +113,16 @@ def test_a_second_post_attaches_to_the_answer_while_it_runs(database, mock):
     assert events[-1]["type"] == "done"
     tokens = [event["content"] for event in events if event["type"] == "token"]
     assert "".join(tokens) == answer_text("tokens=60")
-    assert len(tokens) > 1  # it came as it grew, not only when it was whole
+    assert len(tokens) > 1  # the text came in pieces, not only at the end
 
 
 def test_an_interrupted_answer_is_replayed_as_json_with_its_own_status(database, mock):
     body = {"messages": [{"role": "user", "content": "Hi"}], "stream": False}
-    with serve(configured(database, mock, "tokens=3")) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock, "tokens=3")) as url, Client(url, USER) as client:
         conversation = client.post("/api/chat/conversations", json={}).json()["id"]
         body["conversation_id"] = conversation
         client.post("/api/chat", json=body, headers=KEY)
-        # As a process that died in the middle of the answer leaves it.
+        # This is the state after a process died in the middle of the answer.
         database.rows(
             "update messages set status = 'interrupted', metadata = '{}' where role = 'assistant';"
             "update turns set status = 'interrupted'"

@@ -15,49 +15,49 @@ def choice(**environ):
     return ModelChoice(load_settings({**needed, "LLM_MODEL": "openai/gpt-6-luna", **environ}))
 
 
-def test_who_asks_for_none_gets_the_configured_ones_in_their_order():
+def test_a_request_without_a_model_gets_the_configured_models_in_order():
     chosen = choice(LLM_FALLBACK_MODELS="anthropic/claude-haiku-5-5,scripted/echo").resolve(None)
     assert chosen == ("openai/gpt-6-luna", "anthropic/claude-haiku-5-5", "scripted/echo")
 
 
-def test_a_model_asked_for_comes_first_and_the_configured_ones_are_its_fallbacks():
+def test_the_requested_model_is_first_and_the_configured_models_are_its_fallbacks():
     chosen = choice(LLM_FALLBACK_MODELS="scripted/echo").resolve("scripted/echo")
     assert chosen == ("scripted/echo", "openai/gpt-6-luna")
 
 
-def test_a_name_without_its_provider_is_enough():
+def test_a_model_name_without_a_provider_is_accepted():
     assert choice().resolve("gpt-6-luna") == ("openai/gpt-6-luna",)
 
 
 @pytest.mark.parametrize("name", ["anthropic/claude-opus-5-5", "claude-opus-5-5"])
-def test_a_pattern_allows_what_it_matches(name):
+def test_a_pattern_allows_matching_models(name):
     chosen = choice(LLM_ALLOWED_MODELS="anthropic/claude-*").resolve(name)
     assert chosen == ("anthropic/claude-opus-5-5", "openai/gpt-6-luna")
 
 
 @pytest.mark.parametrize("name", ["openai/gpt-5", "gpt", "", "mistral/large", "openai/gpt-6-luna "])
-def test_what_is_not_allowed_is_refused_with_a_list_of_what_is(name):
+def test_a_model_that_is_not_allowed_is_refused_with_the_allowed_models(name):
     with pytest.raises(InvalidRequest, match=r"openai/gpt-6-luna, anthropic/claude-\*") as caught:
         choice(LLM_ALLOWED_MODELS="anthropic/claude-*").resolve(name)
     assert caught.value.field == "model"
 
 
-def test_a_pattern_gives_no_way_to_a_provider_that_is_not_configured():
+def test_a_pattern_does_not_allow_a_provider_that_is_not_configured():
     with pytest.raises(InvalidRequest):
         choice(LLM_ALLOWED_MODELS="*").resolve("nvidia/meta/llama")
 
 
-def test_the_names_are_those_that_can_be_told():
-    named = choice(LLM_ALLOWED_MODELS="anthropic/claude-*,openai/gpt-6-sol").names
-    assert named == ("openai/gpt-6-luna", "openai/gpt-6-sol")
+def test_patterns_are_not_listed():
+    listed = choice(LLM_ALLOWED_MODELS="anthropic/claude-*,openai/gpt-6-sol").listed_models
+    assert listed == ("openai/gpt-6-luna", "openai/gpt-6-sol")
 
 
-def test_a_name_that_is_too_long_with_its_provider_is_refused_whatever_a_pattern_allows():
-    allowing = choice(LLM_ALLOWED_MODELS="openai/*")
-    assert allowing.resolve("m" * 193)[0] == "openai/" + "m" * 193
+def test_a_model_name_over_200_characters_is_refused():
+    allowed = choice(LLM_ALLOWED_MODELS="openai/*")
+    assert allowed.resolve("m" * 193)[0] == "openai/" + "m" * 193
     with pytest.raises(InvalidRequest):
-        allowing.resolve("m" * 194)
+        allowed.resolve("m" * 194)
 
 
 def test_a_model_of_a_provider_that_is_not_configured_is_not_listed():
-    assert "nvidia/meta/llama" not in choice(LLM_ALLOWED_MODELS="nvidia/meta/llama").names
+    assert "nvidia/meta/llama" not in choice(LLM_ALLOWED_MODELS="nvidia/meta/llama").listed_models

@@ -1,4 +1,4 @@
-"""What is refused before the model is asked: with a status, a stable code, and nothing stored."""
+"""Requests that are refused before the model call get a status and a stable code and store nothing."""
 
 import base64
 import json
@@ -12,19 +12,19 @@ import pytest
 from tests.serving import SECRET, Client, serve, settings
 
 USER = uuid4()
-SIGN_IN = "I had trouble remembering you. Please sign in again."
-AGAIN = "Coach is taking a moment. Let's try again."
+SIGN_IN_MESSAGE = "I had trouble remembering you. Please sign in again."
+TRY_AGAIN_MESSAGE = "Coach is taking a moment. Let's try again."
 
 
 @pytest.fixture
 def url(database, mock):
-    configured = settings(
+    config = settings(
         database.url,
         LLM_MODEL="openai/mock:tokens=1",
         OPENAI_API_KEY="key",
         OPENAI_BASE_URL=mock.base_url("openai"),
     )
-    with serve(configured) as url:
+    with serve(config) as url:
         yield url
 
 
@@ -81,13 +81,13 @@ VALID = {"sub": str(USER), "exp": 4_000_000_000}
         "none",
     ],
 )
-def test_a_bad_token_is_401_with_the_warm_sentence(url, nothing_stored, authorization):
+def test_a_bad_token_is_401_with_the_sign_in_message(url, nothing_stored, authorization):
     headers = {"authorization": authorization} if authorization is not None else {}
     with Client(url) as client:
         response = client.post("/chat-stream", json={"message": "Hi"}, headers=headers)
     assert response.status_code == 401
     assert response.json()["code"] == "unauthorized"
-    assert response.json()["userMessage"] == SIGN_IN
+    assert response.json()["userMessage"] == SIGN_IN_MESSAGE
     assert response.headers["x-request-id"]
 
 
@@ -128,10 +128,10 @@ def test_a_bad_body_is_400_and_names_its_field(url, nothing_stored, body, field)
     assert response.status_code == 400, response.text
     assert response.json()["code"] == "invalid_request"
     assert response.json().get("field") == field
-    assert response.json()["userMessage"] == AGAIN
+    assert response.json()["userMessage"] == TRY_AGAIN_MESSAGE
 
 
-def test_a_message_of_32000_characters_is_taken(url):
+def test_a_message_of_32000_characters_is_accepted(url):
     with Client(url, USER) as client:
         assert client.post("/chat-stream", json={"message": "語" * 15_000}).status_code == 200
         assert client.post("/chat-stream", json={"message": "x" * 32_000}).status_code == 200
@@ -151,7 +151,7 @@ def test_a_body_that_is_not_declared_as_json_is_415(url, nothing_stored):
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
 
-def test_a_conversation_that_does_not_exist_and_another_users_are_the_same_404(url, database, mock):
+def test_an_unknown_conversation_and_one_of_another_user_get_the_same_404(url, database, mock):
     with Client(url, uuid4()) as other:
         theirs = other.post("/chat-stream", json={"message": "Hi"}).headers["x-conversation-id"]
     mock.reset()
@@ -176,7 +176,7 @@ def test_a_conversation_for_another_user_is_403(url, nothing_stored):
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
-def test_unknown_routes_and_methods_answer_in_the_same_shape(url):
+def test_unknown_routes_and_methods_have_the_same_error_format(url):
     with Client(url, USER) as client:
         assert client.get("/nowhere").json()["code"] == "not_found"
         response = client.get("/chat-stream")
@@ -204,24 +204,24 @@ def test_a_preflight_is_answered_without_a_token(database):
 
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("fault", ["refused", "silent"])
-def test_without_a_database_the_answer_is_503_within_3_seconds_and_no_model_is_called(mock, fault, tmp_path):
+def test_an_unreachable_database_is_503_within_3_seconds_without_a_model_call(mock, fault, tmp_path):
     mock.reset()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     if fault == "refused":
         listener.close()
-    configured = settings(
+    config = settings(
         f"postgresql://chat_app@127.0.0.1:{port}/chat",
         LLM_MODEL="openai/mock",
         OPENAI_API_KEY="key",
         OPENAI_BASE_URL=mock.base_url("openai"),
     )
-    with serve(configured) as url, Client(url, USER) as client:
-        began = time.monotonic()
+    with serve(config) as url, Client(url, USER) as client:
+        started_at = time.monotonic()
         response = client.post("/chat-stream", json={"message": "Hi"})
-        took = time.monotonic() - began
+        seconds = time.monotonic() - started_at
     listener.close()
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
-    assert response.json()["userMessage"] == AGAIN
-    assert took < 3
+    assert response.json()["userMessage"] == TRY_AGAIN_MESSAGE
+    assert seconds < 3
     assert mock.stats()["hits"] == 0

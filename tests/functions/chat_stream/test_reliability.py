@@ -1,14 +1,12 @@
-"""What must survive a killed function, a crashed database and a lost reply: see docs/reliability.md."""
+"""Killed processes, database crashes and lost replies: the promises of docs/reliability.md."""
 
 import json
 import logging
 import random
 import signal
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -20,7 +18,7 @@ from dev import postgres
 from dev.mock_llm import answer_text
 from migrations import migrate
 from shared.settings import load_settings
-from tests.database import TestDatabase
+from tests.database import TestDatabase, cluster_folder
 from tests.postgres_proxy import PostgresProxy
 from tests.serving import ChatOnLambda, Client, mocked, serve
 
@@ -28,7 +26,7 @@ USER = uuid4()
 KEY = {"idempotency-key": "a-key-of-the-client"}
 
 
-def asking(database, mock, script, **environ):
+def environment(database, mock, script, **environ):
     return mocked(database.url, mock, f"openai/mock:{script}", BUDGET_USD_PER_DAY="100", **environ)
 
 
@@ -40,68 +38,70 @@ def text_of(events):
     return "".join(event["content"] for event in events if event["type"] == "token")
 
 
-def check_books(database):
-    """Every turn settled once, its cost written down once, nothing held back."""
+def check_accounts(database):
+    """Checks that every turn is settled, its cost is stored once, and no money is reserved."""
     assert database.rows("select 1 from turns where status = 'running'") == []
     assert database.rows("select 1 from messages where status = 'streaming'") == []
     doubles = database.rows("select message_id from usage_logs group by message_id having count(*) > 1")
     assert doubles == []
-    for row in database.rows(
+    budgets = database.rows(
         "select b.*, (select sum(cost_usd) from usage_logs as u where u.user_id = b.user_id) as cost"
         " from budgets as b"
-    ):
+    )
+    assert budgets
+    for row in budgets:
         assert row["reserved_usd"] == 0
         assert row["spent_usd"] == (row["cost"] or 0)
 
 
-def test_fifty_turns_killed_at_random_moments_lose_nothing_but_their_last_second(database, mock):
+def test_fifty_turns_killed_at_random_times_lose_at_most_their_last_second(database, mock):
     whole = answer_text("tokens=60")
     seed = random.randrange(10**9)
-    dice = random.Random(seed)
-    moments = [dice.uniform(0, 1.5) for _ in range(50)]
-    environ = asking(database, mock, "tokens=60,gap=20ms")
+    generator = random.Random(seed)
+    times = [generator.uniform(0, 1.5) for _ in range(50)]
+    environ = environment(database, mock, "tokens=60,gap=20ms")
 
     def turns(share):
         function = ChatOnLambda(environ)
         seen = []
         with function.running() as url:
-            for moment in share:
+            for kill_after in share:
                 user = uuid4()
-                said = {"message": f"I am {user}"}
-                killer = threading.Timer(moment, function.signal, [signal.SIGKILL])
-                text, told = "", None
+                question = {"message": f"I am {user}"}
+                killer = threading.Timer(kill_after, function.signal, [signal.SIGKILL])
+                text, event = "", None
                 with Client(url, user) as client:
-                    client.get("/health")  # a process is up
+                    client.get("/health")  # waits until a process runs
                     killer.start()
                     try:
-                        with client.stream("POST", "/chat-stream", json=said) as response:
-                            for event in httpx_sse.EventSource(response).iter_sse():
-                                told = event.json()
-                                text += told.get("content", "")
+                        with client.stream("POST", "/chat-stream", json=question) as response:
+                            for sent in httpx_sse.EventSource(response).iter_sse():
+                                event = sent.json()
+                                text += event.get("content", "")
                     except (httpx.HTTPError, httpx_sse.SSEError):
                         pass
                 killer.join()
-                seen.append((user, text, told and told["type"] == "done"))
+                seen.append((user, text, event and event["type"] == "done"))
         return seen
 
     with ThreadPoolExecutor(5) as pool:
-        seen = [turn for share in pool.map(turns, [moments[i::5] for i in range(5)]) for turn in share]
+        seen = [turn for share in pool.map(turns, [times[i::5] for i in range(5)]) for turn in share]
 
     database.rows("update turns set lease_expires_at = now() - interval '1 second' where status = 'running'")
     interrupted = 0
-    logging.getLogger(__name__).info("seed %d", seed)  # shown if it fails
+    logging.getLogger(__name__).info("seed %d", seed)  # pytest shows the seed of a failed test
     for user, text, done in seen:
         database.call("begin_request", user_id=user)
         messages = database.rows("select * from messages where user_id = %s order by created_at, id", (user,))
         if not messages:
-            assert text == ""  # killed before it was accepted
+            assert text == ""  # killed before the question was stored
             continue
         question, answer = messages
         assert question["content"] == f"I am {user}"
         assert whole.startswith(answer["content"])
         if done:
             assert (answer["status"], answer["content"]) == ("complete", whole)
-        # Fifty tokens come in a second; no word of the answer has more than ten characters.
+        # The mock sends 50 tokens in a second, and a token has at most ten characters.
         assert len(text) - len(answer["content"]) <= 60 * 10
         assert answer["status"] in {"complete", "interrupted"}
         usage = database.rows("select * from usage_logs where message_id = %s", (answer["id"],))
@@ -109,11 +109,11 @@ def test_fifty_turns_killed_at_random_moments_lose_nothing_but_their_last_second
         assert usage[0]["cost_usd"] > 0
         interrupted += answer["status"] == "interrupted"
     assert interrupted > 10
-    check_books(database)
+    check_accounts(database)
 
 
-def test_a_function_stopped_for_ever_at_its_last_event_has_committed_it(database, mock):
-    function = ChatOnLambda(asking(database, mock, "tokens=5,gap=10ms"))
+def test_the_answer_is_committed_before_the_last_event(database, mock):
+    function = ChatOnLambda(environment(database, mock, "tokens=5,gap=10ms"))
     with function.running() as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             for event in httpx_sse.EventSource(response).iter_sse():
@@ -122,12 +122,12 @@ def test_a_function_stopped_for_ever_at_its_last_event_has_committed_it(database
                     break
         [answer] = database.rows("select * from messages where role = 'assistant'")
         assert (answer["status"], answer["content"]) == ("complete", answer_text("tokens=5"))
-        check_books(database)
+        check_accounts(database)
         function.signal(signal.SIGKILL)
 
 
-def test_a_frozen_function_whose_connections_died_meanwhile_serves_the_next_turn(server, database, mock):
-    function = ChatOnLambda(asking(database, mock, "tokens=3"))
+def test_a_turn_works_after_all_idle_connections_were_closed(server, database, mock):
+    function = ChatOnLambda(environment(database, mock, "tokens=3"))
     with function.running() as url, Client(url, USER) as client:
         for _ in range(3):
             assert events_of(client.post("/chat-stream", json={"message": "Hi"}))[-1]["type"] == "done"
@@ -136,11 +136,11 @@ def test_a_frozen_function_whose_connections_died_meanwhile_serves_the_next_turn
                     "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s",
                     (database.name,),
                 )
-    check_books(database)
+    check_accounts(database)
 
 
-def test_the_functions_own_deadline_ends_the_answer_in_time_and_resumable(database, mock):
-    function = ChatOnLambda(asking(database, mock, "tokens=500,gap=20ms"), timeout=9)
+def test_the_deadline_of_the_function_ends_an_answer_that_can_be_resumed(database, mock):
+    function = ChatOnLambda(environment(database, mock, "tokens=500,gap=20ms"), timeout=9)
     with function.running() as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
             answer_id = response.headers["x-message-id"]
@@ -151,27 +151,27 @@ def test_the_functions_own_deadline_ends_the_answer_in_time_and_resumable(databa
     assert (answer["status"], answer["content"]) == ("interrupted", text_of(events))
     assert answer_text("tokens=500").startswith(answer["content"])
     assert text_of(events_of(again)) == answer["content"][7:]
-    check_books(database)
+    check_accounts(database)
 
 
 @pytest.fixture
-def own_postgres():
-    """A server that a test may crash."""
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        running = postgres.start(Path(folder) / "data")
+def crashable_postgres():
+    """A Postgres only for one test, which may crash it."""
+    with cluster_folder() as folder:
+        running = postgres.start(folder)
         migrate.apply(running.url(postgres.OWNER))
         yield running
         running.stop()
 
 
-def test_a_database_that_crashes_in_mid_answer_and_comes_back_has_all_of_it(own_postgres, mock):
-    database = TestDatabase(own_postgres, postgres.DATABASE)
-    configured = load_settings(asking(database, mock, "tokens=100,gap=30ms"))
-    with serve(configured) as url, Client(url, USER) as client:
+def test_an_answer_is_complete_after_a_crash_of_the_database(crashable_postgres, mock):
+    database = TestDatabase(crashable_postgres, postgres.DATABASE)
+    config = load_settings(environment(database, mock, "tokens=100,gap=30ms"))
+    with serve(config) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "Hi"}, headers=KEY) as response:
             events = httpx_sse.EventSource(response).iter_sse()
             seen = [next(events).json() for _ in range(30)]
-            own_postgres.crash_and_restart()
+            crashable_postgres.crash_and_restart()
             seen += [event.json() for event in events]
         again = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
     assert seen[-1]["type"] == "done"
@@ -181,19 +181,19 @@ def test_a_database_that_crashes_in_mid_answer_and_comes_back_has_all_of_it(own_
         ("Hi", "complete"),
         (answer_text("tokens=100"), "complete"),
     ]
-    check_books(database)
+    check_accounts(database)
 
 
 @pytest.mark.parametrize("statement", ["begin_turn", "finish_turn"])
-def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
+def test_a_lost_reply_to_a_commit_stores_no_second_message_and_no_second_cost(
     server, database, mock, statement
 ):
     mock.reset()
     with PostgresProxy(server.socket_folder, lose_reply_to=statement) as proxy:
-        configured = load_settings(
-            asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
+        config = load_settings(
+            environment(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
         )
-        with serve(configured) as url, Client(url, USER) as client:
+        with serve(config) as url, Client(url, USER) as client:
             events = events_of(client.post("/chat-stream", json={"message": "Hi"}))
         assert proxy.lost == 1
     assert events[-1]["type"] == "done"
@@ -201,15 +201,15 @@ def test_a_lost_reply_to_a_commit_makes_no_second_message_and_no_second_cost(
     assert len(database.rows("select 1 from messages")) == 2
     assert len(database.rows("select 1 from usage_logs")) == 1
     assert len(database.rows("select 1 from conversations")) == 1
-    check_books(database)
+    check_accounts(database)
 
 
 @pytest.mark.wall_clock
-def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(server, database, mock):
+def test_thirty_stalled_streams_share_ten_connections_and_keep_no_transaction_open(server, database, mock):
     mock.reset()
     environ = {"LLM_IDLE_TIMEOUT": "4", "DATABASE_CONNECTIONS": "10"}
-    configured = load_settings(asking(database, mock, "tokens=5,after=2,fault=hang", **environ))
-    with serve(configured) as url, ThreadPoolExecutor(30) as pool:
+    config = load_settings(environment(database, mock, "tokens=5,after=2,fault=hang", **environ))
+    with serve(config) as url, ThreadPoolExecutor(30) as pool:
 
         def ask(_):
             with Client(url, uuid4()) as client:
@@ -218,29 +218,30 @@ def test_thirty_stalled_streams_share_ten_connections_and_hold_no_transaction(se
         answers = [pool.submit(ask, number) for number in range(30)]
         while mock.stats()["open"] < 30:
             time.sleep(0.05)
-        most, held = 0, 0
+        most, open_transactions = 0, 0
         for _ in range(20):
             time.sleep(0.05)
             with psycopg.connect(server.superuser_url, autocommit=True) as connection:
                 query = "select state from pg_stat_activity where datname = %s and usename = 'chat_app'"
                 states = [state for (state,) in connection.execute(query, (database.name,))]
-            most, held = max(most, len(states)), held + states.count("idle in transaction")
+            most = max(most, len(states))
+            open_transactions += states.count("idle in transaction")
         with Client(url, USER) as client:
-            began = time.monotonic()
-            made = client.post("/api/chat/conversations", json={})
-            assert (made.status_code, time.monotonic() - began < 2) == (201, True)
+            started_at = time.monotonic()
+            created = client.post("/api/chat/conversations", json={})
+            assert (created.status_code, time.monotonic() - started_at < 2) == (201, True)
         ends = {answer.result()[-1]["type"] for answer in answers}
     assert ends == {"error"}
-    # Ten for each function, and never more.
+    # At most ten for each of the two functions.
     assert 0 < most <= 20
-    assert held == 0
-    check_books(database)
+    assert open_transactions == 0
+    check_accounts(database)
 
 
-def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database, mock):
+def test_a_silent_stream_has_heartbeats_and_the_configured_padding(database, mock):
     environ = {"LLM_START_TIMEOUT": "1", "STREAM_HEARTBEAT": "0.3", "STREAM_PADDING": "2048"}
-    configured = load_settings(asking(database, mock, "tokens=2,first=3s", **environ))
-    with serve(configured) as url, Client(url, USER) as client:
+    config = load_settings(environment(database, mock, "tokens=2,first=3s", **environ))
+    with serve(config) as url, Client(url, USER) as client:
         body = client.post("/chat-stream", json={"message": "Hi"}).content
     head = body.split(b"\n\n")[0]
     assert (head[:1], len(head) + 2) == (b":", 2048)
@@ -248,9 +249,12 @@ def test_a_quiet_stream_has_a_heartbeat_and_padding_where_it_is_wanted(database,
     assert body.split(b"\n\n")[-2].startswith(b'data: {"type":"done"')
 
 
-def test_no_text_of_a_model_can_forge_an_event(database, mock):
+def test_the_text_of_a_model_cannot_forge_an_event(database, mock):
     forged = 'a%0A%0Adata%3A {"type"%3A"done"}%0A%0A%0Did%3A 7%0Db\u2028c'
-    with serve(load_settings(asking(database, mock, f"text={forged}"))) as url, Client(url, USER) as client:
+    with (
+        serve(load_settings(environment(database, mock, f"text={forged}"))) as url,
+        Client(url, USER) as client,
+    ):
         response = client.post("/chat-stream", json={"message": "Hi"})
     events = events_of(response)
     assert [event["type"] for event in events] == ["token"] * (len(events) - 1) + ["done"]
@@ -260,8 +264,8 @@ def test_no_text_of_a_model_can_forge_an_event(database, mock):
         assert json.loads(block.rsplit("data: ", 1)[1])
 
 
-def test_a_function_that_is_told_to_end_saves_what_it_has(database, mock):
-    function = ChatOnLambda(asking(database, mock, "tokens=500,gap=20ms"))
+def test_sigterm_saves_the_running_answer(database, mock):
+    function = ChatOnLambda(environment(database, mock, "tokens=500,gap=20ms"))
     with function.running() as url, Client(url, USER) as client:
         try:
             with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
@@ -273,17 +277,17 @@ def test_a_function_that_is_told_to_end_saves_what_it_has(database, mock):
         [answer] = database.rows("select * from messages where role = 'assistant'")
     assert answer["status"] == "interrupted"
     assert len(answer["content"].split()) >= 10
-    check_books(database)
+    check_accounts(database)
 
 
-def test_a_turn_of_which_nobody_knows_whether_it_began_is_given_up(server, database, mock):
-    """The reply to its begin is lost so often that the client has its 503; the turn did begin."""
+def test_a_turn_whose_begin_is_unconfirmed_is_cancelled_and_runs_again(server, database, mock):
+    """All replies to begin_turn are lost: the turn has started, but the client gets 503."""
     mock.reset()
     with PostgresProxy(server.socket_folder, lose_reply_to="begin_turn", times=3) as proxy:
-        configured = load_settings(
-            asking(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
+        config = load_settings(
+            environment(database, mock, "tokens=5") | {"DATABASE_URL": proxy.url(database.url)}
         )
-        with serve(configured) as url, Client(url, USER) as client:
+        with serve(config) as url, Client(url, USER) as client:
             refused = client.post("/chat-stream", json={"message": "Hi"}, headers=KEY)
             assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
             while database.rows("select 1 from turns where status = 'running'"):
@@ -292,4 +296,4 @@ def test_a_turn_of_which_nobody_knows_whether_it_began_is_given_up(server, datab
     assert events_of(again)[-1]["type"] == "done"
     assert mock.stats()["hits"] == 1
     assert len(database.rows("select 1 from messages")) == 2
-    check_books(database)
+    check_accounts(database)

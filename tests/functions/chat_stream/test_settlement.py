@@ -1,4 +1,4 @@
-"""The stored functions of a turn at their edges: repeated calls, runs again, midnight, mended rows, locks."""
+"""Special cases of the stored functions of a turn: repeated calls, midnight, changed rows and locks."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 USER = uuid4()
-HASH = b"what was asked"
+HASH = b"hash of the request"
 
 
 def usage(cost="0.5", tokens_out=7, status="complete"):
@@ -31,11 +31,11 @@ def usage(cost="0.5", tokens_out=7, status="complete"):
     }
 
 
-def finish(database, begun, content="An answer.", status="complete", rows=None, user=USER):
+def finish(database, started, content="An answer.", status="complete", rows=None, user=USER):
     return database.call(
         "finish_turn",
         user_id=user,
-        answer_id=begun["answer_id"],
+        answer_id=started["answer_id"],
         status=status,
         content=content,
         token_count=7,
@@ -53,7 +53,7 @@ def contents(database):
     return [row["content"] for row in database.rows("select content from messages order by created_at, id")]
 
 
-def test_a_begin_that_is_made_again_finds_itself_also_when_it_ran_a_turn_again(database):
+def test_a_repeated_begin_returns_its_first_result(database):
     first = database.begin_turn(USER, idempotency_key="k", request_hash=HASH)
     assert (
         database.begin_turn(USER, idempotency_key="k", request_hash=HASH, answer_id=first["answer_id"])[
@@ -63,7 +63,7 @@ def test_a_begin_that_is_made_again_finds_itself_also_when_it_ran_a_turn_again(d
     )
     finish(database, first, content="", status="error", rows=[])
     again = uuid4()
-    for _ in range(2):  # the second is the same call, as its reply was lost
+    for _ in range(2):  # the second call repeats the first, as after a lost reply
         rerun = database.begin_turn(USER, idempotency_key="k", request_hash=HASH, answer_id=again)
         assert (rerun["outcome"], rerun["answer_id"]) == ("started", first["answer_id"])
         assert [message["content"] for message in rerun["history"]] == ["How are you?"]
@@ -71,35 +71,35 @@ def test_a_begin_that_is_made_again_finds_itself_also_when_it_ran_a_turn_again(d
     assert contents(database) == ["How are you?", "An answer."]
 
 
-def test_a_turn_that_died_before_its_first_word_is_run_again(database):
-    begun = database.begin_turn(USER, idempotency_key="k", request_hash=HASH, lease="-1 second")
+def test_a_turn_that_expired_without_text_runs_again(database):
+    started = database.begin_turn(USER, idempotency_key="k", request_hash=HASH, lease="-1 second")
     database.call("begin_request", user_id=USER)
     again = database.begin_turn(USER, idempotency_key="k", request_hash=HASH)
-    assert (again["outcome"], again["answer_id"]) == ("started", begun["answer_id"])
+    assert (again["outcome"], again["answer_id"]) == ("started", started["answer_id"])
 
 
-def test_a_turn_is_not_run_again_when_the_conversation_has_gone_on(database):
+def test_a_turn_does_not_run_again_after_a_later_turn_of_the_conversation(database):
     first = database.begin_turn(USER, idempotency_key="k", request_hash=HASH)
     finish(database, first, content="", status="error", rows=[])
     finish(database, database.begin_turn(USER, conversation_id=first["conversation_id"], question="And now?"))
     assert database.begin_turn(USER, idempotency_key="k", request_hash=HASH)["outcome"] == "repeated"
 
 
-def test_a_replay_has_the_usage_of_the_attempt_that_answered(database):
-    begun = database.begin_turn(USER)
-    finish(database, begun, rows=[usage(tokens_out=0, status="error"), usage(tokens_out=7)])
-    answer = database.call("read_answer", user_id=USER, answer_id=begun["answer_id"], offset=0)
+def test_a_replay_has_the_usage_of_the_successful_attempt(database):
+    started = database.begin_turn(USER)
+    finish(database, started, rows=[usage(tokens_out=0, status="error"), usage(tokens_out=7)])
+    answer = database.call("read_answer", user_id=USER, answer_id=started["answer_id"], offset=0)
     assert answer["usage"]["tokens_out"] == 7
 
 
-def test_a_budget_row_that_was_mended_by_hand_costs_nobody_an_answer(database):
-    begun = database.begin_turn(USER)
+def test_a_turn_can_finish_after_its_reservation_was_reset(database):
+    started = database.begin_turn(USER)
     database.rows("update budgets set reserved_usd = 0")
-    assert finish(database, begun) == "complete"
+    assert finish(database, started) == "complete"
     assert (budget(database)["reserved_usd"], budget(database)["spent_usd"]) == (0, Decimal("0.5"))
 
 
-def test_what_is_wrong_with_ones_rows_hinders_no_sweep_for_others(database):
+def test_one_users_bad_row_does_not_stop_the_sweep_for_others(database):
     database.begin_turn(USER, lease="-1 second")
     database.rows(f"alter table usage_logs add constraint broken check (user_id <> '{USER}')")
     other = uuid4()
@@ -109,15 +109,15 @@ def test_what_is_wrong_with_ones_rows_hinders_no_sweep_for_others(database):
     assert {row["user_id"]: row["status"] for row in rows} == {USER: "running", other: "interrupted"}
 
 
-def test_a_turn_over_midnight_is_freed_on_its_day_and_paid_on_the_next(database):
-    begun = database.begin_turn(USER)
+def test_a_turn_over_midnight_frees_the_first_day_and_charges_the_second(database):
+    started = database.begin_turn(USER)
     database.rows("update turns set created_at = created_at - interval '1 day'")
     database.rows("update budgets set day = day - 1")
-    today = database.begin_turn(USER)  # opens today's row
-    held = budget_of_today(database)["reserved_usd"]
-    finish(database, begun)
+    today = database.begin_turn(USER)  # creates the row of today
+    reserved = budget_of_today(database)["reserved_usd"]
+    finish(database, started)
     rows = database.rows("select day, spent_usd, reserved_usd from budgets order by day")
-    assert [(row["spent_usd"], row["reserved_usd"]) for row in rows] == [(0, 0), (Decimal("0.5"), held)]
+    assert [(row["spent_usd"], row["reserved_usd"]) for row in rows] == [(0, 0), (Decimal("0.5"), reserved)]
     assert rows[1]["day"] - rows[0]["day"] == timedelta(days=1)
     finish(database, today)
     assert budget_of_today(database)["spent_usd"] == 1
@@ -127,28 +127,28 @@ def budget_of_today(database):
     return database.rows("select * from budgets order by day desc limit 1")[0]
 
 
-def test_a_turn_without_a_budget_counts_into_one_that_is_there(database):
+def test_a_turn_without_a_budget_adds_to_an_existing_budget_row(database):
     finish(database, database.begin_turn(USER))
     finish(database, database.begin_turn(USER, budget=Decimal(0)))
     assert budget(database)["spent_usd"] == 1
 
 
 @pytest.mark.parametrize(("content", "status"), [("", "error"), ("", "interrupted")])
-def test_an_answer_is_not_replaced_by_nothing(database, content, status):
-    begun = database.begin_turn(USER)
-    finish(database, begun, content="The old answer.")
-    anew = database.begin_turn(USER, conversation_id=begun["conversation_id"], replaces="")
+def test_a_regeneration_without_text_keeps_the_old_answer(database, content, status):
+    started = database.begin_turn(USER)
+    finish(database, started, content="The old answer.")
+    regenerated = database.begin_turn(USER, conversation_id=started["conversation_id"], replaces="")
     assert contents(database) == ["How are you?", "The old answer.", ""]
-    finish(database, anew, content=content, status=status, rows=[])
+    finish(database, regenerated, content=content, status=status, rows=[])
     assert "The old answer." in contents(database)
 
 
-def test_an_answer_is_replaced_by_what_a_dead_writer_left(database):
-    begun = database.begin_turn(USER)
-    finish(database, begun, content="The old answer.")
-    anew = database.begin_turn(USER, conversation_id=begun["conversation_id"], replaces="")
+def test_the_text_of_an_expired_regeneration_replaces_the_old_answer(database):
+    started = database.begin_turn(USER)
+    finish(database, started, content="The old answer.")
+    regenerated = database.begin_turn(USER, conversation_id=started["conversation_id"], replaces="")
     database.call(
-        "checkpoint_turn", user_id=USER, answer_id=anew["answer_id"], content="The new", lease="-1 s"
+        "checkpoint_turn", user_id=USER, answer_id=regenerated["answer_id"], content="The new", lease="-1 s"
     )
     database.call("begin_request", user_id=USER)
     assert contents(database) == ["How are you?", "The new"]
@@ -174,17 +174,17 @@ def stateless(database, answer_id, key=None, hash_=None):
     )
 
 
-def test_a_stateless_turn_stores_nothing_but_its_cost(database):
-    begun = stateless(database, uuid4())
-    assert begun["outcome"] == "started"
-    assert finish(database, begun) == "complete"
+def test_a_stateless_turn_stores_only_its_cost(database):
+    started = stateless(database, uuid4())
+    assert started["outcome"] == "started"
+    assert finish(database, started) == "complete"
     assert database.rows("select 1 from messages") == database.rows("select 1 from conversations") == []
     [row] = database.rows("select * from usage_logs")
     assert (row["user_id"], row["conversation_id"]) == (USER, None)
     assert (budget(database)["spent_usd"], budget(database)["reserved_usd"]) == (Decimal("0.5"), 0)
 
 
-def test_a_stateless_key_is_used_once_and_free_again_where_no_model_answered(database):
+def test_a_stateless_key_can_be_used_again_if_no_model_answered(database):
     first = stateless(database, uuid4(), "k", HASH)
     assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
     assert stateless(database, uuid4(), "k", b"another")["outcome"] == "mismatch"
@@ -192,14 +192,14 @@ def test_a_stateless_key_is_used_once_and_free_again_where_no_model_answered(dat
     assert stateless(database, uuid4(), "k", HASH)["outcome"] == "started"
 
 
-def test_a_stateless_key_stays_used_where_a_model_has_answered_a_part(database):
+def test_a_stateless_key_stays_used_after_a_partial_answer(database):
     first = stateless(database, uuid4(), "k", HASH)
     finish(database, first, status="error", rows=[usage(tokens_out=7, status="error")])
     assert stateless(database, uuid4(), "k", HASH)["outcome"] == "repeated"
 
 
-def test_a_question_stands_after_a_message_that_was_stored_while_it_waited(database):
-    """The lock of the conversation comes before the time of the question."""
+def test_a_question_that_waited_for_a_lock_is_after_the_message_stored_meanwhile(database):
+    """begin_turn locks the conversation before it takes the time of the question."""
     conversation_id = database.begin_turn(USER)["conversation_id"]
     database.rows("update turns set status = 'complete', settled_at = now()")
     with psycopg.connect(database.url) as other:
@@ -221,21 +221,21 @@ def test_a_question_stands_after_a_message_that_was_stored_while_it_waited(datab
     assert contents(database) == ["How are you?", "", "added", "last", ""]
 
 
-def test_a_named_conversation_that_was_deleted_while_its_answer_runs_is_a_conflict(database):
+def test_a_new_turn_in_a_deleted_conversation_is_a_conflict_while_its_answer_runs(database):
     name = {"conversation_id": uuid4(), "create_missing": True}
     name["new_conversation_id"] = name["conversation_id"]
-    begun = database.begin_turn(USER, **name)
+    started = database.begin_turn(USER, **name)
     assert database.call("delete_conversation", user_id=USER, conversation_id=name["conversation_id"])
     assert database.begin_turn(USER, **name)["outcome"] == "conflict"
-    finish(database, begun)
+    finish(database, started)
     assert database.begin_turn(USER, **name)["outcome"] == "started"
 
 
-def test_the_question_of_a_regenerated_answer_is_estimated_once(database):
+def test_a_regeneration_counts_the_tokens_of_its_question_once(database):
     question = "x" * 4000  # 1,000 tokens
-    begun = database.begin_turn(USER, question=question)
-    finish(database, begun, content="y" * 400)
-    database.begin_turn(USER, conversation_id=begun["conversation_id"], question=question, replaces="")
+    started = database.begin_turn(USER, question=question)
+    finish(database, started, content="y" * 400)
+    database.begin_turn(USER, conversation_id=started["conversation_id"], question=question, replaces="")
     rows = database.rows("select prompt_tokens from turns order by created_at")
     assert [row["prompt_tokens"] for row in rows] == [1100, 1100]
 
@@ -252,14 +252,14 @@ REQUIRED = {
 @pytest.mark.parametrize(
     ("function", "missing"), [(function, name) for function, names in REQUIRED.items() for name in names]
 )
-def test_a_request_without_a_limit_or_a_cost_is_an_error_and_not_unlimited(database, function, missing):
-    begun = database.begin_turn(USER)
+def test_a_request_without_a_required_field_is_an_error(database, function, missing):
+    started = database.begin_turn(USER)
     requests = {
         "begin_turn": database.begin_request(USER),
         "begin_stateless_turn": database.begin_request(USER) | {"prompt_tokens": 10},
         "finish_turn": {
             "user_id": USER,
-            "answer_id": begun["answer_id"],
+            "answer_id": started["answer_id"],
             "status": "complete",
             "content": "Hi",
             "token_count": 1,
@@ -278,25 +278,25 @@ def test_a_request_without_a_limit_or_a_cost_is_an_error_and_not_unlimited(datab
         database.call(function, **request)
 
 
-def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(database):
+def test_deleting_a_conversation_during_the_save_of_its_answer_does_not_deadlock(database):
     deadlocks = []
 
     def one_round(number):
-        begun = database.begin_turn(USER, rate_limit=1000)
-        both = threading.Barrier(2)
+        started = database.begin_turn(USER, rate_limit=1000)
+        barrier = threading.Barrier(2)
 
         def delete():
-            both.wait()
+            barrier.wait()
             try:
-                database.call("delete_conversation", user_id=USER, conversation_id=begun["conversation_id"])
+                database.call("delete_conversation", user_id=USER, conversation_id=started["conversation_id"])
             except psycopg.errors.DeadlockDetected as error:
                 deadlocks.append(error)
 
         deleting = threading.Thread(target=delete)
         deleting.start()
-        both.wait()
+        barrier.wait()
         try:
-            finish(database, begun)
+            finish(database, started)
         except psycopg.errors.DeadlockDetected as error:
             deadlocks.append(error)
         deleting.join()
@@ -308,12 +308,12 @@ def test_deleting_a_conversation_while_its_answer_is_saved_does_not_deadlock(dat
     assert len(database.rows("select 1 from usage_logs")) == 40
 
 
-def test_a_deleted_conversations_writer_is_told_to_stop(database):
-    begun = database.begin_turn(USER)
-    conversation_id = begun["conversation_id"]
+def test_a_checkpoint_in_a_deleted_conversation_returns_cancel(database):
+    started = database.begin_turn(USER)
+    conversation_id = started["conversation_id"]
     assert database.call("delete_conversation", user_id=USER, conversation_id=conversation_id)
     state = database.call(
-        "checkpoint_turn", user_id=USER, answer_id=begun["answer_id"], content="x", lease="15 s"
+        "checkpoint_turn", user_id=USER, answer_id=started["answer_id"], content="x", lease="15 s"
     )
     assert state == "cancel"
     assert not database.call("delete_conversation", user_id=uuid4(), conversation_id=conversation_id)

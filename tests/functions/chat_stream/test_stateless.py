@@ -1,4 +1,4 @@
-"""Turns of which nothing is stored but their cost, and one that goes on though it cannot be stored."""
+"""Stateless turns, of which only the cost is stored, and turns that continue without the database."""
 
 import json
 import threading
@@ -21,13 +21,13 @@ STATELESS = {
 }
 
 
-def configured(database, mock, script="tokens=5", **environ):
+def settings_for(database, mock, script="tokens=5", **environ):
     return load_settings(mocked(database.url, mock, f"openai/mock:{script}", **environ))
 
 
 @pytest.mark.parametrize("route", STATELESS)
-def test_nothing_is_stored_but_the_cost(database, mock, route):
-    with serve(configured(database, mock)) as url, Client(url, USER) as client:
+def test_only_the_cost_of_a_stateless_turn_is_stored(database, mock, route):
+    with serve(settings_for(database, mock)) as url, Client(url, USER) as client:
         response = client.post(route, json=STATELESS[route])
     assert response.status_code == 200
     assert response.text.endswith("data: [DONE]\n\n")
@@ -40,55 +40,67 @@ def test_nothing_is_stored_but_the_cost(database, mock, route):
 
 
 @pytest.mark.parametrize("route", STATELESS)
-def test_without_a_token_only_where_that_is_allowed(database, mock, route):
-    with serve(configured(database, mock, ALLOW_ANONYMOUS="true")) as url, Client(url) as client:
+def test_a_request_without_a_token_needs_allow_anonymous(database, mock, route):
+    with serve(settings_for(database, mock, ALLOW_ANONYMOUS="true")) as url, Client(url) as client:
         assert client.post(route, json=STATELESS[route]).status_code == 200
         assert (
             client.post(route, json=STATELESS[route], headers={"authorization": "Bearer x"}).status_code
             == 401
         )
-    with serve(configured(database, mock)) as url, Client(url) as client:
+    with serve(settings_for(database, mock)) as url, Client(url) as client:
         assert client.post(route, json=STATELESS[route]).status_code == 401
-    [row] = database.rows("select user_id from usage_logs")
-    assert "127.0.0.1" not in str(row)
+    assert len(database.rows("select 1 from usage_logs")) == 1
+    for table in ("usage_logs", "turns", "rate_limits"):
+        assert "127.0.0.1" not in str(database.rows(f"select * from {table}"))
 
 
-def test_callers_without_a_token_are_limited_by_their_address(database, mock):
-    configuration = configured(database, mock, ALLOW_ANONYMOUS="true", RATE_LIMIT_CHAT="2/60")
-    with serve(configuration) as url, Client(url) as client:
-        said = STATELESS["/stream-chat"]
+def test_the_user_id_of_an_address_depends_on_the_secret(database, mock):
+    """So the address cannot be found by hashing all addresses."""
+    for secret in ("one secret, long enough for HS256", "another secret, long enough for it"):
+        config = settings_for(database, mock, ALLOW_ANONYMOUS="true", JWT_SECRET=secret)
+        with serve(config) as url, Client(url) as client:
+            for _ in range(2):
+                assert client.post("/stream-chat", json=STATELESS["/stream-chat"]).status_code == 200
+    rows = database.rows("select count(*) as turns from usage_logs group by user_id")
+    assert [row["turns"] for row in rows] == [2, 2]
+
+
+def test_requests_without_a_token_are_limited_by_address(database, mock):
+    config = settings_for(database, mock, ALLOW_ANONYMOUS="true", RATE_LIMIT_CHAT="2/60")
+    with serve(config) as url, Client(url) as client:
+        body = STATELESS["/stream-chat"]
         statuses = [
             client.post(
-                "/stream-chat", json=said, headers={"x-forwarded-for": f"203.0.113.{number}"}
+                "/stream-chat", json=body, headers={"x-forwarded-for": f"203.0.113.{number}"}
             ).status_code
             for number in range(3)
         ]
         with Client(url, USER) as known:
-            assert known.post("/stream-chat", json=said).status_code == 200
+            assert known.post("/stream-chat", json=body).status_code == 200
     assert statuses == [200, 200, 429]
 
 
 @pytest.mark.parametrize("route", ["/chat-stream", "/api/ui/chat"])
-def test_what_is_stored_wants_a_user(database, mock, route):
-    with serve(configured(database, mock, ALLOW_ANONYMOUS="true")) as url, Client(url) as client:
+def test_stored_turns_need_a_token(database, mock, route):
+    with serve(settings_for(database, mock, ALLOW_ANONYMOUS="true")) as url, Client(url) as client:
         assert client.post(route, json={"message": "Hi"}).status_code == 401
 
 
-def test_a_whole_answer_or_its_error_with_a_status(database, mock):
-    said = {"messages": MESSAGES, "stream": False}
-    with serve(configured(database, mock)) as url, Client(url, USER) as client:
-        answer = client.post("/api/chat", json=said)
+def test_a_json_answer_has_the_status_of_its_error(database, mock):
+    body = {"messages": MESSAGES, "stream": False}
+    with serve(settings_for(database, mock)) as url, Client(url, USER) as client:
+        answer = client.post("/api/chat", json=body)
     assert (answer.status_code, answer.json()["content"]) == (200, answer_text("tokens=5"))
     assert answer.json()["messageId"] == answer.headers["x-message-id"]
     with (
-        serve(configured(database, mock, "tokens=5,after=2,fault=truncate")) as url,
+        serve(settings_for(database, mock, "tokens=5,after=2,fault=truncate")) as url,
         Client(url, USER) as client,
     ):
-        broken = client.post("/api/chat", json=said)
+        broken = client.post("/api/chat", json=body)
     assert (broken.status_code, broken.json()["code"]) == (502, "upstream_truncated")
 
 
-def test_the_history_comes_from_the_client_and_the_system_prompt_only_where_nobody_gives_one(database, mock):
+def test_the_history_is_from_the_client_and_the_default_prompt_replaces_a_missing_one(database, mock):
     mock.reset()
     talk = [
         {"role": "system", "content": "Be a pirate."},
@@ -96,7 +108,7 @@ def test_the_history_comes_from_the_client_and_the_system_prompt_only_where_nobo
         {"role": "assistant", "content": "1"},
         {"role": "user", "content": "two"},
     ]
-    with serve(configured(database, mock)) as url, Client(url, USER) as client:
+    with serve(settings_for(database, mock)) as url, Client(url, USER) as client:
         client.post("/stream-chat", json={"messages": talk})
         client.post("/stream-chat", json={"messages": talk[1:]})
         client.post("/v1/chat/completions", json={"model": "mock:tokens=5", "messages": talk[1:]})
@@ -106,25 +118,25 @@ def test_the_history_comes_from_the_client_and_the_system_prompt_only_where_nobo
     assert bare == talk[1:]
 
 
-def test_an_answer_goes_on_where_its_format_says_so_though_the_database_is_away(database, mock):
-    """Away when the turn begins, and back when it ends: what it cost is written down all the same."""
+def test_a_best_effort_turn_continues_without_the_database(database, mock):
+    """The database is not reachable when the turn starts. It is back for the cost at the end."""
     mock.reset()
-    said = {
+    body = {
         "messages": [{"id": "a", "role": "user", "content": "Hi", "timestamp": 1}],
         "model": "mock:tokens=10,gap=200ms",
         "chatId": "a chat",
     }
-    configuration = configured(database, mock, "tokens=10,gap=200ms")
-    with serve(configuration) as url, Client(url, USER) as client:
+    config = settings_for(database, mock, "tokens=10,gap=200ms")
+    with serve(config) as url, Client(url, USER) as client:
         database.rows("alter role chat_app connection limit 0")
-        # What was opened ahead goes, too.
+        # Closes the connection of the warm-up too.
         database.rows("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chat_app'")
-        back = threading.Timer(3.5, database.rows, ["alter role chat_app connection limit -1"])
-        back.start()
+        reconnect = threading.Timer(3.5, database.rows, ["alter role chat_app connection limit -1"])
+        reconnect.start()
         try:
-            response = client.post("/api/stream", json=said)
+            response = client.post("/api/stream", json=body)
         finally:
-            back.join()
+            reconnect.join()
     events = [json.loads(event.data) for event in httpx_sse.EventSource(response).iter_sse()]
     assert events[-1]["fullContent"] == answer_text("tokens=10")
     assert database.rows("select 1 from messages") == []
@@ -132,9 +144,9 @@ def test_an_answer_goes_on_where_its_format_says_so_though_the_database_is_away(
     assert (usage["user_id"], usage["status"]) == (USER, "complete")
 
 
-def test_the_same_route_refuses_where_money_is_counted(database, mock):
+def test_a_best_effort_turn_with_a_budget_needs_the_database(database, mock):
     mock.reset()
-    said = {
+    body = {
         "messages": [{"id": "a", "role": "user", "content": "Hi", "timestamp": 1}],
         "model": "mock:tokens=5",
         "chatId": "a chat",
@@ -142,34 +154,34 @@ def test_the_same_route_refuses_where_money_is_counted(database, mock):
     broken = {"DATABASE_URL": "postgresql://chat_app@127.0.0.1:1/chat", "BUDGET_USD_PER_DAY": "5"}
     environ = mocked(database.url, mock, "openai/mock:tokens=5") | broken
     with serve(load_settings(environ)) as url, Client(url, USER) as client:
-        assert client.post("/api/stream", json=said).status_code == 503
+        assert client.post("/api/stream", json=body).status_code == 503
     assert mock.stats()["hits"] == 0
 
 
-def test_a_chat_of_the_ai_sdk_is_kept_resumed_and_asked_again(database, mock):
-    ask = {
+def test_a_conversation_of_the_ai_sdk_is_stored_resumed_and_regenerated(database, mock):
+    body = {
         "id": "a chat's name",
         "messages": [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}],
         "trigger": "submit-message",
     }
-    with serve(configured(database, mock, "tokens=40,gap=40ms")) as url, Client(url, USER) as client:
-        with client.stream("POST", "/api/ui/chat", json=ask) as first:
+    with serve(settings_for(database, mock, "tokens=40,gap=40ms")) as url, Client(url, USER) as client:
+        with client.stream("POST", "/api/ui/chat", json=body) as first:
             events = httpx_sse.EventSource(first).iter_sse()
             start = json.loads(next(events).data)
             time.sleep(0.3)
-            resumed = client.get(f"/api/ui/chat/{ask['id']}/stream")
+            resumed = client.get(f"/api/ui/chat/{body['id']}/stream")
         assert resumed.status_code == 200
         assert json.loads(resumed.text.split("\n")[0][6:]) == start
         deltas = [json.loads(line[6:]) for line in resumed.text.split("\n") if '"text-delta"' in line]
         assert "".join(delta["delta"] for delta in deltas) == answer_text("tokens=40")
-        assert client.get(f"/api/ui/chat/{ask['id']}/stream").status_code == 204
-        # Sent again, as after a lost reply, it is the same turn; asked again, another answer.
-        assert client.post("/api/ui/chat", json=ask).headers["x-message-id"] == start["messageId"]
-        anew = client.post(
-            "/api/ui/chat", json={**ask, "trigger": "regenerate-message", "messageId": start["messageId"]}
+        assert client.get(f"/api/ui/chat/{body['id']}/stream").status_code == 204
+        # The same message again is the same turn. A regeneration is another answer.
+        assert client.post("/api/ui/chat", json=body).headers["x-message-id"] == start["messageId"]
+        regenerated = client.post(
+            "/api/ui/chat", json={**body, "trigger": "regenerate-message", "messageId": start["messageId"]}
         )
-    assert anew.headers["x-message-id"] != start["messageId"]
+    assert regenerated.headers["x-message-id"] != start["messageId"]
     rows = database.rows("select id, role from messages order by created_at, id")
     assert [row["role"] for row in rows] == ["user", "assistant"]
-    assert str(rows[1]["id"]) == anew.headers["x-message-id"]
+    assert str(rows[1]["id"]) == regenerated.headers["x-message-id"]
     assert len(database.rows("select 1 from usage_logs")) == 2

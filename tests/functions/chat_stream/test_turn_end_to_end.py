@@ -1,4 +1,4 @@
-"""The main job: a message in, the answer out token by token, both and the cost in Postgres."""
+"""A turn from request to database: the answer is streamed, and question, answer and cost are stored."""
 
 import itertools
 import json
@@ -22,12 +22,12 @@ SERVERS = {"uvicorn": lambda environ: serve(load_settings(environ)), "lambda": s
 
 
 @pytest.fixture(params=SERVERS)
-def serving(request):
-    """Each test of this file runs under uvicorn and under the Lambda emulator with the real bootstraps."""
+def serve_function(request):
+    """Runs each test with uvicorn and with the Lambda emulator, which uses the real bootstraps."""
     return SERVERS[request.param]
 
 
-def configured(database, mock, model, **environ):
+def environment_for(database, mock, model, **environ):
     return mocked(database.url, mock, model, **environ)
 
 
@@ -36,9 +36,9 @@ def read_events(response):
 
 
 @pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
-def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider):
+def test_a_turn_is_streamed_stored_and_priced(serve_function, database, mock, provider):
     with (
-        serving(configured(database, mock, f"{provider}/mock:tokens=12,thinking=3")) as url,
+        serve_function(environment_for(database, mock, f"{provider}/mock:tokens=12,thinking=3")) as url,
         Client(url, USER) as client,
         client.stream("POST", "/chat-stream", json={"message": "How are you?"}) as response,
     ):
@@ -69,7 +69,7 @@ def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider)
     assert (row["user_id"], row["message_id"]) == (USER, answer["id"])
     assert (row["provider"], row["status"], row["estimated"]) == (provider, "complete", False)
     assert (row["tokens_in"], row["tokens_out"]) == (usage["prompt_tokens"], usage["completion_tokens"])
-    # None of the mock's models has a price, and Ollama runs on one's own machine.
+    # The models of the mock have no price. Ollama is free.
     expected = (Decimal(5) * row["tokens_in"] + Decimal(15) * row["tokens_out"]) / 1_000_000
     assert row["cost_usd"] == (0 if provider == "ollama" else expected)
     assert row["priced"] == (provider == "ollama")
@@ -77,27 +77,27 @@ def test_a_turn_is_streamed_stored_and_priced(serving, database, mock, provider)
 
 
 @pytest.mark.wall_clock
-def test_tokens_are_relayed_as_they_come(serving, database, mock):
+def test_tokens_are_relayed_when_they_arrive(serve_function, database, mock):
     with (
-        serving(configured(database, mock, "openai/mock:tokens=8,gap=200ms")) as url,
+        serve_function(environment_for(database, mock, "openai/mock:tokens=8,gap=200ms")) as url,
         Client(url, USER) as client,
         client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response,
     ):
         arrived = [time.monotonic() for _ in httpx_sse.EventSource(response).iter_sse()][:8]
     gaps = [later - earlier for earlier, later in itertools.pairwise(arrived)]
     assert sum(gaps) == pytest.approx(7 * 0.2, abs=0.3)
-    # Held back and sent together, most of them would be nothing.
+    # If tokens were buffered, most gaps would be 0.
     assert sum(gap > 0.08 for gap in gaps) >= 5
 
 
-def test_a_conversation_goes_on_with_its_newest_messages(serving, database, mock):
+def test_the_prompt_has_the_newest_messages_of_the_conversation(serve_function, database, mock):
     mock.reset()
-    configuration = configured(database, mock, "openai/mock:tokens=2", HISTORY_MESSAGES="3")
-    with serving(configuration) as url, Client(url, USER) as client:
+    environ = environment_for(database, mock, "openai/mock:tokens=2", HISTORY_MESSAGES="3")
+    with serve_function(environ) as url, Client(url, USER) as client:
         conversation = client.post("/chat-stream", json={"message": "first"}).headers["x-conversation-id"]
         for message in ("second", "third"):
-            said = {"message": message, "conversationId": conversation}
-            assert client.post("/chat-stream", json=said).status_code == 200
+            question = {"message": message, "conversationId": conversation}
+            assert client.post("/chat-stream", json=question).status_code == 200
         page = client.get(f"/api/chat/conversations/{conversation}/messages").json()
     sent = json.loads(mock.stats()["requests"][-1]["body"])["messages"]
     answer = answer_text("tokens=2")
@@ -108,19 +108,22 @@ def test_a_conversation_goes_on_with_its_newest_messages(serving, database, mock
     assert [m["content"] for m in page["messages"]] == ["first", answer, "second", answer, "third", answer]
 
 
-def test_a_conversation_made_before_is_used(serving, database, mock):
-    with serving(configured(database, mock, "openai/mock:tokens=2")) as url, Client(url, USER) as client:
-        made = client.post("/api/chat/conversations", json={"title": "Sleep"})
-        assert made.status_code == 201
-        said = {"message": "Hi", "conversationId": made.json()["id"]}
-        assert client.post("/chat-stream", json=said).headers["x-conversation-id"] == made.json()["id"]
-        page = client.get(f"/api/chat/conversations/{made.json()['id']}/messages").json()
+def test_a_turn_uses_an_existing_conversation(serve_function, database, mock):
+    with (
+        serve_function(environment_for(database, mock, "openai/mock:tokens=2")) as url,
+        Client(url, USER) as client,
+    ):
+        created = client.post("/api/chat/conversations", json={"title": "Sleep"})
+        assert created.status_code == 201
+        question = {"message": "Hi", "conversationId": created.json()["id"]}
+        assert client.post("/chat-stream", json=question).headers["x-conversation-id"] == created.json()["id"]
+        page = client.get(f"/api/chat/conversations/{created.json()['id']}/messages").json()
     assert [message["role"] for message in page["messages"]] == ["user", "assistant"]
     assert database.rows("select title from conversations") == [{"title": "Sleep"}]
 
 
-def test_the_scripted_model_needs_nobody(serving, database):
-    with serving(environment(database.url)) as url, Client(url, USER) as client:
+def test_the_scripted_model_needs_no_provider(serve_function, database):
+    with serve_function(environment(database.url)) as url, Client(url, USER) as client:
         response = client.post("/chat-stream", json={"message": "I want to sleep better"})
     assert (
         "I want to sleep better"

@@ -1,5 +1,5 @@
-"""The line that each turn leaves in the log, in processes as Lambda runs them: what is in it, what is
-never in it, and which metrics CloudWatch takes from it."""
+"""The log line of each turn, written in the Lambda emulator: its fields, the private data that it never has,
+and the metrics that CloudWatch reads from it."""
 
 import io
 import json
@@ -20,13 +20,13 @@ from tests import embedded_metrics
 from tests.serving import Client, mocked, serve, serve_on_lambda, token
 
 MESSAGES = [{"role": "user", "content": "a very private thought"}]
-METRICS = {"POWERTOOLS_METRICS_NAMESPACE": "Chat", "POWERTOOLS_SERVICE_NAME": "chat-prod"}
+METRICS_ENVIRON = {"POWERTOOLS_METRICS_NAMESPACE": "Chat", "POWERTOOLS_SERVICE_NAME": "chat-prod"}
 JSON = {"content-type": "application/json"}
 KEY = "the-providers-key"
 
 
 class Log:
-    """What the functions print, as lines of JSON; the emulator has words of its own between them."""
+    """Collects the JSON lines that the functions print. Other lines are from the emulator."""
 
     def __init__(self):
         self.text = ""
@@ -35,28 +35,28 @@ class Log:
         self.text += line + "\n"
 
     @property
-    def printed(self):
+    def json_lines(self):
         return [line for line in self.text.splitlines() if line.startswith("{")]
 
     @property
     def lines(self):
-        return [json.loads(line) for line in self.printed]
+        return [json.loads(line) for line in self.json_lines]
 
     def turns(self, **fields):
-        """The turns' lines of which these fields are so."""
+        """The log lines of turns whose fields have these values."""
         return [
             line
             for line in self.lines
             if line["message"] == "turn" and {name: line.get(name) for name in fields} == fields
         ]
 
-    def recorded(self, name):
-        """What CloudWatch records of a metric, as values by their dimensions."""
+    def metric(self, name):
+        """The values that CloudWatch records of a metric, by dimensions."""
         found: dict[tuple[tuple[str, str], ...], list[float]] = {}
-        for text in self.printed:
-            for metric in embedded_metrics.recorded(text):
-                if metric.name == name:
-                    found.setdefault(metric.dimensions, []).append(metric.value)
+        for text in self.json_lines:
+            for each in embedded_metrics.parse(text):
+                if each.name == name:
+                    found.setdefault(each.dimensions, []).append(each.value)
         return found
 
 
@@ -68,13 +68,15 @@ def log():
 @pytest.fixture
 def environ(database, mock):
     allowed = {"LLM_ALLOWED_MODELS": "openai/*", "LOG_LEVEL": "DEBUG"}
-    return mocked(database.url, mock, "openai/mock:tokens=5", **allowed, **METRICS) | {"OPENAI_API_KEY": KEY}
+    return mocked(database.url, mock, "openai/mock:tokens=5", **allowed, **METRICS_ENVIRON) | {
+        "OPENAI_API_KEY": KEY
+    }
 
 
 def post(client, route="/chat-stream", model=None, headers=None, **body):
-    said = {"message": MESSAGES[0]["content"]} if route == "/chat-stream" else {"messages": MESSAGES}
+    question = {"message": MESSAGES[0]["content"]} if route == "/chat-stream" else {"messages": MESSAGES}
     return client.post(
-        route, json=said | body | ({"model": model} if model else {}), headers=headers, timeout=30
+        route, json=question | body | ({"model": model} if model else {}), headers=headers, timeout=30
     )
 
 
@@ -83,22 +85,22 @@ def closed_port():
         return listener.getsockname()[1]
 
 
-def test_every_turn_has_one_line_whatever_becomes_of_it_and_none_tells_a_secret(environ, log):
+def test_every_turn_has_one_log_line_without_private_data(environ, log):
     user, healthy = uuid4(), "openai/mock:tokens=5"
     environ |= {"LLM_MODEL": "openai/mock:500"}
-    with serve_on_lambda(environ, log) as url, Client(url, user) as client, Client(url) as nobody:
+    with serve_on_lambda(environ, log) as url, Client(url, user) as client, Client(url) as without_token:
         stored = post(client, model=healthy)
         for route in ("/stream-chat", "/api/chat", "/api/stream"):
             assert post(client, route, model=healthy).status_code == 200
         whole = post(client, "/v1/chat/completions", model=healthy, stream=False)
         refused = [
-            post(nobody),
+            post(without_token),
             client.post("/chat-stream", content=b'{"message": "a very private thought', headers=JSON),
             post(client, conversationId=str(uuid4())),
             post(client, message="a very private thought\0"),
             client.post("/chat-stream", content=b"a very private thought"),
         ]
-        unanswered = [post(client, model=f"openai/mock:{fault}") for fault in ("401", "429")]
+        failed = [post(client, model=f"openai/mock:{fault}") for fault in ("401", "429")]
         broken = [post(client, model=f"openai/mock:{fault}") for fault in ("truncate", "bad-json", "cut")]
         with client.stream(
             "POST", "/chat-stream", json={"message": "a very private thought", "model": "openai/mock:hang"}
@@ -109,10 +111,10 @@ def test_every_turn_has_one_line_whatever_becomes_of_it_and_none_tells_a_secret(
             assert client.post(f"/api/chat/messages/{cancelled}/cancel").status_code == 202
             assert b"done" in b"".join(chunks)
     assert [response.status_code for response in refused] == [401, 400, 404, 400, 415]
-    assert [response.status_code for response in unanswered] == [502] * 2
+    assert [response.status_code for response in failed] == [502] * 2
     assert [response.status_code for response in broken] == [200] * 3
 
-    answers = [stored, whole, *refused, *unanswered, *broken]
+    answers = [stored, whole, *refused, *failed, *broken]
     ids = {response.headers["x-request-id"] for response in answers}
     lines = log.turns()
     assert len(lines) == len({line["request_id"] for line in lines}) == 1 + 3 + 1 + 5 + 2 + 3 + 1
@@ -128,7 +130,7 @@ def test_every_turn_has_one_line_whatever_becomes_of_it_and_none_tells_a_secret(
     assert [secret for secret in secrets if secret in log.text] == []
 
 
-def test_the_line_of_a_stored_turn_says_all_that_is_known_of_it(database, environ, log):
+def test_the_log_line_of_a_stored_turn_has_ids_usage_and_durations(database, environ, log):
     user = uuid4()
     environ |= {"LLM_MODEL": "openai/mock:tokens=5,input=20,cached=8,thinking=2,first=50ms"}
     with serve_on_lambda(environ, log) as url, Client(url, user) as client:
@@ -153,18 +155,18 @@ def test_the_line_of_a_stored_turn_says_all_that_is_known_of_it(database, enviro
     assert "code" not in line
 
 
-def test_a_repeated_request_is_the_same_turn_and_has_no_line_of_its_own(environ, log):
+def test_a_repeated_request_has_no_second_log_line(environ, log):
     with serve_on_lambda(environ, log) as url, Client(url, uuid4()) as client:
         first, again = (post(client, headers={"idempotency-key": "one"}) for _ in range(2))
     assert again.headers["x-message-id"] == first.headers["x-message-id"]
     assert len(log.turns()) == 1
-    [followed] = [line for line in log.lines if line["message"] == "answer replayed"]
-    assert followed["message_id"] == first.headers["x-message-id"]
-    assert followed["request_id"] == again.headers["x-request-id"]
+    [replayed] = [line for line in log.lines if line["message"] == "answer replayed"]
+    assert replayed["message_id"] == first.headers["x-message-id"]
+    assert replayed["request_id"] == again.headers["x-request-id"]
 
 
-def test_turns_at_the_same_time_do_not_mix(environ):
-    """In one process, where their tasks take turns."""
+def test_the_log_lines_of_parallel_turns_do_not_mix(environ):
+    """All turns run in one process."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(logger.registered_formatter)
@@ -193,7 +195,7 @@ def test_turns_at_the_same_time_do_not_mix(environ):
 SERVICE = ("service", "chat-prod")
 
 
-def test_cloudwatch_takes_its_metrics_from_the_turns_lines(environ, log):
+def test_cloudwatch_reads_metrics_from_the_log_lines_of_turns(environ, log):
     environ |= {
         "LLM_MODEL": "openai/mock:500",
         "LLM_FALLBACK_MODELS": "openai/gpt-6-luna",
@@ -202,7 +204,7 @@ def test_cloudwatch_takes_its_metrics_from_the_turns_lines(environ, log):
         assert post(client).status_code == 200
         assert post(client, "/api/chat", model="openai/mock:truncate").status_code == 200
         assert post(client, message="").status_code == 400
-    assert log.recorded("turns") == {
+    assert log.metric("turns") == {
         (SERVICE,): [1, 1, 1],
         (SERVICE, ("status", "complete")): [1],
         (SERVICE, ("status", "error")): [1],
@@ -210,66 +212,66 @@ def test_cloudwatch_takes_its_metrics_from_the_turns_lines(environ, log):
     }
     by_model = (SERVICE, ("model", "gpt-6-luna"))
     [answered] = log.turns(status="complete")
-    # The truncated one's model is nobody's: its name is a client's to choose, and no dimension.
+    # The model of the truncated turn is not a dimension, because clients choose its name.
     for name in ("ttft_ms", "tokens_in", "tokens_out", "cost_usd"):
-        recorded = log.recorded(name)
-        assert recorded.keys() == {(SERVICE,), by_model}
-        assert recorded[by_model] == [answered[name]]
-        assert len(recorded[SERVICE,]) == 2
-    assert log.recorded("fallbacks") == {(SERVICE,): [1]}
-    assert log.recorded("active_streams") == {(SERVICE,): [1, 1]}
-    assert len(log.recorded("duration_ms")[SERVICE,]) == 3
-    assert len(log.recorded("database_ms")[SERVICE,]) == 2
-    assert log.recorded("upstream_errors") == {
+        values = log.metric(name)
+        assert values.keys() == {(SERVICE,), by_model}
+        assert values[by_model] == [answered[name]]
+        assert len(values[SERVICE,]) == 2
+    assert log.metric("fallbacks") == {(SERVICE,): [1]}
+    assert log.metric("active_streams") == {(SERVICE,): [1, 1]}
+    assert len(log.metric("duration_ms")[SERVICE,]) == 3
+    assert len(log.metric("database_ms")[SERVICE,]) == 2
+    assert log.metric("upstream_errors") == {
         (SERVICE,): [1, 1],
         (SERVICE, ("provider", "openai"), ("code", "upstream_error")): [1],
         (SERVICE, ("provider", "openai"), ("code", "upstream_truncated")): [1],
     }
-    assert log.recorded("faults") == log.recorded("cancels") == {}
+    assert log.metric("faults") == log.metric("cancels") == {}
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "metric"),
     [("RATE_LIMIT_CHAT", "1/60", "rate_limited"), ("BUDGET_USD_PER_DAY", "0.0000001", "budget_exceeded")],
 )
-def test_refusals_by_limit_and_budget_are_counted(environ, log, setting, value, metric):
+def test_refusals_by_rate_limit_and_budget_are_counted(environ, log, setting, value, metric):
     with serve_on_lambda(environ | {setting: value}, log) as url, Client(url, uuid4()) as client:
         statuses = {post(client).status_code for _ in range(2)}
     refused = log.turns(status="refused", code=metric)
     assert 429 in statuses
-    assert log.recorded(metric) == {(SERVICE,): [1] * len(refused)}
+    assert log.metric(metric) == {(SERVICE,): [1] * len(refused)}
     assert refused
 
 
-def test_a_limit_on_writes_is_counted_too(environ, log):
+def test_refusals_by_the_limit_on_writes_are_counted(environ, log):
     with serve_on_lambda(environ | {"RATE_LIMIT_WRITE": "1/60"}, log) as url, Client(url, uuid4()) as client:
         assert client.post("/api/chat/conversations", json={}).status_code == 201
         assert client.post("/api/chat/conversations", json={}).status_code == 429
-    assert log.recorded("rate_limited") == {(SERVICE,): [1]}
+    assert log.metric("rate_limited") == {(SERVICE,): [1]}
 
 
-def test_a_database_that_is_away_is_our_fault(environ, log):
+def test_an_unreachable_database_is_counted_as_a_fault(environ, log):
     environ |= {"DATABASE_URL": f"postgresql://chat_app@127.0.0.1:{closed_port()}/chat"}
     with serve_on_lambda(environ, log) as url, Client(url, uuid4()) as client:
         assert post(client).status_code == 503
         assert client.get("/api/chat/conversations").status_code == 503
     [line] = log.turns(status="refused", code="unavailable")
     assert "database_ms" in line
-    assert log.recorded("faults") == {(SERVICE,): [1, 1]}
-    assert len(log.recorded("database_errors")[SERVICE,]) >= 2
+    assert log.metric("faults") == {(SERVICE,): [1, 1]}
+    assert len(log.metric("database_errors")[SERVICE,]) >= 2
 
 
-def test_a_turn_that_goes_on_without_its_database_says_so(environ, log):
+def test_a_turn_without_the_database_counts_a_database_error(environ, log):
     environ |= {"DATABASE_URL": f"postgresql://chat_app@127.0.0.1:{closed_port()}/chat"}
     with serve_on_lambda(environ, log) as url, Client(url, uuid4()) as client:
-        said = {"chatId": "one", "model": "openai/mock:tokens=5"}
-        assert post(client, "/api/stream", **said).status_code == 200
+        fields = {"chatId": "one", "model": "openai/mock:tokens=5"}
+        assert post(client, "/api/stream", **fields).status_code == 200
     [line] = log.turns()
     assert (line["status"], line.get("conversation_id")) == ("complete", None)
-    assert log.recorded("database_errors")
+    assert log.metric("database_errors")
 
 
-def test_a_cancelled_turn_is_counted_as_such(environ, log):
+def test_a_cancelled_turn_is_counted_as_a_cancel(environ, log):
     with serve_on_lambda(environ, log) as url, Client(url, uuid4()) as client:
         body = {"message": "Hi", "model": "openai/mock:tokens=500,gap=20ms"}
         with client.stream("POST", "/chat-stream", json=body) as response:
@@ -277,14 +279,14 @@ def test_a_cancelled_turn_is_counted_as_such(environ, log):
             next(events)
             client.post(f"/api/chat/messages/{response.headers['x-message-id']}/cancel")
             assert [event.json()["type"] for event in events][-1] == "done"
-    assert log.recorded("cancels") == {(SERVICE,): [1]}
+    assert log.metric("cancels") == {(SERVICE,): [1]}
     [line] = log.turns()
     assert (line["status"], line["finish_reason"]) == ("cancelled", "cancelled")
     assert time.time() * 1000 - line["_aws"]["Timestamp"] < 60_000
 
 
-def test_without_a_namespace_the_line_is_a_line_and_nothing_more(environ, log):
-    for name in METRICS:
+def test_without_a_namespace_the_log_line_has_no_metrics(environ, log):
+    for name in METRICS_ENVIRON:
         del environ[name]
     with serve_on_lambda(environ, log) as url, Client(url, uuid4()) as client:
         post(client)

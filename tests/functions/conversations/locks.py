@@ -1,4 +1,4 @@
-"""A lock in the way of others, so that what would be a race happens in one order."""
+"""Holds a database lock, so that a test controls the order of parallel requests."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,23 +9,23 @@ import psycopg
 
 @contextmanager
 def conversations_locked(superuser_url: str) -> Iterator[Callable[[int], str]]:
-    """Nobody can change a conversation until the block ends. Gives a function that returns once so many
-    others are waiting for that, with the time that it then is."""
+    """Locks all conversations until the block ends. Yields a function that waits until `count` other
+    connections wait for a lock and returns the time of the database."""
     with (
-        psycopg.connect(superuser_url) as holding,
-        psycopg.connect(superuser_url, autocommit=True) as watching,
+        psycopg.connect(superuser_url) as holder,
+        psycopg.connect(superuser_url, autocommit=True) as observer,
     ):
-        holding.execute("select 1 from conversations for no key update")
+        holder.execute("select 1 from conversations for no key update")
 
-        def waiting(count: int) -> str:
+        def wait_for_waiters(count: int) -> str:
             deadline = time.monotonic() + 10
             while time.monotonic() < deadline:
-                [seen, now] = watching.execute(
+                [seen, now] = observer.execute(
                     "select count(*), clock_timestamp()::text from pg_stat_activity"
                     " where datname = current_database() and wait_event_type = 'Lock'"
                 ).fetchone() or (0, "")
                 if seen >= count:
                     return str(now)
-            raise AssertionError(f"nobody, or fewer than {count}, waited")
+            raise AssertionError(f"fewer than {count} connections wait for a lock")
 
-        yield waiting
+        yield wait_for_waiters

@@ -1,4 +1,4 @@
-"""A conversation as a file, and back: whole, in order, once, and never another user's."""
+"""Export and import of a conversation: complete, in order, repeatable, and only for its user."""
 
 import asyncio
 import itertools
@@ -31,15 +31,15 @@ def client(url):
         yield client
 
 
-def an_archive(messages=(), **conversation):
+def make_archive(messages=(), **conversation):
     return {
         "format": "serverless-chat/1",
         "conversation": {"id": str(CONVERSATION), "created_at": BEGIN.isoformat()} | conversation,
-        "messages": [a_message(number) | message for number, message in enumerate(messages)],
+        "messages": [make_message(number) | message for number, message in enumerate(messages)],
     }
 
 
-def a_message(number):
+def make_message(number):
     return {
         "id": str(UUID(int=number)),
         "role": "assistant" if number % 2 else "user",
@@ -60,7 +60,7 @@ def store(database, messages, *, user_id=USER, title="Nights"):
         " select gen_random_uuid(), %s, %s, m.role, m.content, coalesce(m.status, 'complete'), 7,"
         '     \'{"model": "a/model"}\', m.created_at'
         " from jsonb_populate_recordset(null::messages, %s::jsonb) as m",
-        (CONVERSATION, user_id, json.dumps(an_archive(messages)["messages"])),
+        (CONVERSATION, user_id, json.dumps(make_archive(messages)["messages"])),
     )
 
 
@@ -76,7 +76,7 @@ MIXED = [
 ]
 
 
-def test_an_export_is_the_conversation_with_all_of_its_messages(database, client):
+def test_an_export_has_the_conversation_and_all_messages(database, client):
     store(database, MIXED)
     response = export(client)
     archive = response.json()
@@ -98,7 +98,7 @@ def test_an_export_is_the_conversation_with_all_of_its_messages(database, client
 
 
 def test_an_export_of_many_pages_is_in_order_and_complete(database, client):
-    # All at the same time: the pages meet in the middle of equals.
+    # All messages have the same time, so pages begin between equal times.
     store(database, [{"created_at": BEGIN.isoformat(), "content": str(n)} for n in range(450)])
     messages = export(client).json()["messages"]
     assert [(m["created_at"], m["id"]) for m in messages] == sorted(
@@ -107,13 +107,13 @@ def test_an_export_of_many_pages_is_in_order_and_complete(database, client):
     assert sorted(int(message["content"]) for message in messages) == list(range(450))
 
 
-def test_an_empty_conversation_is_exported_too(database, client):
+def test_an_empty_conversation_can_be_exported(database, client):
     store(database, [], title=None)
     assert export(client).json()["messages"] == []
     assert export(client, format="markdown").text == "# Conversation\n"
 
 
-def test_markdown_is_for_reading(database, client):
+def test_a_markdown_export_has_headings_and_texts(database, client):
     store(database, MIXED[:2])
     response = export(client, format="markdown")
     assert response.headers["content-type"] == "text/markdown; charset=utf-8"
@@ -135,9 +135,7 @@ def test_markdown_is_for_reading(database, client):
         ("long " * 39, "long " * 15 + "long", "%20".join(["long"] * 16)),
     ],
 )
-def test_the_file_is_named_after_the_conversation_and_the_name_is_safe(
-    database, client, title, plain, encoded
-):
+def test_the_file_name_is_the_title_in_safe_characters(database, client, title, plain, encoded):
     store(database, [], title=title)
     assert export(client).headers["content-disposition"] == (
         f"attachment; filename=\"{plain}.json\"; filename*=UTF-8''{encoded}.json"
@@ -145,8 +143,8 @@ def test_the_file_is_named_after_the_conversation_and_the_name_is_safe(
     assert export(client, format="markdown").headers["content-disposition"].endswith(".md")
 
 
-def test_an_export_is_sent_as_it_is_read(database, url):
-    """The client has the first pages while the last is not even there."""
+def test_an_export_is_streamed_page_by_page(database, url):
+    """A message that is added after the first pages were sent is in the export."""
     store(database, [{"content": "x" * 100_000} for _ in range(200)])
     with (
         Client(url, USER) as client,
@@ -156,15 +154,15 @@ def test_an_export_is_sent_as_it_is_read(database, url):
         assert next(chunks).startswith(b'{"format":"serverless-chat/1"')
         database.rows(
             "insert into messages (id, conversation_id, user_id, role, content)"
-            " values (gen_random_uuid(), %s, %s, 'user', 'came late')",
+            " values (gen_random_uuid(), %s, %s, 'user', 'added late')",
             (CONVERSATION, USER),
         )
         rest = b"".join(chunks)
-    assert b"came late" in rest
+    assert b"added late" in rest
     assert rest.endswith(b"\n]}\n")
 
 
-def test_a_client_that_leaves_an_export_leaves_nothing_behind(database, url):
+def test_a_client_that_disconnects_during_an_export_leaves_no_open_transaction(database, url):
     store(database, [{"content": "x" * 100_000} for _ in range(300)])
     with Client(url, USER) as client:
         with client.stream("GET", f"{PATH}/{CONVERSATION}/export") as response:
@@ -174,7 +172,7 @@ def test_a_client_that_leaves_an_export_leaves_nothing_behind(database, url):
     assert database.rows(busy) == []
 
 
-def test_another_users_conversation_is_as_little_there_as_none(database, client):
+def test_the_conversation_of_another_user_and_an_unknown_one_get_the_same_404(database, client):
     store(database, MIXED, user_id=OTHER)
     answers = [export(client, conversation) for conversation in (CONVERSATION, uuid4(), "nonsense")]
     assert {answer.status_code for answer in answers} == {404}
@@ -187,29 +185,29 @@ def test_an_unknown_format_is_400(database, client):
     assert (response.status_code, response.json()["field"]) == (400, "format")
 
 
-def test_an_import_brings_everything_back(database, client):
+def test_an_import_restores_an_exported_conversation(database, client):
     store(database, MIXED)
     exported = export(client).json()
     client.delete(f"{PATH}/{CONVERSATION}")
     response = client.post(IMPORT, json=exported)
-    made = response.json()
+    created = response.json()
     assert response.status_code == 201
-    assert made == {"id": made["id"], "imported": 4, "skipped": 0}
+    assert created == {"id": created["id"], "imported": 4, "skipped": 0}
 
-    again = export(client, made["id"]).json()
+    again = export(client, created["id"]).json()
     for archive in (exported, again):
         del archive["conversation"]["id"]
         for message in archive["messages"]:
             del message["id"]
     assert again == exported
-    conversation = client.get(f"{PATH}/{made['id']}").json()
+    conversation = client.get(f"{PATH}/{created['id']}").json()
     assert conversation["message_count"] == 4
     assert conversation["total_tokens"] == 28
     assert conversation["last_message_at"] == exported["messages"][-1]["created_at"]
 
 
-def test_importing_again_changes_nothing_and_adds_what_is_missing(database, client):
-    archive = an_archive([{}] * 3)
+def test_a_repeated_import_adds_only_missing_messages(database, client):
+    archive = make_archive([{}] * 3)
     first = client.post(IMPORT, json=archive)
     before = database.rows("select * from conversations") + database.rows(
         "select * from messages order by id"
@@ -221,7 +219,7 @@ def test_importing_again_changes_nothing_and_adds_what_is_missing(database, clie
     assert after == before
 
     database.rows("delete from messages where content = 'message 1'")
-    more = client.post(IMPORT, json=an_archive([{}] * 5))
+    more = client.post(IMPORT, json=make_archive([{}] * 5))
     assert more.status_code == 201
     assert more.json() == {"id": first.json()["id"], "imported": 3, "skipped": 2}
     page = client.get(f"{PATH}/{first.json()['id']}/messages").json()
@@ -229,7 +227,7 @@ def test_importing_again_changes_nothing_and_adds_what_is_missing(database, clie
     assert page["total"] == 5
 
 
-def test_another_users_file_is_a_copy_of_ones_own(database, url, client):
+def test_the_import_of_another_users_file_creates_a_copy(database, url, client):
     store(database, MIXED, user_id=OTHER)
     before = database.rows("select * from messages order by id")
     with Client(url, OTHER) as other:
@@ -246,17 +244,17 @@ def test_another_users_file_is_a_copy_of_ones_own(database, url, client):
     ) == [{"user_id": USER}]
 
 
-def test_a_file_cannot_name_the_ids_that_it_gets(database, url, client):
-    """Whoever knows another user's ids, their user id included, still writes beside them."""
+def test_a_file_cannot_choose_the_ids_of_imported_rows(database, url, client):
+    """A user who knows the ids of another user cannot write to their rows."""
     with Client(url, OTHER) as other:
-        theirs = other.post(IMPORT, json=an_archive([{}] * 2)).json()["id"]
+        theirs = other.post(IMPORT, json=make_archive([{}] * 2)).json()["id"]
     assert theirs == str(uuid5(OTHER, str(CONVERSATION)))
-    mine = client.post(IMPORT, json=an_archive([{}] * 2, id=theirs))
+    mine = client.post(IMPORT, json=make_archive([{}] * 2, id=theirs))
     assert mine.json() == {"id": str(uuid5(USER, theirs)), "imported": 2, "skipped": 0}
 
 
-def test_parallel_imports_of_one_file_add_it_once(database, url):
-    archive = an_archive([{}] * 50)
+def test_parallel_imports_of_one_file_add_its_messages_once(database, url):
+    archive = make_archive([{}] * 50)
 
     async def post_at_once():
         async with httpx.AsyncClient(
@@ -272,24 +270,24 @@ def test_parallel_imports_of_one_file_add_it_once(database, url):
     assert row["total_tokens"] == counted["tokens"]
 
 
-def test_nobody_is_writing_an_answer_out_of_a_file(database, client):
+def test_imported_messages_get_a_final_status(database, client):
     statuses = ["streaming", "complete", "cancelled", "interrupted", "error"]
-    client.post(IMPORT, json=an_archive([{"role": "assistant", "status": status} for status in statuses]))
+    client.post(IMPORT, json=make_archive([{"role": "assistant", "status": status} for status in statuses]))
     rows = database.rows("select status from messages order by created_at")
     assert [row["status"] for row in rows] == ["interrupted", *statuses[1:]]
-    client.post(IMPORT, json=an_archive([{"role": "user", "status": "error"}], id=str(uuid4())))
+    client.post(IMPORT, json=make_archive([{"role": "user", "status": "error"}], id=str(uuid4())))
     assert database.rows("select status from messages where role = 'user'") == [{"status": "complete"}]
 
 
-def test_messages_of_one_moment_stay_in_the_order_of_the_file(database, client):
+def test_imported_messages_with_equal_times_keep_the_order_of_the_file(database, client):
     same = [{"created_at": BEGIN.isoformat(), "id": str(uuid4())} for _ in range(30)]
-    made = client.post(IMPORT, json=an_archive(same)).json()
-    page = client.get(f"{PATH}/{made['id']}/messages").json()
+    created = client.post(IMPORT, json=make_archive(same)).json()
+    page = client.get(f"{PATH}/{created['id']}/messages").json()
     assert [message["content"] for message in page["messages"]] == [f"message {n}" for n in range(30)]
 
 
-def test_what_a_file_leaves_out_is_filled_in(database, client):
-    client.post(IMPORT, json=an_archive([{"content": "How do I sleep?"}]))
+def test_absent_fields_get_default_values(database, client):
+    client.post(IMPORT, json=make_archive([{"content": "How do I sleep?"}]))
     [row] = database.rows("select * from conversations")
     assert (row["title"], row["model"], row["tags"]) == ("How do I sleep?", None, [])
     [row] = database.rows("select * from messages")
@@ -297,12 +295,12 @@ def test_what_a_file_leaves_out_is_filled_in(database, client):
 
 
 def test_a_large_file_is_imported(database, client):
-    many = an_archive([{"content": f"message {n} " + "x" * 300} for n in range(10_000)])
-    made = client.post(IMPORT, json=many)
-    assert (made.status_code, made.json()["imported"]) == (201, 10_000)
-    long = an_archive([{"content": "x" * 1_000_000}] * 4, id=str(uuid4()))
+    many = make_archive([{"content": f"message {n} " + "x" * 300} for n in range(10_000)])
+    created = client.post(IMPORT, json=many)
+    assert (created.status_code, created.json()["imported"]) == (201, 10_000)
+    long = make_archive([{"content": "x" * 1_000_000}] * 4, id=str(uuid4()))
     assert client.post(IMPORT, json=long).json()["imported"] == 4
-    assert client.post(IMPORT, json=an_archive([{"content": "x" * 1_000_000}] * 5)).status_code == 413
+    assert client.post(IMPORT, json=make_archive([{"content": "x" * 1_000_000}] * 5)).status_code == 413
 
 
 def nested(depth):
@@ -313,37 +311,37 @@ def nested(depth):
     ("archive", "field"),
     [
         ({}, "format"),
-        (an_archive() | {"format": "serverless-chat/2"}, "format"),
-        (an_archive() | {"messages": None}, "messages"),
-        (an_archive() | {"messages": [a_message(0)] * 10_001}, "messages"),
-        (an_archive(id="1"), "conversation.id"),
-        (an_archive(title=""), "conversation.title"),
-        (an_archive(title="x" * 201), "conversation.title"),
-        (an_archive(title="a\0b"), "title"),
-        (an_archive(tags=["x"] * 21), "conversation.tags"),
-        (an_archive(context_window=0), "conversation.context_window"),
-        (an_archive(created_at="yesterday"), "conversation.created_at"),
-        (an_archive(created_at="2026-01-01T00:00:00"), "conversation.created_at"),
-        (an_archive(created_at="1969-12-31T23:59:59Z"), "conversation.created_at"),
-        (an_archive(created_at="0001-01-01T00:00:00+23:59"), "conversation.created_at"),
-        (an_archive(created_at="9999-12-31T23:59:59-23:59"), "conversation.created_at"),
-        (an_archive([{"id": 7}]), "messages[0].id"),
-        (an_archive([{"role": "system"}]), "messages[0].role"),
-        (an_archive([{"content": None}]), "messages[0].content"),
-        (an_archive([{"content": "x" * 1_000_001}]), "messages[0].content"),
-        (an_archive([{"content": "a\0b"}]), "content"),
-        (an_archive([{"status": "running"}]), "messages[0].status"),
-        (an_archive([{"token_count": -1}]), "messages[0].token_count"),
-        (an_archive([{"token_count": 2**63}]), "messages[0].token_count"),
-        (an_archive([{"metadata": []}]), "messages[0].metadata"),
-        (an_archive([{}, {"metadata": {"a": "x" * 8200}}]), "messages[1].metadata"),
-        (an_archive([{"metadata": {"a": [["\0"]]}}]), "messages[0].metadata"),
-        (an_archive([{}, {"id": str(UUID(int=0))}]), "messages[1].id"),
-        (an_archive([{}, {"created_at": "2025-12-31T00:00:00Z"}]), "messages[1].created_at"),
-        (an_archive([{"created_at": "2999-01-01T00:00:00Z"}]), "messages[0].created_at"),
+        (make_archive() | {"format": "serverless-chat/2"}, "format"),
+        (make_archive() | {"messages": None}, "messages"),
+        (make_archive() | {"messages": [make_message(0)] * 10_001}, "messages"),
+        (make_archive(id="1"), "conversation.id"),
+        (make_archive(title=""), "conversation.title"),
+        (make_archive(title="x" * 201), "conversation.title"),
+        (make_archive(title="a\0b"), "title"),
+        (make_archive(tags=["x"] * 21), "conversation.tags"),
+        (make_archive(context_window=0), "conversation.context_window"),
+        (make_archive(created_at="yesterday"), "conversation.created_at"),
+        (make_archive(created_at="2026-01-01T00:00:00"), "conversation.created_at"),
+        (make_archive(created_at="1969-12-31T23:59:59Z"), "conversation.created_at"),
+        (make_archive(created_at="0001-01-01T00:00:00+23:59"), "conversation.created_at"),
+        (make_archive(created_at="9999-12-31T23:59:59-23:59"), "conversation.created_at"),
+        (make_archive([{"id": 7}]), "messages[0].id"),
+        (make_archive([{"role": "system"}]), "messages[0].role"),
+        (make_archive([{"content": None}]), "messages[0].content"),
+        (make_archive([{"content": "x" * 1_000_001}]), "messages[0].content"),
+        (make_archive([{"content": "a\0b"}]), "content"),
+        (make_archive([{"status": "running"}]), "messages[0].status"),
+        (make_archive([{"token_count": -1}]), "messages[0].token_count"),
+        (make_archive([{"token_count": 2**63}]), "messages[0].token_count"),
+        (make_archive([{"metadata": []}]), "messages[0].metadata"),
+        (make_archive([{}, {"metadata": {"a": "x" * 8200}}]), "messages[1].metadata"),
+        (make_archive([{"metadata": {"a": [["\0"]]}}]), "messages[0].metadata"),
+        (make_archive([{}, {"id": str(UUID(int=0))}]), "messages[1].id"),
+        (make_archive([{}, {"created_at": "2025-12-31T00:00:00Z"}]), "messages[1].created_at"),
+        (make_archive([{"created_at": "2999-01-01T00:00:00Z"}]), "messages[0].created_at"),
     ],
 )
-def test_a_bad_file_is_400_names_the_field_and_leaves_nothing(database, client, archive, field):
+def test_a_bad_file_is_400_with_the_field_and_stores_nothing(database, client, archive, field):
     response = client.post(IMPORT, json=archive)
     assert (response.status_code, response.json().get("field")) == (400, field), response.text
     assert database.rows("select 1 from conversations") == []
@@ -359,17 +357,17 @@ def test_a_bad_file_is_400_names_the_field_and_leaves_nothing(database, client, 
     ],
     ids=["numbers", "nested", "many", "strange"],
 )
-def test_strange_metadata_is_kept(database, client, metadata):
-    made = client.post(IMPORT, json=an_archive([{"metadata": metadata}]))
-    assert made.status_code == 201, made.text
-    assert export(client, made.json()["id"]).json()["messages"][0]["metadata"] == metadata
+def test_imported_metadata_is_unchanged(database, client, metadata):
+    created = client.post(IMPORT, json=make_archive([{"metadata": metadata}]))
+    assert created.status_code == 201, created.text
+    assert export(client, created.json()["id"]).json()["messages"][0]["metadata"] == metadata
 
 
 def test_an_import_counts_as_a_write(database):
     with serve(settings(database.url, RATE_LIMIT_WRITE="2/60")) as url, Client(url, USER) as client:
-        first = client.post(IMPORT, json=an_archive([{}]))
+        first = client.post(IMPORT, json=make_archive([{}]))
         client.post(PATH, json={})
-        refused = client.post(IMPORT, json=an_archive([{}] * 2, id=str(uuid4())))
+        refused = client.post(IMPORT, json=make_archive([{}] * 2, id=str(uuid4())))
     assert first.headers["ratelimit"] == '"write";r=1;t=60'
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert int(refused.headers["retry-after"]) <= 60
@@ -377,17 +375,17 @@ def test_an_import_counts_as_a_write(database):
     assert len(database.rows("select 1 from messages")) == 1
 
 
-def test_a_conversation_that_is_deleted_during_its_import_is_a_conflict(database, client):
-    """Between two batches; the rest of the file has no place to go."""
-    deleting = threading.Thread(target=delete_when_seen, args=(database,))
+def test_deleting_a_conversation_during_its_import_makes_the_import_409(database, client):
+    """The deletion happens between two batches of the import."""
+    deleting = threading.Thread(target=delete_once_created, args=(database,))
     deleting.start()
-    response = client.post(IMPORT, json=an_archive([{"content": "x" * 200}] * 10_000))
+    response = client.post(IMPORT, json=make_archive([{"content": "x" * 200}] * 10_000))
     deleting.join()
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
     assert database.rows("select 1 from messages") == []
 
 
-def delete_when_seen(database):
+def delete_once_created(database):
     for _ in itertools.repeat(None, 10_000):
         if database.rows("delete from conversations returning id"):
             return

@@ -1,4 +1,4 @@
-"""What cannot be meant is refused with a status of its own and the field at fault, and nothing is stored."""
+"""Invalid requests are refused with a status and the name of the field, and store nothing."""
 
 import json
 from uuid import UUID, uuid4
@@ -10,14 +10,19 @@ from tests.serving import Client, serve, settings
 USER = uuid4()
 CONVERSATION = UUID("00000000-0000-4000-8000-000000000001")
 PATH = "/api/chat/conversations"
-HERE = f"{PATH}/{CONVERSATION}"
-JSON = {"content-type": "application/json"}
-BODIES = [("POST", PATH), ("PATCH", HERE), ("POST", f"{HERE}/messages"), ("POST", f"{PATH}/claim")]
+CONVERSATION_PATH = f"{PATH}/{CONVERSATION}"
+JSON_HEADERS = {"content-type": "application/json"}
+ROUTES_WITH_BODY = [
+    ("POST", PATH),
+    ("PATCH", CONVERSATION_PATH),
+    ("POST", f"{CONVERSATION_PATH}/messages"),
+    ("POST", f"{PATH}/claim"),
+]
 
 
 @pytest.fixture
 def client(database):
-    """Has one conversation, which is as it was when the test is over."""
+    """A client whose user has one conversation. Checks at the end that the database did not change."""
     database.rows("insert into conversations (id, user_id) values (%s, %s)", (CONVERSATION, USER))
     before = database.rows("select * from conversations")
     with serve(settings(database.url)) as url, Client(url, USER) as client:
@@ -32,15 +37,15 @@ def assert_refused(response, field):
     assert response.json().get("field") == field
 
 
-def body(**said):
-    return json.dumps(said).encode()
+def body(**fields):
+    return json.dumps(fields).encode()
 
 
-def message(**said):
-    return body(**({"role": "user", "content": "Hi"} | said))
+def message(**fields):
+    return body(**({"role": "user", "content": "Hi"} | fields))
 
 
-NO_JSON = [
+NOT_JSON_OBJECTS = [
     b"",
     b"{",
     b"\xff",
@@ -56,10 +61,10 @@ NO_JSON = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path"), BODIES)
-def test_a_body_that_is_no_json_object_is_400(client, method, path):
-    for content in NO_JSON:
-        assert_refused(client.request(method, path, content=content, headers=JSON), None)
+@pytest.mark.parametrize(("method", "path"), ROUTES_WITH_BODY)
+def test_a_body_that_is_not_a_json_object_is_400(client, method, path):
+    for content in NOT_JSON_OBJECTS:
+        assert_refused(client.request(method, path, content=content, headers=JSON_HEADERS), None)
 
 
 BAD_BODIES: dict[tuple[str, str], list[tuple[bytes, str | None]]] = {
@@ -79,9 +84,9 @@ BAD_BODIES: dict[tuple[str, str], list[tuple[bytes, str | None]]] = {
         (body(context_window=10**400), "context_window"),
         (body(user_id="me"), "user_id"),
     ],
-    ("PATCH", HERE): [
+    ("PATCH", CONVERSATION_PATH): [
         (body(), None),
-        (body(user_id="left unread"), None),
+        (body(user_id="ignored"), None),
         (body(title=""), "title"),
         (body(tags="one"), "tags"),
         (body(tags=[str(n) for n in range(21)]), "tags"),
@@ -90,7 +95,7 @@ BAD_BODIES: dict[tuple[str, str], list[tuple[bytes, str | None]]] = {
         (body(tags=[None]), "tags[0]"),
         (body(tags=["a\0"]), "tags"),
     ],
-    ("POST", f"{HERE}/messages"): [
+    ("POST", f"{CONVERSATION_PATH}/messages"): [
         (body(role="user"), "content"),
         (body(content="Hi"), "role"),
         (message(role="system"), "role"),
@@ -122,7 +127,7 @@ BAD_BODIES: dict[tuple[str, str], list[tuple[bytes, str | None]]] = {
 @pytest.mark.parametrize(("method", "path"), BAD_BODIES)
 def test_a_bad_body_is_400_and_names_its_field(client, method, path):
     for content, field in BAD_BODIES[method, path]:
-        assert_refused(client.request(method, path, content=content, headers=JSON), field)
+        assert_refused(client.request(method, path, content=content, headers=JSON_HEADERS), field)
 
 
 BAD_PARAMETERS = [
@@ -150,22 +155,22 @@ BAD_PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize("path", [PATH, f"{HERE}/messages"])
+@pytest.mark.parametrize("path", [PATH, f"{CONVERSATION_PATH}/messages"])
 def test_a_bad_parameter_is_400_and_is_named(client, path):
     for query, field in BAD_PARAMETERS:
         assert_refused(client.get(f"{path}?{query}"), field)
 
 
-def test_an_order_that_is_none_is_400(client):
-    assert_refused(client.get(f"{HERE}/messages?order=newest"), "order")
+def test_an_unknown_order_is_400(client):
+    assert_refused(client.get(f"{CONVERSATION_PATH}/messages?order=newest"), "order")
 
 
-def test_a_deletion_of_nothing_named_is_400(client):
+def test_a_deletion_without_an_id_is_400(client):
     assert_refused(client.delete(PATH), "id")
 
 
-@pytest.mark.parametrize(("method", "path"), BODIES)
-def test_a_body_of_another_type_is_415_and_one_that_is_too_long_413(client, method, path):
+@pytest.mark.parametrize(("method", "path"), ROUTES_WITH_BODY)
+def test_a_body_of_another_content_type_is_415_and_a_body_that_is_too_long_is_413(client, method, path):
     for headers in ({"content-type": "text/plain"}, {}):
         refused = client.request(method, path, content=b'{"title": "x"}', headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media_type")
@@ -174,24 +179,24 @@ def test_a_body_of_another_type_is_415_and_one_that_is_too_long_413(client, meth
 
 
 def test_a_message_of_another_user_is_403(client):
-    said = message(user_id=str(uuid4()))
-    refused = client.post(f"{HERE}/messages", content=said, headers=JSON)
+    content = message(user_id=str(uuid4()))
+    refused = client.post(f"{CONVERSATION_PATH}/messages", content=content, headers=JSON_HEADERS)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
 def test_without_a_token_every_route_is_401(client):
     del client.headers["authorization"]
     routes = [
-        *BODIES,
+        *ROUTES_WITH_BODY,
         ("GET", PATH),
         ("DELETE", PATH),
-        ("GET", HERE),
-        ("DELETE", HERE),
-        ("GET", f"{HERE}/messages"),
+        ("GET", CONVERSATION_PATH),
+        ("DELETE", CONVERSATION_PATH),
+        ("GET", f"{CONVERSATION_PATH}/messages"),
         ("POST", f"/api/chat/messages/{CONVERSATION}/cancel"),
         ("GET", "/api/chat/usage"),
         ("GET", "/api/chat/search?q=x"),
-        ("GET", f"{HERE}/export"),
+        ("GET", f"{CONVERSATION_PATH}/export"),
         ("POST", "/api/chat/import"),
     ]
     for method, path in routes:

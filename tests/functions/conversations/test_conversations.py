@@ -1,4 +1,4 @@
-"""Conversations over HTTP: made, listed newest activity first, changed and deleted."""
+"""Conversations over HTTP are created, listed with the newest activity first, changed and deleted."""
 
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -23,8 +23,8 @@ def client(url):
         yield client
 
 
-def make(client, **said):
-    response = client.post(PATH, json=said)
+def create(client, **fields):
+    response = client.post(PATH, json=fields)
     assert response.status_code == 201, response.text
     return response.json()
 
@@ -33,8 +33,8 @@ def ids(page):
     return [conversation["id"] for conversation in page["conversations"]]
 
 
-def traversed(client, then=lambda: None, **params):
-    """All pages, by cursor; `then` happens after each."""
+def list_all(client, after_page=lambda: None, **params):
+    """The ids on all pages, read by cursor. Calls `after_page` after each page except the last."""
     found, cursor = [], None
     for _ in range(50):
         page = client.get(PATH, params=params | ({"cursor": cursor} if cursor else {})).json()
@@ -42,16 +42,16 @@ def traversed(client, then=lambda: None, **params):
         cursor = page["next_cursor"]
         if cursor is None:
             return found
-        then()
+        after_page()
     raise AssertionError("the list has no end")
 
 
-def test_a_conversation_is_made_with_what_was_said(client):
-    made = make(client, title="Sleep", model="anthropic/claude", context_window=8000, user_id=str(USER))
-    assert UUID(made["id"])
-    assert datetime.fromisoformat(made["created_at"]).utcoffset() == timedelta()
-    assert made == {
-        "id": made["id"],
+def test_a_new_conversation_has_the_given_fields(client):
+    created = create(client, title="Sleep", model="anthropic/claude", context_window=8000, user_id=str(USER))
+    assert UUID(created["id"])
+    assert datetime.fromisoformat(created["created_at"]).utcoffset() == timedelta()
+    assert created == {
+        "id": created["id"],
         "user_id": str(USER),
         "title": "Sleep",
         "model": "anthropic/claude",
@@ -60,15 +60,15 @@ def test_a_conversation_is_made_with_what_was_said(client):
         "total_tokens": 0,
         "message_count": 0,
         "last_message_at": None,
-        "created_at": made["created_at"],
-        "updated_at": made["created_at"],
+        "created_at": created["created_at"],
+        "updated_at": created["created_at"],
     }
-    assert client.get(f"{PATH}/{made['id']}").json() == made
-    assert client.get(PATH).json() == {"conversations": [made], "total": 1, "next_cursor": None}
+    assert client.get(f"{PATH}/{created['id']}").json() == created
+    assert client.get(PATH).json() == {"conversations": [created], "total": 1, "next_cursor": None}
 
 
-def test_nothing_at_all_may_be_said(client):
-    assert make(client)["title"] is None
+def test_all_fields_of_a_new_conversation_are_optional(client):
+    assert create(client)["title"] is None
 
 
 def test_another_users_id_is_forbidden_in_the_body_and_in_the_query(client, database):
@@ -84,13 +84,13 @@ def test_another_users_id_is_forbidden_in_the_body_and_in_the_query(client, data
     assert client.get(PATH, params={"user_id": str(USER).upper()}).status_code == 200
 
 
-def test_a_list_begins_with_the_newest_activity(client):
-    first, second, third = (make(client)["id"] for _ in range(3))
+def test_the_conversation_with_the_newest_activity_is_first(client):
+    first, second, third = (create(client)["id"] for _ in range(3))
     client.post(f"{PATH}/{first}/messages", json={"role": "user", "content": "Hi"})
     assert ids(client.get(PATH).json()) == [first, third, second]
 
 
-def test_a_list_is_50_long_unless_it_is_asked_for_more(client, database):
+def test_a_page_has_50_conversations_by_default(client, database):
     database.rows(
         "insert into conversations (id, user_id) select gen_random_uuid(), %s from generate_series(1, 120)",
         (USER,),
@@ -105,7 +105,7 @@ def test_a_list_is_50_long_unless_it_is_asked_for_more(client, database):
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 20, 100])
-def test_cursors_meet_every_row_once_also_where_the_times_are_equal(client, database, limit):
+def test_paging_by_cursor_returns_each_row_once_even_with_equal_times(client, database, limit):
     database.rows(
         "insert into conversations (id, user_id, created_at)"
         " select gen_random_uuid(), %s, '2026-01-01'::timestamptz + make_interval(secs => n / 7)"
@@ -113,40 +113,40 @@ def test_cursors_meet_every_row_once_also_where_the_times_are_equal(client, data
         (USER,),
     )
     stored = database.rows("select id from conversations order by created_at desc, id desc")
-    assert traversed(client, limit=limit) == [str(row["id"]) for row in stored]
+    assert list_all(client, limit=limit) == [str(row["id"]) for row in stored]
 
 
-def test_rows_that_are_inserted_while_paging_neither_repeat_nor_hide_another(client):
-    before = [make(client)["id"] for _ in range(7)][::-1]
-    assert traversed(client, limit=2, then=lambda: make(client)) == before
+def test_rows_inserted_during_paging_do_not_repeat_or_hide_rows(client):
+    before = [create(client)["id"] for _ in range(7)][::-1]
+    assert list_all(client, limit=2, after_page=lambda: create(client)) == before
 
 
-def test_an_offset_page_can_be_continued_by_its_cursor(client):
-    made = [make(client)["id"] for _ in range(5)][::-1]
+def test_paging_can_continue_by_cursor_after_an_offset(client):
+    created = [create(client)["id"] for _ in range(5)][::-1]
     page = client.get(PATH, params={"limit": 2, "offset": 1}).json()
-    assert ids(page) == made[1:3]
-    assert ids(client.get(PATH, params={"cursor": page["next_cursor"]}).json()) == made[3:]
+    assert ids(page) == created[1:3]
+    assert ids(client.get(PATH, params={"cursor": page["next_cursor"]}).json()) == created[3:]
 
 
-def test_what_a_patch_leaves_out_stays_and_what_is_null_is_cleared(client):
-    made = make(client, title="Sleep", model="a/b")
-    here = f"{PATH}/{made['id']}"
-    assert client.patch(here, json={"tags": ["one", "two", "one"]}).json()["tags"] == ["one", "two"]
-    changed = client.patch(here, json={"title": "Wake", "model": None}).json()
+def test_a_patch_keeps_absent_fields_and_clears_null_fields(client):
+    created = create(client, title="Sleep", model="a/b")
+    path = f"{PATH}/{created['id']}"
+    assert client.patch(path, json={"tags": ["one", "two", "one"]}).json()["tags"] == ["one", "two"]
+    changed = client.patch(path, json={"title": "Wake", "model": None}).json()
     assert (changed["title"], changed["model"], changed["tags"]) == ("Wake", None, ["one", "two"])
-    assert changed["updated_at"] > made["updated_at"]
-    cleared = client.patch(here, json={"title": None, "tags": None}).json()
+    assert changed["updated_at"] > created["updated_at"]
+    cleared = client.patch(path, json={"title": None, "tags": None}).json()
     assert (cleared["title"], cleared["tags"]) == (None, [])
-    assert client.get(here).json() == cleared
+    assert client.get(path).json() == cleared
 
 
-def test_a_title_that_was_given_stays_and_one_that_was_cleared_comes_from_the_next_question(client):
-    given, cleared = make(client, title="Mine"), make(client, title="Mine")
+def test_a_question_sets_a_cleared_title_and_keeps_a_given_one(client):
+    given, cleared = create(client, title="Mine"), create(client, title="Mine")
     client.patch(f"{PATH}/{cleared['id']}", json={"title": None})
     for conversation in (given, cleared):
         for content in ("# My *first*   question", "My second"):
-            said = {"role": "user", "content": content}
-            client.post(f"{PATH}/{conversation['id']}/messages", json=said)
+            message = {"role": "user", "content": content}
+            client.post(f"{PATH}/{conversation['id']}/messages", json=message)
     assert client.get(f"{PATH}/{given['id']}").json()["title"] == "Mine"
     assert client.get(f"{PATH}/{cleared['id']}").json()["title"] == "My first question"
 
@@ -154,7 +154,7 @@ def test_a_title_that_was_given_stays_and_one_that_was_cleared_comes_from_the_ne
 @pytest.mark.parametrize("way", ["path", "query"])
 def test_deleting_a_conversation_removes_its_messages_and_keeps_its_usage(client, database, way):
     with_turn = client.post("/chat-stream", json={"message": "Hi"}).headers["x-conversation-id"]
-    other = make(client)["id"]
+    other = create(client)["id"]
     deleted = (
         client.delete(f"{PATH}/{with_turn}")
         if way == "path"
@@ -169,7 +169,7 @@ def test_deleting_a_conversation_removes_its_messages_and_keeps_its_usage(client
     assert client.delete(f"{PATH}/{with_turn}").status_code == 404
 
 
-def test_a_method_that_a_path_lacks_is_405(client):
+def test_an_unknown_method_is_405(client):
     for path, method in ((PATH, "PUT"), (f"{PATH}/{uuid4()}", "POST"), (f"{PATH}/claim", "PUT")):
         response = client.request(method, path)
         assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")

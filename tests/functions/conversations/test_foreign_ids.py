@@ -1,4 +1,4 @@
-"""Another user's id, an id of nothing and no id at all are told apart nowhere."""
+"""An id of another user, an unknown id and an invalid id get the same response."""
 
 from uuid import uuid4
 
@@ -17,31 +17,39 @@ def url(database):
         yield url
 
 
-def test_all_of_them_are_the_same_404(url, database):
+def test_every_route_answers_them_with_the_same_404(url, database):
     with Client(url, ALICE) as alice:
         turn = alice.post("/chat-stream", json={"message": "Hi"})
         conversation, answer = turn.headers["x-conversation-id"], turn.headers["x-message-id"]
     tables = ("conversations", "messages", "turns", "usage_logs")
     before = {table: database.rows(f"select * from {table}") for table in tables}
 
-    places = {
-        "get": lambda client, it: client.get(f"{CONVERSATIONS}/{it}"),
-        "patch": lambda client, it: client.patch(f"{CONVERSATIONS}/{it}", json={"title": "Mine"}),
-        "delete": lambda client, it: client.delete(f"{CONVERSATIONS}/{it}"),
-        "delete by query": lambda client, it: client.delete(CONVERSATIONS, params={"id": it}),
-        "messages": lambda client, it: client.get(f"{CONVERSATIONS}/{it}/messages"),
-        "export": lambda client, it: client.get(f"{CONVERSATIONS}/{it}/export"),
-        "say": lambda client, it: client.post(f"{CONVERSATIONS}/{it}/messages", json=MESSAGE),
-        "cancel": lambda client, it: client.post(f"/api/chat/messages/{it}/cancel"),
+    requests = {
+        "get": lambda client, id_: client.get(f"{CONVERSATIONS}/{id_}"),
+        "patch": lambda client, id_: client.patch(f"{CONVERSATIONS}/{id_}", json={"title": "Mine"}),
+        "delete": lambda client, id_: client.delete(f"{CONVERSATIONS}/{id_}"),
+        "delete by query": lambda client, id_: client.delete(CONVERSATIONS, params={"id": id_}),
+        "messages": lambda client, id_: client.get(f"{CONVERSATIONS}/{id_}/messages"),
+        "export": lambda client, id_: client.get(f"{CONVERSATIONS}/{id_}/export"),
+        "add message": lambda client, id_: client.post(f"{CONVERSATIONS}/{id_}/messages", json=MESSAGE),
+        "cancel": lambda client, id_: client.post(f"/api/chat/messages/{id_}/cancel"),
     }
     with Client(url, BOB) as bob:
-        for place, ask in places.items():
-            theirs = answer if place == "cancel" else conversation
-            asked = [theirs, uuid4(), "nonsense", "0", "%00", f"{{{theirs}}}", theirs.replace("-", "")]
-            answers = {
-                (response.status_code, response.content) for response in (ask(bob, it) for it in asked)
+        for name, send in requests.items():
+            foreign_id = answer if name == "cancel" else conversation
+            ids = [
+                foreign_id,
+                uuid4(),
+                "nonsense",
+                "0",
+                "%00",
+                f"{{{foreign_id}}}",
+                foreign_id.replace("-", ""),
+            ]
+            responses = {
+                (response.status_code, response.content) for response in (send(bob, each) for each in ids)
             }
-            assert len(answers) == 1, place
-            assert answers.pop()[0] == 404, place
+            assert len(responses) == 1, name
+            assert responses.pop()[0] == 404, name
 
     assert {table: database.rows(f"select * from {table}") for table in tables} == before

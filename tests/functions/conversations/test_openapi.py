@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is valid, it has every route, and the functions do what it says."""
+"""The OpenAPI document is valid, describes every route, and matches the behaviour of the functions."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def operations():
 
 
 def descriptions(value, path="#"):
-    """All descriptions and summaries of a part of the document, with their place."""
+    """All descriptions and summaries in a part of the document, with their paths."""
     if isinstance(value, dict):
         for name, member in value.items():
             if name in {"description", "summary"} and isinstance(member, str):
@@ -44,14 +44,14 @@ def descriptions(value, path="#"):
             yield from descriptions(member, f"{path}/{index}")
 
 
-def test_it_is_openapi_3_1():
+def test_the_document_is_openapi_3_1():
     openapi_spec_validator.validate(DOCUMENT)
     assert DOCUMENT["openapi"].startswith("3.1.")
 
 
 def test_every_route_of_both_functions_is_described():
-    configured = settings("postgresql://nobody@127.0.0.1/none")
-    routers = (chat_stream.create_router(configured), conversations.create_router(configured))
+    config = settings("postgresql://nobody@127.0.0.1/none")
+    routers = (chat_stream.create_router(config), conversations.create_router(config))
     served = {
         (route.path, method.lower())
         for router in routers
@@ -63,10 +63,12 @@ def test_every_route_of_both_functions_is_described():
     assert served == {(path, method) for path, method, _ in operations()}
 
 
-def test_a_path_with_an_id_describes_the_id():
+def test_every_path_parameter_is_described():
     for path, _, operation in operations():
-        places = {parameter["name"]: parameter["in"] for parameter in operation.get("parameters", ())}
-        assert set(re.findall(r"{(\w+)}", path)) == {name for name in places if places[name] == "path"}, path
+        locations = {parameter["name"]: parameter["in"] for parameter in operation.get("parameters", ())}
+        assert set(re.findall(r"{(\w+)}", path)) == {
+            name for name in locations if locations[name] == "path"
+        }, path
 
 
 def test_no_description_is_shorter_than_a_sentence():
@@ -97,7 +99,7 @@ def bounded_parameters():
                     yield path, parameter["name"], VALUES_AT[name](parameter["schema"][name])
 
 
-def test_described_bounds_of_parameters_are_the_accepted_ones(database):
+def test_the_functions_accept_exactly_the_described_bounds_of_parameters(database):
     conversation = uuid4()
     database.rows("insert into conversations (id, user_id) values (%s, %s)", (conversation, USER))
     found = list(bounded_parameters())
@@ -116,7 +118,7 @@ def test_operation_ids_are_unique():
     assert len(names) == len(set(names))
 
 
-def test_everyone_may_read_it(database, tmp_path):
+def test_the_document_is_public(database, tmp_path):
     path = tmp_path / "openapi.json"
     openapi.write(path)
     with serve(settings(database.url, OPENAPI_FILE=str(path))) as url, Client(url) as client:
@@ -125,7 +127,7 @@ def test_everyone_may_read_it(database, tmp_path):
     assert response.headers["content-type"] == "application/json"
 
 
-def test_no_type_that_only_the_document_needs_is_imported_where_requests_are_served():
+def test_the_functions_do_not_import_types_that_only_the_document_needs():
     program = "import sys, functions.chat_stream.app as a, functions.conversations.app as b;"
     program += " a.app; b.app; print(*sys.modules)"
     env = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "JWT_SECRET": "x" * 32}
@@ -148,18 +150,18 @@ def validator(schema):
 
 
 def assert_as_described(event, schema):
-    """The data of an event is JSON in a string, which a validator of JSON alone does not look into."""
+    """Validates an event, and its data separately, because the data is JSON inside a string."""
     sent = {"data": event.data} | ({"event": event.event} if event.event != "message" else {})
     validator(schema).validate(sent | ({"id": event.id} if event.id else {}))
     data = schema["properties"]["data"]
-    ways = data.get("anyOf", [data])
-    if {"const": event.data} not in ways:
-        validator(ways[0]["contentSchema"]).validate(json.loads(event.data))
+    alternatives = data.get("anyOf", [data])
+    if {"const": event.data} not in alternatives:
+        validator(alternatives[0]["contentSchema"]).validate(json.loads(event.data))
 
 
 @pytest.mark.parametrize("path", STREAMS)
 @pytest.mark.parametrize("script", ["tokens=3,thinking=2", "tokens=3,finish=length", "tokens=3,fault=cut"])
-def test_streams_are_made_of_the_events_described(database, mock, path, script):
+def test_streams_contain_only_described_events(database, mock, path, script):
     operation = STREAMS[path]
     body = operation["requestBody"]["content"]["application/json"]["example"]
     environ = mocked(database.url, mock, "openai/mock", LLM_ALLOWED_MODELS="openai/*")

@@ -1,4 +1,4 @@
-"""A cursor keeps its place to the microsecond, and nothing else passes for one."""
+"""A cursor holds a time to the microsecond and an id. Any other text is refused."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
@@ -12,11 +12,11 @@ from shared.errors import InvalidRequest
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids())
-def test_a_place_comes_back_as_it_was(at, row_id):
+def test_a_cursor_is_parsed_to_the_same_value(at, row_id):
     assert Cursor.parse(str(Cursor(at, row_id))) == Cursor(at, row_id)
 
 
-def test_it_can_stand_in_a_query_string_as_it_is():
+def test_a_cursor_needs_no_escaping_in_a_query_string():
     at = datetime(2026, 11, 21, 12, 0, 0, 1, tzinfo=timezone(timedelta(hours=2)))
     text = str(Cursor(at, UUID(int=2**128 - 1)))
     assert text == "AAZgxmx6KAH_____________________"

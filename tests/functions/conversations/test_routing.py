@@ -1,4 +1,4 @@
-"""A handler reads what its endpoint declares, and nothing else."""
+"""A handler can read only the parameters that its endpoint declares."""
 
 import asyncio
 from uuid import uuid4
@@ -32,7 +32,7 @@ class Letters:
 
     @endpoint("DELETE", "/letters", operation_id="deleteLetters", tag="Letters", replies=[REPLY])
     async def delete(self, call: Call) -> Response:
-        """Delete letters, whose number is not declared."""
+        """Delete letters and read a parameter that is not declared."""
         return PlainTextResponse(str(call[SIZE]))
 
 
@@ -58,7 +58,7 @@ def test_a_parameter_that_is_not_declared_cannot_be_read():
     assert request("DELETE", "/letters", params={"size": "5"}).status_code == 500
 
 
-def test_a_method_that_the_path_does_not_have_is_405_with_all_that_it_has():
+def test_an_unknown_method_is_405_and_lists_the_allowed_methods():
     response = request("POST", "/letters")
     assert response.status_code == 405
     assert {*response.headers["allow"].split(", ")} == {"GET", "HEAD", "DELETE"}

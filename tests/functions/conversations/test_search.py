@@ -1,4 +1,4 @@
-"""Finding one's own messages by what is in them, whatever the query and the language."""
+"""Search finds messages of the user by their words, in any language and for any query."""
 
 import re
 from uuid import uuid4
@@ -17,7 +17,7 @@ PATH = "/api/chat/search"
 
 @pytest.fixture
 def database(database, owner_rights):
-    """A search finds the same messages whatever rights the owner of the tables has."""
+    """Runs each test for every kind of table owner, because a search runs with the rights of the owner."""
     return database
 
 
@@ -27,8 +27,8 @@ def client(database):
         yield client
 
 
-def say(database, content, *, user_id=USER, status="complete", role="assistant", title=None):
-    """In a conversation of its own. Returns the message's id."""
+def add_message(database, content, *, user_id=USER, status="complete", role="assistant", title=None):
+    """Adds a message in a new conversation and returns the id of the message."""
     conversation, message = uuid4(), uuid4()
     database.rows(
         "insert into conversations (id, user_id, title) values (%s, %s, %s)", (conversation, user_id, title)
@@ -41,19 +41,19 @@ def say(database, content, *, user_id=USER, status="complete", role="assistant",
     return message
 
 
-def search(client, typed, **params):
-    response = client.get(PATH, params={"q": typed, **params})
+def search(client, query, **params):
+    response = client.get(PATH, params={"q": query, **params})
     assert response.status_code == 200, response.text
     return response.json()["results"]
 
 
-def found(client, typed):
-    return {result["snippet"] for result in search(client, typed)}
+def found(client, query):
+    return {result["snippet"] for result in search(client, query)}
 
 
-def test_a_result_says_where_it_is_and_what_was_found(database, client):
-    say(database, "Nothing of it here")
-    message = say(database, "I could not sleep, so I slept late", role="user", title="Nights")
+def test_a_result_has_the_message_and_the_matches(database, client):
+    add_message(database, "Another message")
+    message = add_message(database, "I could not sleep, so I slept late", role="user", title="Nights")
     [result] = search(client, "sleep")
     [row] = database.rows("select * from messages where id = %s", (message,))
     assert result == {
@@ -67,28 +67,28 @@ def test_a_result_says_where_it_is_and_what_was_found(database, client):
     }
 
 
-def test_everybody_finds_their_own_messages_only(database, client):
-    say(database, "sleep is mine")
-    say(database, "sleep is theirs", user_id=OTHER)
+def test_users_find_only_their_own_messages(database, client):
+    add_message(database, "sleep is mine")
+    add_message(database, "sleep is theirs", user_id=OTHER)
     assert found(client, "sleep") == {"sleep is mine"}
     assert client.get(PATH, params={"q": "sleep", "user_id": str(OTHER)}).status_code == 403
-    with Client(str(client.base_url)) as nobody:
-        assert nobody.get(PATH, params={"q": "sleep"}).status_code == 401
+    with Client(str(client.base_url)) as without_token:
+        assert without_token.get(PATH, params={"q": "sleep"}).status_code == 401
 
 
-def test_all_words_are_wanted_the_last_of_them_may_go_on(database, client):
-    say(database, "sleeping better")
-    say(database, "better sleep")
+def test_a_match_has_all_words_and_the_last_may_be_a_prefix(database, client):
+    add_message(database, "sleeping better")
+    add_message(database, "better sleep")
     assert found(client, "better sleep") == {"sleeping better", "better sleep"}
     assert found(client, "sleep better") == {"better sleep"}
     assert found(client, "SLEEP") == {"sleeping better", "better sleep"}
     assert found(client, "leep") == set()
 
 
-def test_quotes_hold_together_a_minus_excludes_and_or_is_either(database, client):
-    say(database, "sleep well tonight")
-    say(database, "well, sleep comes")
-    say(database, "food and water")
+def test_a_query_may_have_phrases_excluded_words_and_or(database, client):
+    add_message(database, "sleep well tonight")
+    add_message(database, "well, sleep comes")
+    add_message(database, "food and water")
     assert found(client, '"sleep well"') == {"sleep well tonight"}
     assert found(client, '"sleep wel"') == set()
     assert found(client, "sleep -comes") == {"sleep well tonight"}
@@ -99,7 +99,7 @@ def test_quotes_hold_together_a_minus_excludes_and_or_is_either(database, client
 
 
 @pytest.mark.parametrize(
-    ("content", "typed"),
+    ("content", "query"),
     [
         ("Ich konnte nicht einschlafen", "konnte"),
         ("Я не мог заснуть", "заснуть"),
@@ -114,57 +114,57 @@ def test_quotes_hold_together_a_minus_excludes_and_or_is_either(database, client
         ("a well-known don't", "well-known don't"),
     ],
 )
-def test_words_of_any_language_are_found(database, client, content, typed):
-    say(database, content)
-    say(database, "something else")
-    [result] = search(client, typed)
+def test_words_of_any_language_are_found(database, client, content, query):
+    add_message(database, content)
+    add_message(database, "something else")
+    [result] = search(client, query)
     assert result["snippet"] == content
     assert result["matches"]
 
 
-def test_words_without_spaces_between_them_must_stand_together(database, client):
-    say(database, "睡觉时眠")
+def test_the_characters_of_a_chinese_word_must_be_adjacent(database, client):
+    add_message(database, "睡觉时眠")
     assert found(client, "睡眠") == set()
 
 
-def test_matches_are_counted_in_characters_and_join_where_they_touch(database, client):
-    say(database, "Oh 🙂🙂 没有睡眠")
+def test_matches_are_character_positions_and_adjacent_matches_are_merged(database, client):
+    add_message(database, "Oh 🙂🙂 没有睡眠")
     [result] = search(client, "睡眠")
     assert result["matches"] == [[8, 10]]
     assert result["snippet"][8:10] == "睡眠"
 
 
-def test_what_stands_in_a_message_cannot_pass_for_a_mark(database, client):
-    say(database, "<b>\x01fake\x02</b> \x03sleep <script>alert(1)</script>")
+def test_a_message_cannot_forge_match_marks(database, client):
+    add_message(database, "<b>\x01fake\x02</b> \x03sleep <script>alert(1)</script>")
     [result] = search(client, "sleep")
     assert not re.search("[\x01-\x03]", result["snippet"])
     assert [result["snippet"][begin:end] for begin, end in result["matches"]] == ["sleep"]
 
 
-def test_the_best_come_first_and_so_many_as_are_asked_for(database, client):
-    say(database, "sleep " + "and other things " * 20)
-    say(database, "sleep sleep sleep")
-    say(database, "and sleep " + "and other things " * 20)
+def test_the_best_result_is_first_and_the_limit_is_kept(database, client):
+    add_message(database, "sleep " + "and other things " * 20)
+    add_message(database, "sleep sleep sleep")
+    add_message(database, "and sleep " + "and other things " * 20)
     assert search(client, "sleep")[0]["snippet"] == "sleep sleep sleep"
     assert len(search(client, "sleep", limit=2)) == 2
 
 
-def test_a_long_message_is_shown_where_it_matches(database, client):
-    say(database, "before " * 3000 + "needle " + "after " * 1000)
+def test_the_snippet_of_a_long_message_surrounds_the_match(database, client):
+    add_message(database, "before " * 3000 + "needle " + "after " * 1000)
     [result] = search(client, "needle")
     assert len(result["snippet"]) < 400
     assert [result["snippet"][begin:end] for begin, end in result["matches"]] == ["needle"]
 
 
-def test_an_answer_is_found_once_it_is_finished(database, client):
-    message = say(database, "sleep", status="streaming")
+def test_an_answer_is_found_only_after_it_is_finished(database, client):
+    message = add_message(database, "sleep", status="streaming")
     assert search(client, "sleep") == []
     database.rows("update messages set status = 'cancelled' where id = %s", (message,))
     assert len(search(client, "sleep")) == 1
 
 
-def test_a_changed_and_a_deleted_message_are_not_found_by_what_they_were(database, client):
-    changed, deleted = say(database, "sleep"), say(database, "sleep")
+def test_a_search_does_not_find_former_text_or_deleted_messages(database, client):
+    changed, deleted = add_message(database, "sleep"), add_message(database, "sleep")
     database.rows("update messages set content = 'awake' where id = %s", (changed,))
     database.rows("delete from messages where id = %s", (deleted,))
     assert search(client, "sleep") == []
@@ -187,13 +187,13 @@ def test_a_changed_and_a_deleted_message_are_not_found_by_what_they_were(databas
     ],
     ids=["same", "different", "one", "longest", "han", "adlam", "url", "marks", "quotes", "tags"],
 )
-def test_a_message_of_a_million_characters_is_stored_whatever_it_holds(database, client, content):
-    say(database, content[:1_000_000])
+def test_any_message_of_a_million_characters_can_be_stored_and_searched(database, client, content):
+    add_message(database, content[:1_000_000])
     search(client, "word")
 
 
 def test_the_beginning_of_a_long_message_is_searched(database, client):
-    say(database, "first " + "x " * 20_000 + "last")
+    add_message(database, "first " + "x " * 20_000 + "last")
     assert len(search(client, "first")) == 1
     assert search(client, "last") == []
 
@@ -258,31 +258,31 @@ SYNTAX = st.lists(
 ).map("".join)
 
 
-def test_no_query_is_too_strange(database, client):
-    say(database, 'sleep a-b-c example.com/it\'s "quoted" \\ <b>bold</b> 语言')
+def test_any_valid_query_is_answered_with_200(database, client):
+    add_message(database, 'sleep a-b-c example.com/it\'s "quoted" \\ <b>bold</b> 语言')
 
     @hypothesis_settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(SYNTAX | st.text(max_size=200))
-    def ask(typed):
-        response = client.get(PATH, params={"q": typed})
-        meant = typed.strip() and len(typed) <= 200 and "\0" not in typed
-        assert response.status_code == (200 if meant else 400), response.text
+    def ask(query):
+        response = client.get(PATH, params={"q": query})
+        is_valid = query.strip() and len(query) <= 200 and "\0" not in query
+        assert response.status_code == (200 if is_valid else 400), response.text
 
     ask()
 
 
-def test_a_search_reads_the_index_and_the_messages_of_its_user(server, database):
+def test_a_search_uses_the_index_and_reads_only_messages_of_its_user(server, database):
     bench.fill(server.url("postgres", database.name), 20_000)
-    for typed in ("b", '"cb"', '"b cb"', "b -cb"):
-        plan = bench.plan(database.owner_url, bench.HEAVY_USER, typed)
-        assert "Index Cond: (app.search_entries(user_id, content) @@" in plan, typed
-        assert "Seq Scan" not in plan, typed
-        assert "Rows Removed" not in plan, typed
-        assert bench.plan(database.owner_url, uuid4(), typed).count("rows=0.00") >= 3, typed
+    for query in ("b", '"cb"', '"b cb"', "b -cb"):
+        plan = bench.plan(database.owner_url, bench.HEAVY_USER, query)
+        assert "Index Cond: (app.search_entries(user_id, content) @@" in plan, query
+        assert "Seq Scan" not in plan, query
+        assert "Rows Removed" not in plan, query
+        assert bench.plan(database.owner_url, uuid4(), query).count("rows=0.00") >= 3, query
 
 
-def test_own_messages_are_found_behind_500_newer_messages_of_others(database, client):
-    say(database, "sleep is mine")
+def test_a_search_finds_own_messages_older_than_500_messages_of_others(database, client):
+    add_message(database, "sleep is mine")
     conversation = uuid4()
     database.rows("insert into conversations (id, user_id) values (%s, %s)", (conversation, OTHER))
     database.rows(

@@ -1,4 +1,4 @@
-"""Two users, anonymous ones and everything they can do, in any order: each sees exactly what is theirs."""
+"""Two users and an anonymous user call the API in random order. Each sees exactly their own conversations."""
 
 import time
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from tests.serving import SECRET, Client, serve, settings
 
 PATH = "/api/chat/conversations"
 
-who = st.sampled_from(["alice", "bob", "visitor"])
-place = st.integers(0, 5)
+users = st.sampled_from(["alice", "bob", "visitor"])
+positions = st.integers(0, 5)
 title = st.none() | st.sampled_from(["Sleep", "Work", "語"])
 question = st.sampled_from(["How are you?", "Why", "Grüße", "x" * 80])
 
 
 @dataclass
 class Conversation:
-    """What a conversation should be."""
+    """The expected state of a conversation."""
 
     id: str
     title: str | None
     tags: list[str] = field(default_factory=list)
     messages: list[tuple[str, str]] = field(default_factory=list)
 
-    def seen(self):
+    def expected(self):
         return {
             "id": self.id,
             "title": self.title,
@@ -39,8 +39,8 @@ class Conversation:
         }
 
 
-def seen(answer):
-    return {name: answer[name] for name in ("id", "title", "tags", "message_count", "total_tokens")}
+def visible_fields(conversation):
+    return {name: conversation[name] for name in ("id", "title", "tags", "message_count", "total_tokens")}
 
 
 class Sidebar(RuleBasedStateMachine):
@@ -55,113 +55,121 @@ class Sidebar(RuleBasedStateMachine):
             for name in ("alice", "bob", "visitor")
         }
         self.client = Client(self.url)
-        # By user, newest activity first.
-        self.theirs: dict[str, list[Conversation]] = {name: [] for name in self.tokens}
+        # The conversations of each user, newest activity first.
+        self.conversations: dict[str, list[Conversation]] = {name: [] for name in self.tokens}
 
     def teardown(self):
         self.client.close()
 
-    def ask(self, name, method, path, **kwargs):
+    def request(self, name, method, path, **kwargs):
         headers = {"authorization": f"Bearer {self.tokens[name]}"}
         return self.client.request(method, path, headers=headers, **kwargs)
 
     def a_conversation(self, index):
-        """Somebody's, and whose."""
-        every = [(owner, it) for owner, several in self.theirs.items() for it in several]
-        return every[index % len(every)]
+        """A conversation of any user, and its owner."""
+        pairs = [
+            (owner, conversation) for owner, owned in self.conversations.items() for conversation in owned
+        ]
+        return pairs[index % len(pairs)]
 
     def any_conversation(self):
-        return any(self.theirs.values())
+        return any(self.conversations.values())
 
-    @rule(name=who, title=title)
+    @rule(name=users, title=title)
     def create(self, name, title):
-        answer = self.ask(name, "POST", PATH, json={"title": title})
-        assert answer.status_code == 201
-        made = Conversation(answer.json()["id"], title)
-        assert seen(answer.json()) == made.seen()
-        self.theirs[name].insert(0, made)
+        response = self.request(name, "POST", PATH, json={"title": title})
+        assert response.status_code == 201
+        created = Conversation(response.json()["id"], title)
+        assert visible_fields(response.json()) == created.expected()
+        self.conversations[name].insert(0, created)
 
     @precondition(any_conversation)
-    @rule(name=who, index=place, role=st.sampled_from(["user", "assistant"]), content=question)
+    @rule(name=users, index=positions, role=st.sampled_from(["user", "assistant"]), content=question)
     def send(self, name, index, role, content):
-        owner, it = self.a_conversation(index)
-        answer = self.ask(name, "POST", f"{PATH}/{it.id}/messages", json={"role": role, "content": content})
-        assert answer.status_code == (201 if name == owner else 404)
+        owner, conversation = self.a_conversation(index)
+        response = self.request(
+            name, "POST", f"{PATH}/{conversation.id}/messages", json={"role": role, "content": content}
+        )
+        assert response.status_code == (201 if name == owner else 404)
         if name == owner:
-            it.messages.append((role, content))
-            if it.title is None and role == "user":
-                it.title = content
-            self.theirs[owner].remove(it)
-            self.theirs[owner].insert(0, it)
+            conversation.messages.append((role, content))
+            if conversation.title is None and role == "user":
+                conversation.title = content
+            self.conversations[owner].remove(conversation)
+            self.conversations[owner].insert(0, conversation)
 
     @precondition(any_conversation)
-    @rule(name=who, index=place, title=title, tags=st.lists(st.sampled_from("abc"), unique=True))
+    @rule(name=users, index=positions, title=title, tags=st.lists(st.sampled_from("abc"), unique=True))
     def patch(self, name, index, title, tags):
-        owner, it = self.a_conversation(index)
-        answer = self.ask(name, "PATCH", f"{PATH}/{it.id}", json={"title": title, "tags": tags})
-        assert answer.status_code == (200 if name == owner else 404)
+        owner, conversation = self.a_conversation(index)
+        response = self.request(
+            name, "PATCH", f"{PATH}/{conversation.id}", json={"title": title, "tags": tags}
+        )
+        assert response.status_code == (200 if name == owner else 404)
         if name == owner:
-            it.title, it.tags = title, tags
-            assert seen(answer.json()) == it.seen()
+            conversation.title, conversation.tags = title, tags
+            assert visible_fields(response.json()) == conversation.expected()
 
     @precondition(any_conversation)
-    @rule(name=who, index=place)
+    @rule(name=users, index=positions)
     def delete(self, name, index):
-        owner, it = self.a_conversation(index)
-        answer = self.ask(name, "DELETE", f"{PATH}/{it.id}")
-        assert answer.status_code == (204 if name == owner else 404)
+        owner, conversation = self.a_conversation(index)
+        response = self.request(name, "DELETE", f"{PATH}/{conversation.id}")
+        assert response.status_code == (204 if name == owner else 404)
         if name == owner:
-            self.theirs[owner].remove(it)
+            self.conversations[owner].remove(conversation)
 
     @rule(name=st.sampled_from(["alice", "bob"]))
     def claim(self, name):
-        answer = self.ask(name, "POST", f"{PATH}/claim", json={"token": self.tokens["visitor"]})
-        assert answer.json() == {"claimed": len(self.theirs["visitor"])}
-        claimed, self.theirs["visitor"] = self.theirs["visitor"], []
-        merged = [*self.theirs[name], *claimed]
-        # The two lists interleave by their times, which the server alone knows.
-        page = self.ask(name, "GET", PATH, params={"limit": 100}).json()["conversations"]
+        response = self.request(name, "POST", f"{PATH}/claim", json={"token": self.tokens["visitor"]})
+        assert response.json() == {"claimed": len(self.conversations["visitor"])}
+        claimed, self.conversations["visitor"] = self.conversations["visitor"], []
+        merged = [*self.conversations[name], *claimed]
+        # The server merges the two lists by time, so the order is read from the response.
+        page = self.request(name, "GET", PATH, params={"limit": 100}).json()["conversations"]
         order = [row["id"] for row in page]
-        assert sorted(order) == sorted(it.id for it in merged)
+        assert sorted(order) == sorted(conversation.id for conversation in merged)
         activity = [row["last_message_at"] or row["created_at"] for row in page]
         assert activity == sorted(activity, reverse=True)
-        self.theirs[name] = sorted(merged, key=lambda it: order.index(it.id))
+        self.conversations[name] = sorted(merged, key=lambda conversation: order.index(conversation.id))
 
-    @rule(name=who)
+    @rule(name=users)
     def list(self, name):
-        page = self.ask(name, "GET", PATH).json()
-        assert [seen(row) for row in page["conversations"]] == [it.seen() for it in self.theirs[name]]
-        assert (page["total"], page["next_cursor"]) == (len(self.theirs[name]), None)
+        page = self.request(name, "GET", PATH).json()
+        assert [visible_fields(row) for row in page["conversations"]] == [
+            conversation.expected() for conversation in self.conversations[name]
+        ]
+        assert (page["total"], page["next_cursor"]) == (len(self.conversations[name]), None)
 
-    @rule(name=who, limit=st.integers(1, 3))
+    @rule(name=users, limit=st.integers(1, 3))
     def page(self, name, limit):
         found, cursor = [], None
-        for _ in range(len(self.theirs[name]) + 1):
+        for _ in range(len(self.conversations[name]) + 1):
             params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-            page = self.ask(name, "GET", PATH, params=params).json()
-            assert page["total"] == len(self.theirs[name])
+            page = self.request(name, "GET", PATH, params=params).json()
+            assert page["total"] == len(self.conversations[name])
             found += [row["id"] for row in page["conversations"]]
             cursor = page["next_cursor"]
             if cursor is None:
                 break
-        assert found == [it.id for it in self.theirs[name]]
+        assert found == [conversation.id for conversation in self.conversations[name]]
 
     @precondition(any_conversation)
-    @rule(name=who, index=place, limit=st.integers(1, 100), order=st.sampled_from(["asc", "desc"]))
+    @rule(name=users, index=positions, limit=st.integers(1, 100), order=st.sampled_from(["asc", "desc"]))
     def read(self, name, index, limit, order):
-        owner, it = self.a_conversation(index)
+        owner, conversation = self.a_conversation(index)
         params = {"limit": limit, "order": order}
-        answer = self.ask(name, "GET", f"{PATH}/{it.id}/messages", params=params)
-        assert answer.status_code == (200 if name == owner else 404)
+        response = self.request(name, "GET", f"{PATH}/{conversation.id}/messages", params=params)
+        assert response.status_code == (200 if name == owner else 404)
         if name == owner:
-            page = answer.json()
-            expected = it.messages if order == "asc" else it.messages[::-1]
+            page = response.json()
+            expected = conversation.messages if order == "asc" else conversation.messages[::-1]
             assert [(row["role"], row["content"]) for row in page["messages"]] == expected[:limit]
-            assert page["total"] == len(it.messages)
-            assert (page["next_cursor"] is not None) == (len(it.messages) > limit)
+            assert page["total"] == len(conversation.messages)
+            assert (page["next_cursor"] is not None) == (len(conversation.messages) > limit)
 
 
-def test_each_sees_exactly_what_is_theirs_and_counts_are_exact(database):
+def test_each_user_sees_exactly_their_own_conversations(database):
     with serve(settings(database.url, RATE_LIMIT_WRITE="999999/60")) as url:
         Sidebar.url = url
         run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""The usage report: what was spent, by what it is broken down, and what is left."""
+"""The usage report: totals, rows by day, model or conversation, and the budget of today."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +11,7 @@ from tests.serving import Client, serve, settings
 USER, OTHER = uuid4(), uuid4()
 FIRST, SECOND = uuid4(), uuid4()
 PATH = "/api/chat/usage"
-NOTHING = {
+ZERO = {
     "turns": 0,
     "tokens_in": 0,
     "tokens_out": 0,
@@ -48,22 +48,22 @@ def client(url):
 
 @pytest.fixture
 def november(database):
-    """Four turns in two days, one of them by way of a fallback; and somebody else's."""
-    twice = uuid4()
+    """Stores four turns on two days and a turn of another user. One turn used a fallback and has two rows."""
+    with_fallback = uuid4()
     spend(database, at="2026-11-20T23:59:59.999999Z", cost="0.1000000001")
     spend(database, at="2026-11-21T00:00Z", cost="0.2", model="b", conversation=SECOND, estimated=True)
-    spend(database, at="2026-11-21T12:00Z", cost="0.3", message=twice)
-    spend(database, at="2026-11-21T12:00Z", cost="0.05", message=twice, model="b")
+    spend(database, at="2026-11-21T12:00Z", cost="0.3", message=with_fallback)
+    spend(database, at="2026-11-21T12:00Z", cost="0.05", message=with_fallback, model="b")
     spend(database, at="2026-11-21T13:00Z", cost="0", model="c", conversation=None)
     spend(database, at="2026-11-21T12:00Z", cost="5", user=OTHER)
     return {"from": "2026-11-20", "to": "2026-11-21"}
 
 
-def test_a_user_without_a_turn_has_a_report_of_zeros(client):
-    assert client.get(PATH).json() == {"totals": NOTHING, "rows": [], "budget": None}
+def test_the_report_of_a_user_without_turns_is_zero(client):
+    assert client.get(PATH).json() == {"totals": ZERO, "rows": [], "budget": None}
 
 
-def test_totals_count_turns_tokens_and_money(client, november):
+def test_totals_have_turns_tokens_and_costs(client, november):
     assert client.get(PATH, params=november).json()["totals"] == {
         "turns": 4,
         "tokens_in": 500,
@@ -104,12 +104,12 @@ def test_totals_count_turns_tokens_and_money(client, november):
         ),
     ],
 )
-def test_rows_are_by_day_model_or_conversation(client, november, group_by, rows):
+def test_rows_are_grouped_by_day_model_or_conversation(client, november, group_by, rows):
     report = client.get(PATH, params=november | {"group_by": group_by}).json()
     assert [
-        {key: row[key] for key in wanted} for row, wanted in zip(report["rows"], rows, strict=True)
+        {key: row[key] for key in expected} for row, expected in zip(report["rows"], rows, strict=True)
     ] == rows
-    assert set(report["rows"][0]) == {*NOTHING, *rows[0]}
+    assert set(report["rows"][0]) == {*ZERO, *rows[0]}
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,14 @@ def test_rows_are_by_day_model_or_conversation(client, november, group_by, rows)
         ("2026-11-22", "2026-11-30", 0),
     ],
 )
-def test_days_are_counted_whole_and_moments_up_to_the_last(client, november, since, until, turns):
+def test_a_range_of_days_is_inclusive_and_a_range_of_times_excludes_its_end(
+    client, november, since, until, turns
+):
     report = client.get(PATH, params={"from": since, "to": until}).json()
     assert report["totals"]["turns"] == turns
 
 
-def test_it_is_the_last_30_days_unless_something_else_is_asked_for(client, database):
+def test_the_default_range_is_the_last_30_days(client, database):
     now = datetime.now(UTC)
     spend(database, at=now - timedelta(days=29), cost="0.1")
     spend(database, at=now - timedelta(days=31), cost="0.1")
@@ -149,12 +151,12 @@ def test_it_is_the_last_30_days_unless_something_else_is_asked_for(client, datab
         ({"group_by": "user"}, "group_by"),
     ],
 )
-def test_a_range_that_is_none_is_400_and_names_its_field(client, params, field):
+def test_a_bad_parameter_is_400_and_is_named(client, params, field):
     response = client.get(PATH, params=params)
     assert (response.status_code, response.json()["field"]) == (400, field)
 
 
-def test_the_budget_says_what_is_left_of_today(database):
+def test_the_report_has_the_remaining_budget_of_today(database):
     with serve(settings(database.url, BUDGET_USD_PER_DAY="1.5")) as url, Client(url, USER) as client:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         spend(database, at=midnight, cost="0.25")
@@ -177,9 +179,9 @@ def test_the_budget_says_what_is_left_of_today(database):
         assert (budget["spent_usd"], budget["reserved_usd"], budget["left_usd"]) == ("1", "0.75", "0")
 
 
-def test_a_turn_counts_for_its_user_and_nobody_else(url, client):
+def test_a_turn_counts_only_for_its_user(url, client):
     conversation = client.post("/chat-stream", json={"message": "Hi"}).headers["x-conversation-id"]
     [row] = client.get(PATH, params={"group_by": "conversation"}).json()["rows"]
     assert (row["conversation_id"], row["turns"]) == (str(UUID(conversation)), 1)
     with Client(url, OTHER) as other:
-        assert other.get(PATH).json()["totals"] == NOTHING
+        assert other.get(PATH).json()["totals"] == ZERO

@@ -1,4 +1,4 @@
-"""A Runtime API for tests: serves given invocations, records requests and answers by a script."""
+"""A Lambda Runtime API for tests: serves given invocations, records the requests, and can follow a script."""
 
 import asyncio
 import json
@@ -62,8 +62,8 @@ async def read_request(reader: Reader) -> bytes:
 
 
 class ScriptedApi:
-    """`answers` are the responses to `/next` (and `/restore/next`), one a request. After the last one the
-    API does not respond. `posts` are the bytes of all POST requests, with PORT in place of the port."""
+    """`answers` are the responses to `/next` and `/restore/next`, one for each request. After the last answer
+    the API does not respond. `posts` are the bytes of all POST requests, with PORT instead of the port."""
 
     def __init__(self, *answers: bytes, script: Script | None = None) -> None:
         self.requests: list[str] = []
@@ -79,7 +79,7 @@ class ScriptedApi:
         await self._until(lambda: len(self.posts) >= count)
         return self.posts
 
-    async def asked(self, count: int) -> list[str]:
+    async def requested(self, count: int) -> list[str]:
         """Waits for `count` requests, in the form `GET /path` without the API version."""
         await self._until(lambda: len(self.requests) >= count)
         return self.requests
@@ -134,7 +134,7 @@ async def scripted_api(*answers: bytes, script: Script | None = None):
 
 @asynccontextmanager
 async def serving(app, api, state=None):
-    """Runs the runtime's loop in this process until the end of the block."""
+    """Runs the loop of the runtime in this process until the block ends."""
     task = asyncio.create_task(serve(app, RuntimeApi(api.address), state or {}))
     try:
         yield
@@ -147,8 +147,8 @@ def posts_of(app, *events, count=1):
     """The POST requests of the runtime after these events."""
 
     async def main():
-        given = [invocation(event, f"req-{number}") for number, event in enumerate(events, 1)]
-        async with scripted_api(*given) as api, serving(app, api):
+        invocations = [invocation(event, f"req-{number}") for number, event in enumerate(events, 1)]
+        async with scripted_api(*invocations) as api, serving(app, api):
             return await api.posted(count)
 
     return asyncio.run(main())

@@ -20,7 +20,7 @@ REQUESTS = {
         "203.0.113.7",
     ),
     "bytes": HttpRequest("PUT", "/blob", [("Host", "chat.example")], bytes(range(256)), "203.0.113.7"),
-    "a path with everything encoded": HttpRequest(
+    "an encoded path": HttpRequest(
         "GET", "/a%20b/%2F%25/caf%C3%A9/+", [("Host", "chat.example")], b"", "203.0.113.7"
     ),
     "a query": HttpRequest(
@@ -185,7 +185,7 @@ def test_the_server_is_the_host_header(host, server):
         {"requestContext": {"http": {}}},
         {"Records": [{"eventSource": "aws:sqs", "body": "{}"}]},
         {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}},
-        # A load balancer, and a WebSocket.
+        # Events of a load balancer and of a WebSocket API.
         {"requestContext": {"elb": {}}, "httpMethod": "GET", "path": "/", "headers": {}, "body": ""},
         {"requestContext": {"routeKey": "$connect", "connectionId": "x"}, "isBase64Encoded": False},
         event_of_url(body="####", isBase64Encoded=True),

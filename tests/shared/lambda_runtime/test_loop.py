@@ -55,14 +55,14 @@ def test_an_error_report_repeats_the_invocation_id():
         raise LookupError
 
     async def main():
-        given = invocation(GET_HEALTH, "req-1", "Lambda-Runtime-Invocation-Id: inv-1")
-        async with scripted_api(given) as api, serving(app, api):
+        event = invocation(GET_HEALTH, "req-1", "Lambda-Runtime-Invocation-Id: inv-1")
+        async with scripted_api(event) as api, serving(app, api):
             return await api.posted(1)
 
     assert b"\r\nLambda-Runtime-Invocation-Id: inv-1\r\n" in asyncio.run(main())[0]
 
 
-def test_an_error_in_mid_stream_is_sent_in_trailers_and_not_in_the_body():
+def test_an_error_during_a_stream_is_sent_in_trailers_and_not_in_the_body():
     async def app(scope, receive, send):
         await start(send)
         await body(send, b"data: 1\n\n", more=True)
@@ -131,7 +131,7 @@ def test_headers_longer_than_16_kb_fail_the_invocation():
 
 
 @pytest.mark.parametrize("event", [b"{}", b"null", b'"text"', b'{"Records":[]}', b"no json", b"[" * 100_000])
-def test_an_event_that_is_no_http_request_is_refused_and_the_next_one_is_served(event):
+def test_an_event_that_is_not_an_http_request_is_refused_and_the_next_is_served(event):
     refusal, response = posts_of(ok, event, GET_HEALTH, count=2)
     assert refusal.startswith(b"POST /2018-06-01/runtime/invocation/req-1/error HTTP/1.1\r\n")
     assert b"Lambda-Runtime-Function-Error-Type: Function.UnsupportedEvent\r\n" in refusal
@@ -180,7 +180,7 @@ def test_context_variables_do_not_reach_the_next_invocation():
     assert seen == ["none", "none"]
 
 
-def test_the_body_comes_first_and_the_disconnect_after_the_response():
+def test_the_app_receives_the_body_and_after_the_response_the_disconnect():
     seen = []
 
     async def app(scope, receive, send):
@@ -275,7 +275,7 @@ def terminated(target):
 
     async def main():
         async with scripted_api() as api, process_of(target, api) as process:
-            await api.asked(1)
+            await api.requested(1)
             process.terminate()
             output, _ = await asyncio.wait_for(process.communicate(), 20)
             return output, process.returncode
@@ -303,7 +303,7 @@ def test_sigterm_cancels_a_running_request_before_the_app_shuts_down():
             output, _ = await asyncio.wait_for(process.communicate(), 20)
             return output, process.returncode
 
-    assert asyncio.run(main()) == (b"let go\nshutdown\n", 0)
+    assert asyncio.run(main()) == (b"cancelled\nshutdown\n", 0)
 
 
 def test_a_target_may_be_a_lambda_handler_with_slashes():
@@ -326,7 +326,7 @@ def test_the_app_is_shut_down_before_the_snapshot_and_started_after_it():
             scripted_api(EMPTY, invocation(GET_HEALTH)) as api,
             process_of("tests.shared.lambda_runtime.toy_functions:app", api, **SNAP_START) as process,
         ):
-            requests = list(await api.asked(4))
+            requests = list(await api.requested(4))
             process.terminate()
             output, _ = await process.communicate()
             return requests, output.decode().splitlines()

@@ -22,7 +22,7 @@ from tests.shared.lambda_runtime.scripted_runtime_api import (
 # The response
 
 
-def test_a_streamed_response_is_these_bytes():
+def test_the_bytes_of_a_streamed_response():
     async def app(scope, receive, send):
         await start(send, 200, (b"content-type", b"text/event-stream"))
         await body(send, b"data: Hello\n\n", more=True)
@@ -30,8 +30,8 @@ def test_a_streamed_response_is_these_bytes():
         await body(send)
 
     async def main():
-        given = invocation(GET_HEALTH, "req-1", "Lambda-Runtime-Invocation-Id: inv-1")
-        async with scripted_api(given) as api, serving(app, api):
+        event = invocation(GET_HEALTH, "req-1", "Lambda-Runtime-Invocation-Id: inv-1")
+        async with scripted_api(event) as api, serving(app, api):
             return await api.posted(1)
 
     assert asyncio.run(main()) == [
@@ -56,17 +56,17 @@ def test_a_streamed_response_is_these_bytes():
 
 def test_the_prelude_is_sent_before_the_body():
     async def main():
-        head_came = asyncio.Event()
+        prelude_sent = asyncio.Event()
 
         async def app(scope, receive, send):
             await start(send)
-            await asyncio.wait_for(head_came.wait(), 20)
+            await asyncio.wait_for(prelude_sent.wait(), 20)
             await body(send, b"then the body")
 
         async def script(reader, writer):
             await reader.readuntil(b"\r\n\r\n")
             first = await reader.readuntil(bytes(8) + b"\r\n")
-            head_came.set()
+            prelude_sent.set()
             rest = await reader.readuntil(b"0\r\n\r\n")
             writer.write(ACCEPTED)
             chunks.put_nowait((first, rest))
@@ -117,19 +117,19 @@ def test_the_prelude_has_at_most_16_kilobytes():
 # Answers of Lambda
 
 
-async def read_to_the_end(reader):
+async def read_all(reader):
     end = b""
     while not end.endswith(b"\r\n0\r\n\r\n"):
         end = end[-7:] + await reader.read(1_000_000)
 
 
-async def take(reader, writer):
-    await read_to_the_end(reader)
+async def accept(reader, writer):
+    await read_all(reader)
     writer.write(ACCEPTED)
 
 
 async def refuse_as_truncated(reader, writer):
-    await read_to_the_end(reader)
+    await read_all(reader)
     writer.write(TRUNCATED)
 
 
@@ -140,26 +140,26 @@ async def refuse_as_gone_at_once(reader, writer):
     await asyncio.Event().wait()
 
 
-async def refuse_as_gone_when_nothing_moves(reader, writer):
+async def refuse_as_gone_after_a_pause(reader, writer):
     await asyncio.sleep(0.3)
     writer.write(GONE)
     await writer.drain()
     await asyncio.Event().wait()
 
 
-async def hang_up(reader, writer):
+async def close(reader, writer):
     writer.close()
 
 
 async def reset(reader, writer):
-    linger_not = struct.pack("ii", 1, 0)
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+    no_linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
     writer.transport.abort()
 
 
 @pytest.mark.parametrize(
     "answer",
-    [take, refuse_as_truncated, refuse_as_gone_at_once, refuse_as_gone_when_nothing_moves, hang_up, reset],
+    [accept, refuse_as_truncated, refuse_as_gone_at_once, refuse_as_gone_after_a_pause, close, reset],
 )
 def test_the_app_completes_and_the_loop_continues_after_every_answer_of_lambda(answer):
     async def main():
@@ -168,16 +168,16 @@ def test_the_app_completes_and_the_loop_continues_after_every_answer_of_lambda(a
         async def app(scope, receive, send):
             nonlocal done
             await start(send)
-            # More than the buffers of a socket hold: an early answer must end the wait for the buffer.
+            # This is more than socket buffers hold, so an early answer must end the wait for the buffer.
             for _ in range(150):
                 await body(send, bytes(100_000), more=True)
                 await asyncio.sleep(0)
             await body(send)
             done += 1
 
-        given = [invocation(GET_HEALTH, "req-1"), invocation(GET_HEALTH, "req-2")]
-        async with scripted_api(*given, script=answer) as api, serving(app, api):
-            requests = await api.asked(5)
+        invocations = [invocation(GET_HEALTH, "req-1"), invocation(GET_HEALTH, "req-2")]
+        async with scripted_api(*invocations, script=answer) as api, serving(app, api):
+            requests = await api.requested(5)
         return requests, done
 
     requests, done = asyncio.run(main())
@@ -208,16 +208,16 @@ def test_an_app_waits_while_lambda_reads_slowly():
             while before != sent:  # until the app waits
                 before = sent
                 await asyncio.sleep(0.1)
-            stood_at.set_result(sent)
-            await take(reader, writer)
+            sent_before_reading.set_result(sent)
+            await accept(reader, writer)
 
-        stood_at = asyncio.get_running_loop().create_future()
+        sent_before_reading = asyncio.get_running_loop().create_future()
         async with scripted_api(invocation(GET_HEALTH), script=script) as api, serving(app, api):
-            await api.asked(3)
-            return await stood_at, sent
+            await api.requested(3)
+            return await sent_before_reading, sent
 
-    stood_at, sent = asyncio.run(main())
-    assert 0 < stood_at < 150
+    sent_before_reading, sent = asyncio.run(main())
+    assert 0 < sent_before_reading < 150
     assert sent == 300
 
 
@@ -228,7 +228,7 @@ def test_all_invocations_use_one_connection():
     async def main():
         answers = [invocation(GET_HEALTH, f"req-{number}") for number in range(3)]
         async with scripted_api(*answers) as api, serving(ok, api):
-            await api.asked(7)
+            await api.requested(7)
             return api.connections
 
     assert asyncio.run(main()) == 1

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 (tests read the output)
-"""ASGI apps that tests start in their own processes. The tests read what the apps print."""
+"""ASGI apps that tests start in separate processes. The tests read the output of the apps."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import random
 
 from shared.settings import ConfigError
 
-# All processes that are restored from one snapshot have the same state of the random numbers.
+# All processes restored from one snapshot start with the same state of the random numbers.
 SEED = 1
 random.seed(SEED)
 
@@ -52,7 +52,7 @@ async def hanging_in_request(scope, receive, send):
         await asyncio.Event().wait()
     finally:
         await asyncio.sleep(0.01)
-        print("let go")
+        print("cancelled")
 
 
 async def random_number(scope, receive, send):

@@ -67,7 +67,7 @@ def decode(*reads: bytes) -> list[Event]:
 
 
 def text(letters: str) -> bytes:
-    """A delta. `letters` stand between the quotes of a JSON string."""
+    """A text delta. `letters` are the content of a JSON string."""
     return (
         b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n'
         % letters.encode()
@@ -90,8 +90,10 @@ STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 def request(chat: ChatRequest, api_key: str | None = "k"):
     configured = {"anthropic": ProviderSettings(base_url="https://api.anthropic.com")}
-    made = AnthropicFormat().request(chat, find_target("anthropic/claude-sonnet-5-5", configured), api_key)
-    return made, json.loads(made.body)
+    http_request = AnthropicFormat().request(
+        chat, find_target("anthropic/claude-sonnet-5-5", configured), api_key
+    )
+    return http_request, json.loads(http_request.body)
 
 
 def chat(*messages: tuple[Role, str], **fields) -> ChatRequest:
@@ -102,9 +104,9 @@ def chat(*messages: tuple[Role, str], **fields) -> ChatRequest:
 
 
 def test_a_request():
-    made, body = request(chat(("user", "Hi"), system="Be kind.", max_tokens=100, temperature=0.7))
-    assert made.url == "https://api.anthropic.com/v1/messages"
-    assert made.headers == {
+    http_request, body = request(chat(("user", "Hi"), system="Be kind.", max_tokens=100, temperature=0.7))
+    assert http_request.url == "https://api.anthropic.com/v1/messages"
+    assert http_request.headers == {
         "content-type": "application/json",
         "anthropic-version": "2023-06-01",
         "x-api-key": "k",
@@ -120,8 +122,8 @@ def test_a_request():
 
 
 def test_parameters_without_a_value_are_not_sent():
-    made, body = request(chat(("user", "Hi")), None)
-    assert "x-api-key" not in made.headers
+    http_request, body = request(chat(("user", "Hi")), None)
+    assert "x-api-key" not in http_request.headers
     assert body.keys() == {"model", "max_tokens", "messages", "stream"}
 
 
@@ -158,7 +160,7 @@ def test_an_answer_byte_by_byte():
     assert decode(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))) == EVENTS
 
 
-def test_text_comes_with_the_read_that_completes_it():
+def test_an_event_is_returned_by_the_read_that_completes_it():
     decoder = AnthropicFormat().decoder()
     assert decoder.feed(text("a") + text("b")[:-1]) == [TextDelta("a")]
     assert decoder.feed(b"\n") == [TextDelta("b")]
@@ -170,7 +172,7 @@ def test_a_block_may_start_with_text():
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("vendor_reason", "finish_reason"),
     [
         ("end_turn", "stop"),
         ("stop_sequence", "stop"),
@@ -182,11 +184,11 @@ def test_a_block_may_start_with_text():
         ("never_heard_of", "stop"),
     ],
 )
-def test_stop_reasons(theirs, ours):
-    assert decode(message_delta(f'"{theirs}"'), STOP) == [Finished(ours)]
+def test_stop_reasons(vendor_reason, finish_reason):
+    assert decode(message_delta(f'"{vendor_reason}"'), STOP) == [Finished(finish_reason)]
 
 
-def test_usage_is_overwritten_and_final_with_the_stop_reason():
+def test_later_usage_replaces_earlier_and_is_final_with_the_stop_reason():
     start = b'data: {"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}\n\n'
     assert decode(
         start,
@@ -201,7 +203,7 @@ def test_usage_is_overwritten_and_final_with_the_stop_reason():
     ]
 
 
-def test_a_usage_with_a_missing_count_is_estimated_and_without_counts_left_out():
+def test_usage_with_a_missing_count_is_estimated_and_usage_without_counts_is_ignored():
     start = b'data: {"type":"message_start","message":{"usage":{}}}\n\n'
     assert decode(start, message_delta('"end_turn"', "{}"), STOP) == [Finished("stop")]
     assert decode(start, message_delta('"end_turn"', '{"output_tokens":9}'), STOP) == [
@@ -239,7 +241,7 @@ def test_errors_in_the_stream(kind, code, retryable):
 @pytest.mark.parametrize(
     "error", [b"", b',"error":null', b',"error":"overloaded"', b',"error":{"type":null}']
 )
-def test_malformed_errors_are_errors(error):
+def test_malformed_errors_end_the_answer_with_an_error(error):
     assert decode(b'data: {"type":"error"%b}\n\n' % error) == [
         Failed("upstream_error", "the model provider sent an error", retryable=True)
     ]
@@ -256,7 +258,7 @@ def test_malformed_errors_are_errors(error):
         message_delta("null") + STOP,
     ],
 )
-def test_an_answer_without_its_end_is_truncated(stream):
+def test_an_answer_without_an_end_is_truncated(stream):
     assert decode(stream)[-1] == TRUNCATED
 
 
@@ -285,7 +287,7 @@ def test_an_endless_line_is_invalid_and_earlier_events_are_kept():
 @pytest.mark.parametrize(
     "end", [message_delta('"end_turn"') + STOP, b'data: {"type":"error"}\n\n', b"data: {\n\n"]
 )
-def test_nothing_follows_the_end(end):
+def test_events_after_the_end_are_ignored(end):
     decoder = AnthropicFormat().decoder()
     assert isinstance(decoder.feed(end + text("a"))[-1], Finished | Failed)
     assert decoder.feed(text("b") + STOP + b"data: {\n\n") == []

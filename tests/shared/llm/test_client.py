@@ -1,4 +1,4 @@
-"""The client with all providers, against the scripts of the mock, over real connections."""
+"""The model client with all providers of the mock, over real connections."""
 
 import asyncio
 import base64
@@ -48,6 +48,10 @@ async def start(client, *models, seconds=2.0, chat=CHAT):
     return await client.start(chat, models, asyncio.get_running_loop().time() + seconds)
 
 
+async def no_sleep(_):
+    """Replaces the pauses between retries, so that no attempt runs into the deadline."""
+
+
 async def events_of(answer):
     events = [event async for batch in answer for event in batch]
     await answer.aclose()
@@ -65,7 +69,7 @@ def text_of(events):
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-def test_a_login_in_a_base_url_is_sent():
+def test_the_login_of_a_base_url_is_sent():
     async def main():
         async with MockLLM() as mock:
             url = mock.base_url("ollama").replace("http://", "http://me:p%40ss@")
@@ -83,7 +87,7 @@ def test_a_login_in_a_base_url_is_sent():
     "script",
     ["tokens=10", "tokens=10,crlf", "tokens=5,chunk=1", "tokens=40,coalesce=7", "tokens=5,usage=every"],
 )
-def test_an_answer_is_its_text_then_its_usage_then_one_finish(provider, script):
+def test_an_answer_has_its_text_its_usage_and_one_finish(provider, script):
     *events, end = ask(f"{provider}/mock:{script}")
     assert text_of(events) == answer_text(script)
     assert end == Finished("stop")
@@ -100,7 +104,7 @@ def test_reasoning_is_separate_from_the_text(provider):
 
 
 @pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
-def test_odd_characters_do_not_break_an_answer(provider):
+def test_unusual_characters_do_not_break_an_answer(provider):
     *events, end = ask(f"{provider}/mock:odd")
     assert end == Finished("stop")
     text = text_of(events)
@@ -111,7 +115,7 @@ def test_odd_characters_do_not_break_an_answer(provider):
 
 @pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_the_finish_reason_is_passed_on(provider, finish):
+def test_the_finish_reason_is_returned(provider, finish):
     if (provider, finish) == ("ollama", "content_filter"):
         pytest.skip("Ollama has no such reason")
     assert ask(f"{provider}/mock:tokens=2,finish={finish}")[-1] == Finished(finish)
@@ -129,7 +133,7 @@ def test_the_finish_reason_is_passed_on(provider, finish):
         ("endless-line", "upstream_invalid"),
     ],
 )
-def test_an_answer_that_breaks_off_ends_with_one_failure(provider, fault, code):
+def test_a_broken_answer_ends_with_one_failure(provider, fault, code):
     *events, end = ask(f"{provider}/mock:tokens=10,after=4,fault={fault}")
     assert text_of(events) == partial_text(f"tokens=10,after=4,fault={fault}")
     assert isinstance(end, Failed)
@@ -151,7 +155,7 @@ def test_an_answer_that_breaks_off_ends_with_one_failure(provider, fault, code):
         ("no-headers", "upstream_timeout"),
     ],
 )
-def test_a_refusal_becomes_one_of_our_errors_without_the_vendors_text(provider, script, code):
+def test_a_refusal_raises_an_error_without_the_text_of_the_vendor(provider, script, code):
     async def scenario(mock, client):
         with pytest.raises(NoAnswer) as caught:
             await start(client, f"{provider}/mock:{script}", seconds=0.5 if script == "no-headers" else 2)
@@ -196,12 +200,12 @@ def test_final_errors_are_not_retried(model, hits):
 
 
 @pytest.mark.wall_clock
-def test_a_fallback_gets_a_share_of_the_time_when_the_first_is_silent():
+def test_a_fallback_gets_a_share_of_the_time_if_the_first_model_is_silent():
     async def scenario(mock, client):
-        began = time.monotonic()
+        started_at = time.monotonic()
         answer = await start(client, "openai/mock:no-headers", "ollama/mock:tokens=2", seconds=1)
         assert answer.target.name == "ollama/mock:tokens=2"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - started_at < 1
         await events_of(answer)
         await mock.idle()
         assert mock.aborted == 1
@@ -209,7 +213,7 @@ def test_a_fallback_gets_a_share_of_the_time_when_the_first_is_silent():
     run(scenario)
 
 
-def test_a_connection_serves_several_turns():
+def test_several_turns_use_one_connection():
     async def scenario(mock, client):
         for _ in range(5):
             await events_of(await start(client, "openai/mock:tokens=3"))
@@ -218,7 +222,7 @@ def test_a_connection_serves_several_turns():
     run(scenario)
 
 
-def test_after_a_long_idle_time_a_new_connection_is_made():
+def test_a_connection_is_not_used_again_after_a_long_idle_time():
     clock = [1000.0]
 
     async def scenario(mock, client):
@@ -233,9 +237,9 @@ def test_after_a_long_idle_time_a_new_connection_is_made():
 @pytest.mark.parametrize("waits", [False, True], ids=["at-once", "when-open"])
 def test_the_first_turn_uses_the_connection_of_the_warm_up(waits):
     async def scenario(mock, client):
-        ahead = client.warm_up()
+        warm_up = client.warm_up()
         if waits:
-            await ahead.task
+            await warm_up.task
             assert (mock.hits, mock.connections) == (0, 1)
         for _ in range(2):
             await events_of(await start(client, "anthropic/mock:tokens=3"))
@@ -247,7 +251,7 @@ def test_the_first_turn_uses_the_connection_of_the_warm_up(waits):
 def test_a_turn_waits_for_the_warm_up_and_opens_no_second_connection():
     async def main():
         connected: asyncio.Queue[bool] = asyncio.Queue()
-        left = asyncio.Event()
+        client_left = asyncio.Event()
 
         async def hang_in_the_handshake(reader, writer):
             connected.put_nowait(True)
@@ -256,7 +260,7 @@ def test_a_turn_waits_for_the_warm_up_and_opens_no_second_connection():
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-            left.set()
+            client_left.set()
 
         server = await asyncio.start_server(hang_in_the_handshake, "127.0.0.1", 0)
         environ = {
@@ -273,7 +277,7 @@ def test_a_turn_waits_for_the_warm_up_and_opens_no_second_connection():
         assert caught.value.error.code == "upstream_timeout"
         assert connected.empty()
         await client.aclose()
-        await left.wait()
+        await client_left.wait()
         server.close()
 
     asyncio.run(main())
@@ -291,20 +295,20 @@ def test_a_connection_of_the_warm_up_is_not_used_after_a_long_freeze():
     run(scenario, now=lambda: clock[0])
 
 
-def test_a_provider_that_the_warm_up_cannot_reach_is_the_first_turns_error():
+def test_the_first_turn_raises_if_the_warm_up_and_the_turn_cannot_reach_the_provider():
     async def main():
         environ = {"DATABASE_URL": "x", "JWT_SECRET": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
-        client = ModelClient(load_settings({**environ, "LLM_MODEL": "openai/x"}))
+        client = ModelClient(load_settings({**environ, "LLM_MODEL": "openai/x"}), sleep=no_sleep)
         await client.warm_up().task
         with pytest.raises(NoAnswer) as caught:
-            await start(client, "openai/x", seconds=0.5)
+            await start(client, "openai/x")
         assert caught.value.error.code == "upstream_unreachable"
         await client.aclose()
 
     asyncio.run(main())
 
 
-def test_a_client_that_was_closed_for_a_snapshot_opens_again():
+def test_a_closed_client_opens_a_new_connection():
     async def scenario(mock, client):
         await client.warm_up().task
         await client.aclose()
@@ -354,14 +358,14 @@ def test_the_token_limit_has_the_name_that_the_server_accepts(model, field):
 
 
 def test_the_scripted_model_answers_the_question_with_usage():
-    paces = []
+    pauses = []
 
-    async def no_pace(seconds):
-        paces.append(seconds)
+    async def pause(seconds):
+        pauses.append(seconds)
 
     async def main():
         client = ModelClient(
-            load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=ScriptedTransport(no_pace)
+            load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}), scripted=ScriptedTransport(pause)
         )
         chat = ChatRequest(messages=(ChatMessage("user", "How do I rest?"),))
         *events, end = await events_of(await start(client, "scripted/echo", chat=chat))
@@ -370,18 +374,18 @@ def test_the_scripted_model_answers_the_question_with_usage():
         assert answer_to("How do I rest?") != answer_to("How do I run?")
         usage = events[-1]
         assert isinstance(usage, Usage)
-        assert usage.output == len(paces) - 1 == sum(isinstance(event, TextDelta) for event in events)
+        assert usage.output == len(pauses) - 1 == sum(isinstance(event, TextDelta) for event in events)
         assert end == Finished("stop")
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_fault_inside_tls_is_an_unreachable_provider_or_a_truncated_answer(when, tmp_path):
+def test_a_tls_error_is_an_unreachable_provider_or_a_truncated_answer(when, tmp_path):
     """httpx does not convert such errors to its own."""
     context, authority = certificate(tmp_path)
 
-    async def answer_badly(reader, writer):
+    async def break_tls(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         if when == "after":
             head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -393,9 +397,9 @@ def test_a_fault_inside_tls_is_an_unreachable_provider_or_a_truncated_answer(whe
         os.write(writer.get_extra_info("socket").fileno(), b"this is not TLS at all, is it?" * 10)
 
     async def main():
-        server = await asyncio.start_server(answer_badly, "127.0.0.1", 0, ssl=context)
+        server = await asyncio.start_server(break_tls, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
-        configured = load_settings(
+        config = load_settings(
             {
                 "DATABASE_URL": "unused",
                 "JWT_SECRET": "unused",
@@ -404,11 +408,11 @@ def test_a_fault_inside_tls_is_an_unreachable_provider_or_a_truncated_answer(whe
                 "SSL_CERT_FILE": authority,
             }
         )
-        client = ModelClient(configured)
+        client = ModelClient(config, sleep=no_sleep)
         try:
             if when == "before":
                 with pytest.raises(NoAnswer) as caught:
-                    await start(client, "openai/x", seconds=1)
+                    await start(client, "openai/x")
                 assert caught.value.error.code == "upstream_unreachable"
             else:
                 *events, end = await events_of(await start(client, "openai/x"))
@@ -423,23 +427,23 @@ def test_a_fault_inside_tls_is_an_unreachable_provider_or_a_truncated_answer(whe
 
 
 def certificate(folder):
-    """A server's TLS context, and the CA file for its clients."""
+    """The TLS context of a server, and the CA file for its clients."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    signed = (
+    certificate_ = (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    (folder / "certificate.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / "certificate.pem").write_bytes(certificate_.public_bytes(Encoding.PEM))
     (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
     return context, str(folder / "certificate.pem")
 
 
-def test_a_model_that_stays_silent_after_its_headers_costs_the_prompt():
+def test_an_attempt_that_is_silent_after_its_headers_costs_the_prompt():
     async def scenario(mock, client):
         # The mock sends its headers and no body.
         answer = await start(client, "openai/mock:no-body", "ollama/mock:tokens=2", seconds=1)
@@ -464,7 +468,7 @@ def test_an_answer_that_fails_before_its_first_content_costs_its_reported_usage(
     assert (attempt.usage.input, attempt.usage.output, attempt.usage.estimated) == (30, 0, True)
 
 
-def test_no_answer_carries_the_last_error_and_what_all_attempts_cost():
+def test_no_answer_has_the_last_error_and_the_usage_of_all_attempts():
     first, last = "anthropic/mock:input=30,error,after=0", "openai/mock:400"
 
     async def scenario(mock, client):
@@ -478,7 +482,7 @@ def test_no_answer_carries_the_last_error_and_what_all_attempts_cost():
     assert {attempt.usage.input for attempt in failure.failed_attempts} == {30}
 
 
-def test_a_model_whose_provider_is_not_configured_gives_no_answer():
+def test_a_model_of_a_provider_that_is_not_configured_is_rejected():
     async def main():
         client = ModelClient(load_settings({"DATABASE_URL": "x", "JWT_SECRET": "x"}))
         with pytest.raises(NoAnswer) as caught:
@@ -489,7 +493,7 @@ def test_a_model_whose_provider_is_not_configured_gives_no_answer():
     assert asyncio.run(main()) == "upstream_rejected"
 
 
-def test_a_fault_of_our_own_is_an_internal_error():
+def test_an_unexpected_exception_is_an_internal_error():
     class BrokenTransport(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request):
             raise LookupError

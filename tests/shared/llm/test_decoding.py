@@ -8,7 +8,7 @@ from shared.llm.ollama_format import OllamaFormat
 from shared.llm.openai_format import OpenAIFormat
 from shared.llm.wire_format import WireFormat
 
-# For each wire format: a delta of text, a delta of reasoning, and the end. %b is inside a JSON string.
+# For each wire format: a text delta, a reasoning delta, and the end. %b is the content of a JSON string.
 FORMATS = {
     "anthropic": (
         AnthropicFormat(),
@@ -42,7 +42,7 @@ def decode(wire_format: WireFormat, *reads: bytes) -> list[Event]:
 
 @ALL_FORMATS
 @pytest.mark.parametrize(
-    ("letters", "clean"),
+    ("letters", "expected"),
     [
         (rb"a\u0000b", "a\ufffdb"),
         (b"a\0b", "a\ufffdb"),
@@ -57,9 +57,9 @@ def decode(wire_format: WireFormat, *reads: bytes) -> list[Event]:
         ("Grüß dich \u200d 😀".encode(), "Grüß dich \u200d 😀"),
     ],
 )
-def test_text_has_no_nul_and_no_lone_surrogates(wire_format, text, thinking, end, letters, clean):
-    assert decode(wire_format, text % letters, end) == [TextDelta(clean), Finished("stop")]
-    assert decode(wire_format, thinking % letters, end) == [ReasoningDelta(clean), Finished("stop")]
+def test_text_has_no_nul_and_no_lone_surrogates(wire_format, text, thinking, end, letters, expected):
+    assert decode(wire_format, text % letters, end) == [TextDelta(expected), Finished("stop")]
+    assert decode(wire_format, thinking % letters, end) == [ReasoningDelta(expected), Finished("stop")]
 
 
 @ALL_FORMATS
@@ -67,8 +67,8 @@ def test_the_halves_of_a_character_in_two_deltas_are_joined(wire_format, text, t
     halves = [text % rb"a\ud83d", text % rb"\ude00b", end]
     whole = [TextDelta("a"), TextDelta("\U0001f600b"), Finished("stop")]
     assert decode(wire_format, *halves) == decode(wire_format, b"".join(halves)) == whole
-    alone = [text % rb"\ud83d", text % rb"\ude00", end]
-    assert decode(wire_format, *alone) == [TextDelta("\U0001f600"), Finished("stop")]
+    both_halves = [text % rb"\ud83d", text % rb"\ude00", end]
+    assert decode(wire_format, *both_halves) == [TextDelta("\U0001f600"), Finished("stop")]
 
 
 @ALL_FORMATS

@@ -34,12 +34,12 @@ def decode(*reads: bytes) -> list[Event]:
 
 def request(chat: ChatRequest, api_key: str | None = None):
     target = find_target("ollama/qwen3", {"ollama": ProviderSettings(base_url="http://127.0.0.1:11434")})
-    made = OllamaFormat().request(chat, target, api_key)
-    return made, json.loads(made.body)
+    http_request = OllamaFormat().request(chat, target, api_key)
+    return http_request, json.loads(http_request.body)
 
 
 def test_a_request():
-    made, body = request(
+    http_request, body = request(
         ChatRequest(
             messages=(ChatMessage("user", "Hi"),),
             system="Be kind.",
@@ -47,8 +47,8 @@ def test_a_request():
             temperature=0.7,
         )
     )
-    assert made.url == "http://127.0.0.1:11434/api/chat"
-    assert made.headers == {"content-type": "application/json"}
+    assert http_request.url == "http://127.0.0.1:11434/api/chat"
+    assert http_request.headers == {"content-type": "application/json"}
     assert body == {
         "model": "qwen3",
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
@@ -64,8 +64,8 @@ def test_parameters_without_a_value_are_not_sent():
 
 
 def test_a_key_is_sent_to_ollamas_cloud():
-    made, _ = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)), "k")
-    assert made.headers["authorization"] == "Bearer k"
+    http_request, _ = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)), "k")
+    assert http_request.headers["authorization"] == "Bearer k"
 
 
 def test_an_answer():
@@ -90,7 +90,7 @@ def test_the_last_line_may_have_no_line_end():
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("vendor_reason", "finish_reason"),
     [
         (b',"done_reason":"stop"', "stop"),
         (b',"done_reason":"length"', "length"),
@@ -99,8 +99,8 @@ def test_the_last_line_may_have_no_line_end():
         (b"", "stop"),
     ],
 )
-def test_done_reasons(theirs, ours):
-    assert decode(HI, b'{"done":true%b}\n' % theirs) == [TextDelta("Hi"), Finished(ours)]
+def test_done_reasons(vendor_reason, finish_reason):
+    assert decode(HI, b'{"done":true%b}\n' % vendor_reason) == [TextDelta("Hi"), Finished(finish_reason)]
 
 
 def test_a_finish_reason_without_done_ends_the_answer():
@@ -115,7 +115,7 @@ def test_loading_a_model_is_not_an_answer(reason):
     ]
 
 
-def test_a_usage_with_a_missing_count_is_estimated_and_without_counts_left_out():
+def test_usage_with_a_missing_count_is_estimated_and_usage_without_counts_is_ignored():
     assert decode(b'{"done":true}\n') == [Finished("stop")]
     assert decode(b'{"done":true,"prompt_eval_count":null,"eval_count":5}\n') == [
         Usage(0, 5, estimated=True),
@@ -132,7 +132,7 @@ def test_an_error_in_the_stream(error):
 
 
 @pytest.mark.parametrize("stream", [b"", HI, HI + b'{"done":tr', HI + b"\n\n"])
-def test_an_answer_without_its_end_is_truncated(stream):
+def test_an_answer_without_an_end_is_truncated(stream):
     assert decode(stream)[-1] == TRUNCATED
 
 
@@ -151,14 +151,14 @@ def test_an_endless_line_is_invalid():
         assert decode(*reads) == [TextDelta("Hi"), INVALID]
 
 
-def test_nothing_follows_the_end():
+def test_events_after_the_end_are_ignored():
     decoder = OllamaFormat().decoder()
     assert decoder.feed(b'{"done":true}\n' + HI) == [Finished("stop")]
     assert decoder.feed(HI + b"{\n") == []
     assert decoder.close() == []
 
 
-def test_an_error_never_quotes_the_provider():
+def test_an_error_does_not_quote_the_provider():
     error = OllamaFormat().error(404, b'{"error":"model \'qwen9\' not found"}')
     assert (error.code, error.retryable) == ("upstream_rejected", False)
     assert error.message == "the model provider answered 404"

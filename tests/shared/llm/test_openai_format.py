@@ -50,8 +50,8 @@ def delta(json_text: str) -> bytes:
 def request(model: str, chat: ChatRequest, *, api_key: str | None = "k", **settings: Any):
     configured = ProviderSettings(**{"base_url": "https://api.openai.com/v1", **settings})
     target = find_target(f"openai/{model}", {"openai": configured})
-    made = OpenAIFormat().request(chat, target, api_key)
-    return made, json.loads(made.body)
+    http_request = OpenAIFormat().request(chat, target, api_key)
+    return http_request, json.loads(http_request.body)
 
 
 CHAT = ChatRequest(
@@ -63,9 +63,9 @@ CHAT = ChatRequest(
 
 
 def test_a_request_to_openai():
-    made, body = request("gpt-6-sol", CHAT)
-    assert made.url == "https://api.openai.com/v1/chat/completions"
-    assert made.headers == {"content-type": "application/json", "authorization": "Bearer k"}
+    http_request, body = request("gpt-6-sol", CHAT)
+    assert http_request.url == "https://api.openai.com/v1/chat/completions"
+    assert http_request.headers == {"content-type": "application/json", "authorization": "Bearer k"}
     assert body == {
         "model": "gpt-6-sol",
         "messages": [
@@ -83,9 +83,11 @@ def test_a_request_to_openai():
 
 def test_a_request_to_a_compatible_server():
     chat = ChatRequest(messages=(ChatMessage("user", "Hi"),))
-    made, body = request("m", chat, api_key=None, base_url="http://127.0.0.1:1234/v1", stream_options=False)
-    assert made.url == "http://127.0.0.1:1234/v1/chat/completions"
-    assert "authorization" not in made.headers
+    http_request, body = request(
+        "m", chat, api_key=None, base_url="http://127.0.0.1:1234/v1", stream_options=False
+    )
+    assert http_request.url == "http://127.0.0.1:1234/v1/chat/completions"
+    assert "authorization" not in http_request.headers
     assert body == {
         "model": "m",
         "messages": [{"role": "user", "content": "Hi"}],
@@ -173,7 +175,7 @@ def test_chunks_without_content_are_ignored(chunk):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("vendor_reason", "finish_reason"),
     [
         ("stop", "stop"),
         ("length", "length"),
@@ -184,11 +186,11 @@ def test_chunks_without_content_are_ignored(chunk):
         ("never_heard_of", "stop"),
     ],
 )
-def test_finish_reasons(theirs, ours):
-    assert decode(STOP.replace(b"stop", theirs.encode()), DONE) == [Finished(ours)]
+def test_finish_reasons(vendor_reason, finish_reason):
+    assert decode(STOP.replace(b"stop", vendor_reason.encode()), DONE) == [Finished(finish_reason)]
 
 
-def test_without_done_the_end_of_the_stream_finishes_the_answer():
+def test_without_done_the_answer_finishes_at_the_end_of_the_stream():
     assert decode(delta('{"content":"a"}'), STOP) == [TextDelta("a"), Finished("stop")]
 
 
@@ -266,14 +268,14 @@ def test_a_usage_with_a_missing_count_is_estimated():
     assert decode(STOP, usage, DONE) == [Usage(0, 2, estimated=True), Finished("stop")]
 
 
-def test_nothing_follows_the_end():
+def test_events_after_the_end_are_ignored():
     decoder = OpenAIFormat().decoder()
     assert decoder.feed(STOP + DONE + delta('{"content":"a"}')) == [Finished("stop")]
     assert decoder.feed(delta('{"content":"a"}') + b"data: {\n\n") == []
     assert decoder.close() == []
 
 
-def test_a_used_up_quota_is_not_retried():
+def test_an_exhausted_quota_is_not_retryable():
     body = b'{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}'
     wire_format = OpenAIFormat()
     assert (wire_format.error(429, body).code, wire_format.error(429, body).retryable) == (
@@ -286,7 +288,7 @@ def test_a_used_up_quota_is_not_retried():
     )
 
 
-def test_an_error_never_quotes_the_provider():
+def test_an_error_does_not_quote_the_provider():
     error = OpenAIFormat().error(500, b'{"error":{"message":"org-7"}}')
     assert error.code == "upstream_error"
     assert error.message == "the model provider answered 500"

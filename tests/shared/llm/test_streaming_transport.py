@@ -1,4 +1,4 @@
-"""The transport against servers that send literal bytes, split at all positions."""
+"""The transport with servers that send literal bytes, split at every position."""
 
 import asyncio
 import ssl
@@ -21,18 +21,18 @@ class Clock:
 
 
 @asynccontextmanager
-async def saying(*answers, close=False, pieces=None):
-    """A server with one answer for each request. It counts connections."""
-    left = list(answers)
+async def server_with(*answers, close=False, pieces=None):
+    """A server that sends one answer for each request. Yields its URL and the list of its connections."""
+    remaining = list(answers)
     connections = []
 
     async def serve(reader, writer):
         connections.append(writer)
-        while left:
+        while remaining:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
             await reader.readexactly(length)
-            answer = left.pop(0)
+            answer = remaining.pop(0)
             for piece in pieces(answer) if pieces else [answer]:
                 writer.write(piece)
                 await writer.drain()
@@ -71,19 +71,19 @@ async def ask(client, url):
 def test_an_answer_is_the_same_for_every_split(answer):
     async def scenario(client):
         whole = b"Hello world" if answer is CHUNKED else b"Hello"
-        for at in range(1, len(answer)):
-            async with saying(answer, pieces=lambda a, at=at: [a[:at], a[at:]]) as (url, _):
+        for split in range(1, len(answer)):
+            async with server_with(answer, pieces=lambda a, split=split: [a[:split], a[split:]]) as (url, _):
                 response, body = await ask(client, url)
                 assert (response.status_code, body) == (200, whole)
-        async with saying(answer, pieces=lambda a: [a[i : i + 1] for i in range(len(a))]) as (url, _):
+        async with server_with(answer, pieces=lambda a: [a[i : i + 1] for i in range(len(a))]) as (url, _):
             assert (await ask(client, url))[1] == whole
 
     run(scenario)
 
 
-def test_repeated_headers_are_all_there():
+def test_repeated_headers_are_kept():
     async def scenario(client):
-        async with saying(SIZED) as (url, _):
+        async with server_with(SIZED) as (url, _):
             response, _ = await ask(client, url)
             assert response.headers.get_list("x-two") == ["a", "b"]
 
@@ -92,7 +92,7 @@ def test_repeated_headers_are_all_there():
 
 def test_the_chunks_of_one_read_are_one_piece():
     async def scenario(client):
-        async with saying(CHUNKED) as (url, _), client.stream("GET", url) as response:
+        async with server_with(CHUNKED) as (url, _), client.stream("GET", url) as response:
             assert [piece async for piece in response.aiter_raw()] == [b"Hello world"]
 
     run(scenario)
@@ -100,7 +100,7 @@ def test_the_chunks_of_one_read_are_one_piece():
 
 def test_an_answer_without_a_length_ends_with_its_connection():
     async def scenario(client):
-        async with saying(b"HTTP/1.1 200 OK\r\n\r\nHello", close=True) as (url, _):
+        async with server_with(b"HTTP/1.1 200 OK\r\n\r\nHello", close=True) as (url, _):
             assert (await ask(client, url))[1] == b"Hello"
 
     run(scenario)
@@ -108,7 +108,7 @@ def test_an_answer_without_a_length_ends_with_its_connection():
 
 def test_an_interim_answer_is_ignored():
     async def scenario(client):
-        async with saying(b"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" + SIZED) as (url, _):
+        async with server_with(b"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" + SIZED) as (url, _):
             response, body = await ask(client, url)
             assert (response.status_code, body) == (200, b"Hello")
             assert "x-early" not in response.headers
@@ -118,7 +118,7 @@ def test_an_interim_answer_is_ignored():
 
 def test_a_connection_is_used_again_after_a_whole_answer():
     async def scenario(client):
-        async with saying(SIZED, CHUNKED, SIZED) as (url, connections):
+        async with server_with(SIZED, CHUNKED, SIZED) as (url, connections):
             bodies = [(await ask(client, url))[1] for _ in range(3)]
             assert bodies == [b"Hello", b"Hello world", b"Hello"]
             assert len(connections) == 1
@@ -135,9 +135,9 @@ def test_a_connection_is_used_again_after_a_whole_answer():
     ],
     ids=["close", "second-answer", "stray-bytes"],
 )
-def test_a_connection_is_not_used_again_after_another_end(answer):
+def test_a_connection_is_not_used_again_after_a_close_or_extra_bytes(answer):
     async def scenario(client):
-        async with saying(answer, SIZED) as (url, connections):
+        async with server_with(answer, SIZED) as (url, connections):
             assert (await ask(client, url))[1] == b"Hello"
             await asyncio.sleep(0.05)
             assert (await ask(client, url))[1] == b"Hello"
@@ -146,9 +146,9 @@ def test_a_connection_is_not_used_again_after_another_end(answer):
     run(scenario)
 
 
-def test_data_on_an_idle_connection_is_never_an_answer():
+def test_data_on_an_idle_connection_is_not_used_as_an_answer():
     async def scenario(client):
-        async with saying(SIZED, SIZED) as (url, connections):
+        async with server_with(SIZED, SIZED) as (url, connections):
             await ask(client, url)
             connections[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nForged")
             await connections[0].drain()
@@ -159,9 +159,9 @@ def test_data_on_an_idle_connection_is_never_an_answer():
     run(scenario)
 
 
-def test_an_answer_that_was_not_read_to_its_end_closes_its_connection():
+def test_a_connection_is_closed_if_its_answer_was_not_read_to_the_end():
     async def scenario(client):
-        async with saying(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nHello", SIZED) as (
+        async with server_with(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nHello", SIZED) as (
             url,
             connections,
         ):
@@ -174,11 +174,11 @@ def test_an_answer_that_was_not_read_to_its_end_closes_its_connection():
     run(scenario)
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again():
+def test_a_connection_is_not_used_again_after_a_long_idle_time():
     clock = Clock()
 
     async def scenario(client):
-        async with saying(SIZED, SIZED, SIZED) as (url, connections):
+        async with server_with(SIZED, SIZED, SIZED) as (url, connections):
             await ask(client, url)
             clock.now += 54
             await ask(client, url)
@@ -200,9 +200,9 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again():
         (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 100_000, httpx.RemoteProtocolError),
     ],
 )
-def test_a_malformed_answer_is_an_error_of_httpx(answer, error):
+def test_a_malformed_answer_raises_an_error_of_httpx(answer, error):
     async def scenario(client):
-        async with saying(answer, close=True) as (url, _):
+        async with server_with(answer, close=True) as (url, _):
             with pytest.raises(error):
                 await ask(client, url)
 
@@ -222,10 +222,10 @@ def test_a_slow_reader_slows_the_server_down():
     big = b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n"
 
     async def scenario(client):
-        async with saying(big, pieces=lambda a: [a, *[b"x" * 1_000_000] * 50]) as (url, connections):
+        async with server_with(big, pieces=lambda a: [a, *[b"x" * 1_000_000] * 50]) as (url, connections):
             async with client.stream("GET", url) as response:
                 await asyncio.sleep(0.3)
-                # The sockets' buffers and the read-ahead limit bound the data in flight.
+                # Socket buffers and the read-ahead limit hold only a part of the answer.
                 assert connections[0].transport.get_write_buffer_size() > 0
                 assert sum([len(piece) async for piece in response.aiter_raw()]) == 50_000_000
 

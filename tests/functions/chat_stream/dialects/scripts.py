@@ -1,4 +1,4 @@
-"""Turns as every dialect is shown them, and how the clients of each read what it writes."""
+"""Example turns for every dialect, and a client for each dialect that reads the encoded turn."""
 
 import json
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ import httpx
 import httpx_sse
 from msgspec import Struct
 
+from functions.chat_stream.dialects.ai_sdk import AISDKDialect
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect
-from functions.chat_stream.dialects.chat import Chat
-from functions.chat_stream.dialects.chat_stream import ChatStream
-from functions.chat_stream.dialects.openai_chat import OpenAIChat
-from functions.chat_stream.dialects.stream import Stream
-from functions.chat_stream.dialects.stream_chat import StreamChat
-from functions.chat_stream.dialects.ui import UIChat
+from functions.chat_stream.dialects.named_events import NamedEventsDialect
+from functions.chat_stream.dialects.native import NativeDialect
+from functions.chat_stream.dialects.openai_chat import OpenAIChatDialect
+from functions.chat_stream.dialects.stateless import StatelessDialect
+from functions.chat_stream.dialects.web_app import WebAppDialect
 from functions.chat_stream.request import TurnRequest
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
 from shared.llm.wire_format import ChatMessage
 
 MESSAGE_ID = "0b8f5f0e-7c3a-4f5e-9b0a-3f1f6c0d2a11"
-HEAD = AnswerMeta(MESSAGE_ID, "anthropic/claude-sonnet-5-5", 1_700_000_000)
+META = AnswerMeta(MESSAGE_ID, "anthropic/claude-sonnet-5-5", 1_700_000_000)
 _STARTED = Started(MESSAGE_ID)
 _USAGE = Usage(100, 50, cache_read=20, reasoning=10)
 _WORDS = [TextDelta("Good"), TextDelta(" morning"), TextDelta(", take"), TextDelta(" a deep breath.")]
@@ -40,7 +40,7 @@ SCRIPTS: dict[str, list[Event]] = {
         _STARTED,
         *_WORDS,
         _USAGE,
-        Failed("upstream_timeout", "the model stopped sending", retryable=True),
+        Failed("upstream_timeout", "the model sent nothing for too long", retryable=True),
     ],
     "error at once": [_STARTED, Failed("upstream_overloaded", "the model is busy", retryable=True)],
     "truncated": [_STARTED, *_WORDS, _USAGE, Finished("length")],
@@ -52,57 +52,59 @@ SCRIPTS: dict[str, list[Event]] = {
 
 
 class Case(Struct, frozen=True):
-    """A dialect, and what it was asked with."""
+    """A dialect and a request in it."""
 
     dialect: Dialect
-    ask: TurnRequest
+    request: TurnRequest
 
     def write(self, *groups: Sequence[Event]) -> list[bytes]:
-        encoder = self.dialect.encoder(self.ask, HEAD)
+        encoder = self.dialect.encoder(self.request, META)
         return [encoder.encode(events) for events in groups]
 
 
-_ASK = TurnRequest(messages=(ChatMessage("user", "Hi"),))
+_REQUEST = TurnRequest(messages=(ChatMessage("user", "Hi"),))
 CASES: dict[str, Case] = {
-    "chat-stream": Case(ChatStream(), _ASK),
-    "stream-chat": Case(StreamChat(), _ASK),
-    "chat": Case(Chat(), _ASK),
-    "chat-in-words": Case(Chat(), TurnRequest(messages=_ASK.messages, chunk_words=3)),
-    "stream": Case(Stream(), _ASK),
-    "openai": Case(OpenAIChat(), _ASK),
-    "openai-with-usage": Case(OpenAIChat(), TurnRequest(messages=_ASK.messages, include_usage=True)),
-    "ui": Case(UIChat(), _ASK),
+    "chat-stream": Case(NativeDialect(), _REQUEST),
+    "stream-chat": Case(StatelessDialect(), _REQUEST),
+    "chat": Case(WebAppDialect(), _REQUEST),
+    "chat-in-words": Case(WebAppDialect(), TurnRequest(messages=_REQUEST.messages, chunk_words=3)),
+    "stream": Case(NamedEventsDialect(), _REQUEST),
+    "openai": Case(OpenAIChatDialect(), _REQUEST),
+    "openai-with-usage": Case(
+        OpenAIChatDialect(), TurnRequest(messages=_REQUEST.messages, include_usage=True)
+    ),
+    "ui": Case(AISDKDialect(), _REQUEST),
 }
 
 
-class Read(Struct, frozen=True):
-    """What a client has of a stream: the text, and how it ended, which is to be one thing."""
+class ReadAnswer(Struct, frozen=True):
+    """What a client reads from a stream: the text, and all ends. A correct stream has one end."""
 
     text: str
     ends: list[str]
 
 
-def read(name: str, data: bytes) -> Read:
-    """As a client of the dialect does, by way of a real reader of event streams."""
+def read(name: str, data: bytes) -> ReadAnswer:
+    """Reads an encoded turn as a client of the dialect does, with a real event stream parser."""
     response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=data)
-    # httpx-sse makes an event of a heartbeat, one without data, once it has seen an id.
+    # After an event with an id, httpx-sse reports a heartbeat as an event without data.
     events = [event for event in httpx_sse.EventSource(response).iter_sse() if event.data]
     pieces, ends = zip(*map(_READERS[name.partition("-in-")[0]], events), strict=True)
-    return Read("".join(pieces), [end for end in ends if end])
+    return ReadAnswer("".join(pieces), [end for end in ends if end])
 
 
 def _read_native(event):
-    said = event.json()
-    if said["type"] == "token":
-        return said["content"], None
-    return "", {"done": "good", "error": "error"}[said["type"]]
+    body = event.json()
+    if body["type"] == "token":
+        return body["content"], None
+    return "", {"done": "good", "error": "error"}[body["type"]]
 
 
 def _read_content(event):
     if event.data == "[DONE]":
         return "", "good"
-    said = event.json()
-    return said.get("content", ""), "error" if "error" in said else None
+    body = event.json()
+    return body.get("content", ""), "error" if "error" in body else None
 
 
 def _read_named(event):
@@ -113,18 +115,18 @@ def _read_named(event):
 def _read_openai(event):
     if event.data == "[DONE]":
         return "", "good"
-    said = event.json()
-    deltas = [choice["delta"].get("content", "") for choice in said.get("choices", ())]
-    return "".join(deltas), "error" if "error" in said else None
+    body = event.json()
+    deltas = [choice["delta"].get("content", "") for choice in body.get("choices", ())]
+    return "".join(deltas), "error" if "error" in body else None
 
 
 def _read_ui(event):
-    """Ends with its `finish`; what comes before and after it is for the tests of the real client."""
-    said = {"type": "[DONE]"} if event.data == "[DONE]" else json.loads(event.data)
-    text = said["delta"] if said["type"] == "text-delta" else ""
-    if said["type"] != "finish":
+    """Reads text and `finish`. The tests with the real AI SDK check the other parts."""
+    body = {"type": "[DONE]"} if event.data == "[DONE]" else json.loads(event.data)
+    text = body["delta"] if body["type"] == "text-delta" else ""
+    if body["type"] != "finish":
         return text, None
-    return text, "error" if said["finishReason"] == "error" else "good"
+    return text, "error" if body["finishReason"] == "error" else "good"
 
 
 _READERS = {

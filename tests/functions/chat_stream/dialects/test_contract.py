@@ -1,7 +1,7 @@
-"""What holds for every dialect: the same turn has the same text, exactly one end, and these bytes.
+"""Rules for every dialect: a turn has the same text in each, exactly one end, and the bytes of a golden file.
 
-The files in `golden` are compared letter for letter. After a change that is meant:
-`GOLDEN=rewrite make test`, and then read the difference.
+The files in `golden` are compared byte for byte. After an intended change run `GOLDEN=rewrite make test`
+and review the difference.
 """
 
 import os
@@ -15,7 +15,7 @@ from functions.chat_stream.dialects import DIALECTS
 from shared import errors, sse
 from shared.errors import TAKING_A_MOMENT
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
-from tests.functions.chat_stream.dialects.scripts import CASES, HEAD, MESSAGE_ID, SCRIPTS, read
+from tests.functions.chat_stream.dialects.scripts import CASES, MESSAGE_ID, META, SCRIPTS, read
 
 GOLDEN = Path(__file__).parent / "golden"
 names = pytest.mark.parametrize("name", CASES)
@@ -25,14 +25,14 @@ def text_of(events):
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-def test_every_dialect_is_under_contract():
+def test_every_dialect_has_a_case():
     assert {type(case.dialect) for case in CASES.values()} == {type(dialect) for dialect in DIALECTS}
     assert len({dialect.route for dialect in DIALECTS}) == len(DIALECTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @names
-def test_the_text_is_all_there_and_the_end_is_one(name, script):
+def test_a_stream_has_the_whole_text_and_one_end(name, script):
     events = SCRIPTS[script]
     found = read(name, b"".join(CASES[name].write(events)))
     assert found.text == text_of(events)
@@ -40,7 +40,7 @@ def test_the_text_is_all_there_and_the_end_is_one(name, script):
 
 
 @names
-def test_the_bytes_are_those_of_the_golden_file(name):
+def test_the_bytes_equal_the_golden_file(name):
     written = "".join(
         f"=== {script}\n\n{b''.join(CASES[name].write(events)).decode()}"
         for script, events in SCRIPTS.items()
@@ -65,25 +65,25 @@ def groupings(draw):
 
 @names
 @given(groups=groupings())
-def test_how_events_are_grouped_changes_no_byte(name, groups):
+def test_the_grouping_of_events_does_not_change_the_bytes(name, groups):
     events = [event for group in groups for event in group]
-    apart = b"".join(CASES[name].write(*groups))
+    separate = b"".join(CASES[name].write(*groups))
     together = b"".join(CASES[name].write(events))
-    assert apart == together
+    assert separate == together
     assert read(name, together).text == text_of(events)
 
 
 @names
 @given(groups=groupings())
-def test_a_heartbeat_between_two_writes_is_not_seen(name, groups):
+def test_a_client_ignores_heartbeats_between_writes(name, groups):
     written = CASES[name].write(*groups)
     assert read(name, sse.HEARTBEAT.join(written)) == read(name, b"".join(written))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @names
-def test_an_event_is_one_line_of_data(name, script):
-    """In the eyes, too, of clients that know more line ends than the standard."""
+def test_an_event_has_one_line_of_data(name, script):
+    """Also for clients that split lines at more characters than the standard says."""
     data = b"".join(CASES[name].write(SCRIPTS[script])).decode()
     assert data.splitlines() == data.removesuffix("\n").split("\n")
     for block in data.removesuffix("\n\n").split("\n\n"):
@@ -94,7 +94,7 @@ def test_an_event_is_one_line_of_data(name, script):
 
 
 @names
-def test_a_client_is_never_told_what_is_for_developers(name):
+def test_a_client_does_not_get_the_developer_message_of_an_error(name):
     broken = Failed("upstream_invalid", "for developers only", retryable=True)
     data = b"".join(CASES[name].write([Started(MESSAGE_ID), broken]))
     assert b"for developers only" not in data
@@ -102,7 +102,7 @@ def test_a_client_is_never_told_what_is_for_developers(name):
 
 
 @names
-def test_thinking_is_never_mixed_into_the_text(name):
+def test_reasoning_is_not_part_of_the_text(name):
     events: list[Event] = [Started(MESSAGE_ID), ReasoningDelta("secret"), TextDelta("said"), Finished("stop")]
     data = b"".join(CASES[name].write(events))
     assert read(name, data).text == "said"
@@ -110,7 +110,7 @@ def test_thinking_is_never_mixed_into_the_text(name):
 
 
 @names
-def test_a_refusal_says_what_is_wrong(name):
+def test_a_refusal_has_the_message_and_the_field(name):
     error = errors.InvalidRequest("model must be one of a, b", field="model")
     body = CASES[name].dialect.error(error)
     if name.startswith("openai"):
@@ -132,9 +132,9 @@ def test_a_refusal_says_what_is_wrong(name):
 
 
 @names
-def test_only_the_native_format_goes_on_at_an_offset(name):
+def test_only_the_native_format_adds_the_offset_to_event_ids(name):
     case = CASES[name]
     events: list[Event] = [TextDelta("Good"), Finished("stop")]
-    whole = case.dialect.encoder(case.ask, HEAD).encode(events)
-    rest = case.dialect.encoder(case.ask, HEAD, 3).encode(events)
+    whole = case.dialect.encoder(case.request, META).encode(events)
+    rest = case.dialect.encoder(case.request, META, 3).encode(events)
     assert rest == (whole.replace(b"id: 4\n", b"id: 7\n") if name == "chat-stream" else whole)

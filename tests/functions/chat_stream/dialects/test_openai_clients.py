@@ -1,4 +1,4 @@
-"""Clients of OpenAI's API against `/v1`: the vendor's SDK, LangChain, and a command-line tool."""
+"""Clients of OpenAI's API use `/v1`: OpenAI's SDK, LangChain, and the command-line tool llm."""
 
 import asyncio
 import os
@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
-import langchain_openai
 import openai
 import pytest
 from pydantic import SecretStr
@@ -19,7 +18,7 @@ from tests.serving import mocked, serve, token
 
 USER = uuid4()
 MODEL = "openai/mock:tokens=12"
-ASKED = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+REQUEST = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_the_sdk_lists_the_models(url):
 def test_the_sdk_reads_a_stream_with_its_usage(url):
     with sdk(url) as client:
         stream = client.chat.completions.create(
-            **ASKED, stream=True, stream_options={"include_usage": True}, temperature=0.2, max_tokens=100
+            **REQUEST, stream=True, stream_options={"include_usage": True}, temperature=0.2, max_tokens=100
         )
         first, *chunks, finish, usage = list(stream)
     assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", "")
@@ -67,10 +66,10 @@ def test_the_sdk_reads_a_stream_with_its_usage(url):
     assert all(chunk.usage is None for chunk in (first, *chunks, finish))
 
 
-def test_the_sdk_gathers_a_stream_by_its_own_helper(url):
+def test_the_stream_helper_of_the_sdk_collects_the_answer(url):
     with (
         sdk(url) as client,
-        client.chat.completions.stream(**ASKED, stream_options={"include_usage": True}) as stream,
+        client.chat.completions.stream(**REQUEST, stream_options={"include_usage": True}) as stream,
     ):
         events = list(stream)
         answer = stream.get_final_completion()
@@ -81,9 +80,9 @@ def test_the_sdk_gathers_a_stream_by_its_own_helper(url):
     assert answer.usage.total_tokens == 24
 
 
-def test_the_sdk_reads_a_whole_answer(url, database):
+def test_the_sdk_reads_a_json_answer(url, database):
     with sdk(url) as client:
-        answer = client.chat.completions.create(**ASKED)
+        answer = client.chat.completions.create(**REQUEST)
     assert answer.choices[0].message.content == answer_text("tokens=12")
     assert answer.choices[0].finish_reason == "stop"
     assert (answer.object, answer.model) == ("chat.completion", MODEL)
@@ -93,17 +92,17 @@ def test_the_sdk_reads_a_whole_answer(url, database):
     assert row["cost_usd"] > Decimal(0)
 
 
-def test_the_asynchronous_sdk_does_all_of_it_too(url):
+def test_the_asynchronous_sdk_reads_answers_streams_models_and_errors(url):
     async def talk():
         async with sdk(url, client=openai.AsyncOpenAI) as client:
             whole, stream, models = await asyncio.gather(
-                client.chat.completions.create(**ASKED),
-                client.chat.completions.create(**ASKED, stream=True),
+                client.chat.completions.create(**REQUEST),
+                client.chat.completions.create(**REQUEST, stream=True),
                 client.models.list(),
             )
             pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
             with pytest.raises(openai.BadRequestError):
-                await client.chat.completions.create(**ASKED, n=2)
+                await client.chat.completions.create(**REQUEST, n=2)
             return whole.choices[0].message.content, "".join(pieces), len(models.data)
 
     text = answer_text("tokens=12")
@@ -112,7 +111,7 @@ def test_the_asynchronous_sdk_does_all_of_it_too(url):
 
 def test_a_bad_key_is_an_authentication_error(url):
     with sdk(url, key="nonsense") as client:
-        for ask in (lambda: client.chat.completions.create(**ASKED), client.models.list):
+        for ask in (lambda: client.chat.completions.create(**REQUEST), client.models.list):
             with pytest.raises(openai.AuthenticationError) as refused:
                 ask()
             assert refused.value.type == "authentication_error"
@@ -120,7 +119,7 @@ def test_a_bad_key_is_an_authentication_error(url):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "param"),
+    ("unsupported", "param"),
     [
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
@@ -131,74 +130,76 @@ def test_a_bad_key_is_an_authentication_error(url):
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "t"}]}, "messages[0].role"),
     ],
 )
-def test_what_cannot_be_done_is_a_bad_request_that_names_it(url, wrong, param):
+def test_an_unsupported_parameter_is_a_bad_request_that_names_it(url, unsupported, param):
     with sdk(url) as client, pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(**{**ASKED, **wrong})
+        client.chat.completions.create(**{**REQUEST, **unsupported})
     assert refused.value.param == param
     assert refused.value.type == "invalid_request_error"
 
 
-def test_too_many_turns_are_a_rate_limit_error_that_says_when(environ):
+def test_too_many_turns_are_a_rate_limit_error_with_retry_after(environ):
     with serve(load_settings({**environ, "RATE_LIMIT_CHAT": "1/60"})) as url, sdk(f"{url}/v1") as client:
-        client.chat.completions.create(**ASKED)
+        client.chat.completions.create(**REQUEST)
         with pytest.raises(openai.RateLimitError) as refused:
-            client.chat.completions.create(**ASKED)
+            client.chat.completions.create(**REQUEST)
     assert (refused.value.type, refused.value.code) == ("rate_limit_error", "rate_limited")
     assert 0 < int(refused.value.response.headers["retry-after"]) <= 60
 
 
-def test_a_model_that_refuses_is_a_server_error(environ):
+def test_a_refusal_of_the_model_provider_is_a_server_error(environ):
     with serve(load_settings({**environ, "LLM_MODEL": "openai/mock:401"})) as url, sdk(f"{url}/v1") as client:
         with pytest.raises(openai.InternalServerError) as refused:
-            client.chat.completions.create(**{**ASKED, "model": "openai/mock:401"})
+            client.chat.completions.create(**{**REQUEST, "model": "openai/mock:401"})
     assert (refused.value.status_code, refused.value.type) == (502, "api_error")
     assert refused.value.code == "upstream_auth"
 
 
-def test_an_answer_that_breaks_off_is_raised_in_the_stream(url):
-    broken_off = {**ASKED, "model": "openai/mock:tokens=9&after=4&fault=truncate"}
+def test_a_truncated_answer_raises_an_error_in_the_stream(url):
+    truncated = {**REQUEST, "model": "openai/mock:tokens=9&after=4&fault=truncate"}
     with sdk(url) as client:
-        stream = client.chat.completions.create(**broken_off, stream=True)
-        heard = [next(stream).choices[0].delta.content for _ in range(5)]
-        with pytest.raises(openai.APIError) as broken:
+        stream = client.chat.completions.create(**truncated, stream=True)
+        received = [next(stream).choices[0].delta.content for _ in range(5)]
+        with pytest.raises(openai.APIError) as error:
             next(stream)
-    assert "".join(heard) == partial_text("tokens=9&after=4")
-    assert broken.value.message == "Coach is taking a moment. Let's try again."
-    assert (broken.value.type, broken.value.code) == ("api_error", "upstream_truncated")
+    assert "".join(received) == partial_text("tokens=9&after=4")
+    assert error.value.message == "Coach is taking a moment. Let's try again."
+    assert (error.value.type, error.value.code) == ("api_error", "upstream_truncated")
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_an_answer_that_was_cut_short_says_why(url, finish):
+def test_an_incomplete_answer_has_its_finish_reason(url, finish):
     with sdk(url) as client:
-        asked = {**ASKED, "model": f"openai/mock:tokens=3&finish={finish}"}
-        whole = client.chat.completions.create(**asked)
-        *_, last = client.chat.completions.create(**asked, stream=True)
+        request = {**REQUEST, "model": f"openai/mock:tokens=3&finish={finish}"}
+        whole = client.chat.completions.create(**request)
+        *_, last = client.chat.completions.create(**request, stream=True)
     assert whole.choices[0].finish_reason == last.choices[0].finish_reason == finish
 
 
 def langchain(url, key):
+    import langchain_openai  # noqa: PLC0415 (slow to import, and each worker collects this file)
+
     return langchain_openai.ChatOpenAI(base_url=url, api_key=SecretStr(key), model=MODEL, max_retries=0)
 
 
-def test_langchain_asks_and_streams(url):
+def test_langchain_reads_answers_and_streams(url):
     model = langchain(url, token(USER))
-    asked = [("system", "Be kind."), ("human", "Hi")]
-    answer = model.invoke(asked)
-    chunks = list(model.stream(asked))
-    gathered = asyncio.run(model.ainvoke(asked))
+    messages = [("system", "Be kind."), ("human", "Hi")]
+    answer = model.invoke(messages)
+    chunks = list(model.stream(messages))
+    async_answer = asyncio.run(model.ainvoke(messages))
     whole = answer_text("tokens=12")
-    assert answer.content == gathered.content == "".join(chunk.text for chunk in chunks) == whole
+    assert answer.content == async_answer.content == "".join(chunk.text for chunk in chunks) == whole
     assert answer.response_metadata["finish_reason"] == "stop"
     assert answer.usage_metadata is not None
     assert (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]) == (12, 12)
 
 
-def test_langchain_raises_what_the_sdk_raises(url):
+def test_langchain_raises_the_errors_of_the_sdk(url):
     with pytest.raises(openai.AuthenticationError):
         langchain(url, "nonsense").invoke("Hi")
 
 
-def test_the_command_line_tool_llm_asks_and_goes_on(url, tmp_path, database):
+def test_the_command_line_tool_llm_asks_and_continues_a_conversation(url, tmp_path, database):
     (tmp_path / "extra-openai-models.yaml").write_text(
         f"- model_id: coach\n  model_name: {MODEL}\n  api_base: {url}\n  api_key_name: coach\n"
     )

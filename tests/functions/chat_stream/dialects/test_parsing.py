@@ -1,4 +1,4 @@
-"""What each format can ask for, and what of it is refused, with the field at fault."""
+"""Each dialect parses its requests and refuses invalid ones with the name of the field."""
 
 import json
 from typing import Any
@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from functions.chat_stream.dialects import DIALECTS, OPENAI, UI
+from functions.chat_stream.dialects import AI_SDK, DIALECTS, OPENAI
 from functions.chat_stream.dialects.base import Dialect
-from functions.chat_stream.dialects.chat import Chat
+from functions.chat_stream.dialects.named_events import NamedEventsDialect
 from functions.chat_stream.dialects.openai_chat import model_list
-from functions.chat_stream.dialects.stream import Stream
-from functions.chat_stream.dialects.stream_chat import StreamChat
+from functions.chat_stream.dialects.stateless import StatelessDialect
+from functions.chat_stream.dialects.web_app import WebAppDialect
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.errors import InvalidRequest
 from shared.llm.wire_format import ChatMessage
@@ -20,7 +20,7 @@ SYSTEM = {"role": "system", "content": "Be kind."}
 ONE = {"role": "user", "content": "one"}
 TWO = {"role": "assistant", "content": "two"}
 THREE = {"role": "user", "content": "three"}
-SAID = (ChatMessage("user", "one"), ChatMessage("assistant", "two"), ChatMessage("user", "three"))
+CHAT_MESSAGES = (ChatMessage("user", "one"), ChatMessage("assistant", "two"), ChatMessage("user", "three"))
 CONVERSATION = UUID("00000000-0000-4000-8000-00000000000c")
 LONG = "x" * 32_000
 
@@ -33,71 +33,77 @@ def ui_message(text="three", **more):
     return {"id": "m3", "role": "user", "parts": [{"type": "text", "text": text}], **more}
 
 
-def test_stream_chat_has_defaults_of_its_own():
-    ask = parse(StreamChat(), messages=[SYSTEM, ONE, TWO, THREE])
-    assert ask == TurnRequest(messages=SAID, system="Be kind.", temperature=0.7, max_tokens=1000)
-    ask = parse(StreamChat(), messages=[THREE], model="openai/gpt-5", temperature=0, max_tokens=10)
-    assert ask == TurnRequest(messages=SAID[2:], model="openai/gpt-5", temperature=0, max_tokens=10)
+def test_stream_chat_has_its_own_defaults():
+    turn = parse(StatelessDialect(), messages=[SYSTEM, ONE, TWO, THREE])
+    assert turn == TurnRequest(messages=CHAT_MESSAGES, system="Be kind.", temperature=0.7, max_tokens=1000)
+    turn = parse(StatelessDialect(), messages=[THREE], model="openai/gpt-5", temperature=0, max_tokens=10)
+    assert turn == TurnRequest(messages=CHAT_MESSAGES[2:], model="openai/gpt-5", temperature=0, max_tokens=10)
 
 
-def test_chat_is_stored_where_it_names_a_conversation():
-    ask = parse(Chat(), messages=[ONE, TWO, THREE], conversation_id=str(CONVERSATION))
-    assert ask == TurnRequest(messages=SAID, conversation=ConversationRef(CONVERSATION))
-    assert parse(Chat(), messages=[THREE], conversation_id=None) == TurnRequest(messages=SAID[2:])
+def test_chat_is_stored_if_it_has_a_conversation_id():
+    turn = parse(WebAppDialect(), messages=[ONE, TWO, THREE], conversation_id=str(CONVERSATION))
+    assert turn == TurnRequest(messages=CHAT_MESSAGES, conversation=ConversationRef(CONVERSATION))
+    assert parse(WebAppDialect(), messages=[THREE], conversation_id=None) == TurnRequest(
+        messages=CHAT_MESSAGES[2:]
+    )
 
 
-def test_chat_comes_whole_or_in_words():
-    ask = parse(Chat(), messages=[THREE], stream=False, chunk_words=3, temperature=1, model="gpt-5")
-    assert ask == TurnRequest(messages=SAID[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5")
+def test_chat_has_an_option_for_json_and_one_for_groups_of_words():
+    turn = parse(WebAppDialect(), messages=[THREE], stream=False, chunk_words=3, temperature=1, model="gpt-5")
+    assert turn == TurnRequest(
+        messages=CHAT_MESSAGES[2:], stream=False, chunk_words=3, temperature=1, model="gpt-5"
+    )
 
 
-def test_of_a_stored_conversation_a_client_may_send_all_it_has():
+def test_a_client_may_send_more_than_200_messages_of_a_stored_conversation():
     many = [ONE, TWO] * 150 + [THREE]
-    assert len(parse(Chat(), messages=many, conversation_id=str(CONVERSATION)).messages) == 301
-    assert len(parse(Stream(), messages=many, model="llama3.3", chatId="diary").messages) == 301
+    assert len(parse(WebAppDialect(), messages=many, conversation_id=str(CONVERSATION)).messages) == 301
+    assert len(parse(NamedEventsDialect(), messages=many, model="llama3.3", chatId="diary").messages) == 301
 
 
-def test_stream_takes_ids_and_timestamps_of_any_kind():
+def test_stream_accepts_ids_and_timestamps_of_any_type():
     messages = [
         {**ONE, "id": 1, "timestamp": 1_700_000_000},
         {**TWO, "timestamp": "2026-11-21T00:00:00Z"},
         {**THREE, "id": "m3", "timestamp": {"seconds": 1}},
     ]
-    assert parse(Stream(), messages=messages, model="llama3.3") == TurnRequest(
-        messages=SAID, model="llama3.3"
+    assert parse(NamedEventsDialect(), messages=messages, model="llama3.3") == TurnRequest(
+        messages=CHAT_MESSAGES, model="llama3.3"
     )
 
 
 @pytest.mark.parametrize(
-    ("chat_id", "place"),
+    ("chat_id", "conversation"),
     [
         ("the chat", ConversationRef(None, "the chat")),
         (str(CONVERSATION), ConversationRef(CONVERSATION, str(CONVERSATION))),
         ("", None),
     ],
 )
-def test_stream_is_stored_under_the_clients_own_name(chat_id, place):
+def test_stream_is_stored_under_the_name_from_the_client(chat_id, conversation):
     messages = [SYSTEM, {**THREE, "id": "m3"}]
-    ask = parse(Stream(), messages=messages, model="m", chatId=chat_id, systemPrompt="You are a coach.")
-    assert ask.conversation == place
-    assert ask.system == "You are a coach.\n\nBe kind."
-    assert (ask.idempotency_key is None) == (place is None)
+    turn = parse(
+        NamedEventsDialect(), messages=messages, model="m", chatId=chat_id, systemPrompt="You are a coach."
+    )
+    assert turn.conversation == conversation
+    assert turn.system == "You are a coach.\n\nBe kind."
+    assert (turn.idempotency_key is None) == (conversation is None)
 
 
-def test_the_key_of_a_turn_has_the_question_also_where_a_system_message_comes_after_it():
+def test_the_idempotency_key_depends_on_the_question_before_a_last_system_message():
     reminder = {"id": "reminder", "role": "system", "content": "Be brief."}
 
     def key(content):
         messages = [{"id": "m1", "role": "user", "content": content}, reminder]
-        return parse(Stream(), messages=messages, model="m", chatId="chat").idempotency_key
+        return parse(NamedEventsDialect(), messages=messages, model="m", chatId="chat").idempotency_key
 
     assert key("one") != key("two")
 
 
-def test_a_turn_is_named_by_its_place_its_message_and_its_question():
+def test_the_idempotency_key_depends_on_conversation_message_id_and_question():
     def key(chat_id="chat", **message):
         return parse(
-            Stream(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id
+            NamedEventsDialect(), messages=[{**THREE, "id": "m3", **message}], model="m", chatId=chat_id
         ).idempotency_key
 
     keys = [key(), key(chat_id="other"), key(id="m4"), key(content="four")]
@@ -106,7 +112,7 @@ def test_a_turn_is_named_by_its_place_its_message_and_its_question():
     assert key(id=None) is None
 
 
-def test_openai_clients_may_say_it_in_all_their_ways():
+def test_openai_accepts_all_forms_of_messages():
     messages = [
         {
             "role": "developer",
@@ -116,7 +122,7 @@ def test_openai_clients_may_say_it_in_all_their_ways():
         {"role": "assistant", "content": "two", "refusal": None, "tool_calls": None},
         {"role": "user", "content": [{"type": "text", "text": "three"}]},
     ]
-    ask = parse(
+    turn = parse(
         OPENAI,
         model="m",
         messages=messages,
@@ -126,17 +132,22 @@ def test_openai_clients_may_say_it_in_all_their_ways():
         max_tokens=7,
         max_completion_tokens=8,
     )
-    assert ask == TurnRequest(
-        messages=SAID, system="Be kind.", model="m", temperature=1.5, max_tokens=8, include_usage=True
+    assert turn == TurnRequest(
+        messages=CHAT_MESSAGES,
+        system="Be kind.",
+        model="m",
+        temperature=1.5,
+        max_tokens=8,
+        include_usage=True,
     )
 
 
-def test_openai_answers_are_whole_unless_a_stream_is_asked_for():
-    ask = parse(OPENAI, model="m", messages=[THREE], max_tokens=7)
-    assert ask == TurnRequest(messages=SAID[2:], system="", model="m", max_tokens=7, stream=False)
+def test_openai_answers_with_json_by_default():
+    turn = parse(OPENAI, model="m", messages=[THREE], max_tokens=7)
+    assert turn == TurnRequest(messages=CHAT_MESSAGES[2:], system="", model="m", max_tokens=7, stream=False)
 
 
-def test_where_nothing_is_said_for_the_system_only_openai_clients_go_without_a_prompt():
+def test_without_a_system_message_only_openai_requests_have_an_empty_prompt():
     systems = {dialect.route: parse(dialect, **body).system for dialect, body in GOOD_BODIES.items()}
     assert systems == {
         "/stream-chat": None,
@@ -168,24 +179,24 @@ def test_where_nothing_is_said_for_the_system_only_openai_clients_go_without_a_p
         ("frequency_penalty", -0.5),
     ],
 )
-def test_what_openai_has_and_this_has_not_is_refused_by_name(parameter, value):
+def test_unsupported_openai_parameters_are_refused_by_name(parameter, value):
     with pytest.raises(InvalidRequest) as refused:
         parse(OPENAI, model="m", messages=[THREE], **{parameter: value})
     assert refused.value.field == parameter
     assert parse(OPENAI, model="m", messages=[THREE], **{parameter: None})
 
 
-def test_what_changes_nothing_for_openai_is_left_unread():
-    unread = {
+def test_openai_parameters_that_change_nothing_are_ignored():
+    ignored = {
         "tools": [], "tool_choice": "none", "n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {},
         "modalities": ["text"], "response_format": {"type": "text"}, "stop": [], "top_p": 1.0,
         "presence_penalty": 0, "frequency_penalty": 0.0, "seed": 7, "user": "u", "metadata": {"a": "b"},
         "store": False, "service_tier": "auto", "parallel_tool_calls": True, "reasoning_effort": "low",
     }  # fmt: skip
-    assert parse(OPENAI, model="m", messages=[THREE], **unread).messages == SAID[2:]
+    assert parse(OPENAI, model="m", messages=[THREE], **ignored).messages == CHAT_MESSAGES[2:]
 
 
-def test_models_are_listed_as_openai_lists_them():
+def test_the_model_list_has_the_format_of_openai():
     assert model_list(["openai/gpt-5", "ollama/llama3.3:1b"], 1_700_000_000) == {
         "object": "list",
         "data": [
@@ -195,7 +206,7 @@ def test_models_are_listed_as_openai_lists_them():
     }
 
 
-def test_ui_asks_the_last_message_whatever_came_before():
+def test_ui_reads_only_the_last_message():
     before = [
         ui_message("x" * 100_000, id="m1"),
         {"id": "a1", "role": "assistant", "metadata": {"a": 1}, "parts": [
@@ -208,21 +219,23 @@ def test_ui_asks_the_last_message_whatever_came_before():
         {"type": "data-note", "data": {"a": 1}},
         {"type": "text", "text": "th"}, {"type": "text", "text": "ree"},
     ]}  # fmt: skip
-    ask = parse(UI, id="chat", messages=[*before, last], trigger="submit-message", model="m", temperature=1)
-    assert (ask.messages, ask.model, ask.temperature) == (SAID[2:], "m", 1)
-    assert ask.conversation == ConversationRef(None, "chat")
+    turn = parse(
+        AI_SDK, id="chat", messages=[*before, last], trigger="submit-message", model="m", temperature=1
+    )
+    assert (turn.messages, turn.model, turn.temperature) == (CHAT_MESSAGES[2:], "m", 1)
+    assert turn.conversation == ConversationRef(None, "chat")
 
 
 @pytest.mark.parametrize("chat_id", ["chat", str(CONVERSATION)])
-def test_ui_conversations_have_any_name(chat_id):
-    ask = parse(UI, id=chat_id, messages=[ui_message()])
-    assert ask.conversation == ConversationRef(CONVERSATION if chat_id != "chat" else None, chat_id)
+def test_ui_accepts_any_conversation_name(chat_id):
+    turn = parse(AI_SDK, id=chat_id, messages=[ui_message()])
+    assert turn.conversation == ConversationRef(CONVERSATION if chat_id != "chat" else None, chat_id)
 
 
-def test_a_ui_message_that_is_sent_again_is_the_same_turn():
+def test_a_repeated_ui_message_has_the_same_idempotency_key():
     def key(chat_id="chat", **message):
         return parse(
-            UI, id=chat_id, messages=[ui_message(**message)], trigger="submit-message"
+            AI_SDK, id=chat_id, messages=[ui_message(**message)], trigger="submit-message"
         ).idempotency_key
 
     assert len({key(), key(), key(chat_id="other"), key(id="m4"), key(text="four")}) == 4
@@ -232,16 +245,16 @@ def test_a_ui_message_that_is_sent_again_is_the_same_turn():
 @pytest.mark.parametrize(
     ("message_id", "replaces"),
     [("a7", "a7"), (None, ""), ("m3", "")],
-    ids=["the answer is named", "nothing is named", "the question is named"],
+    ids=["id of the answer", "no id", "id of the question"],
 )
-def test_ui_asks_for_another_answer(message_id, replaces):
+def test_ui_requests_a_regenerated_answer(message_id, replaces):
     body = {"id": "chat", "messages": [ui_message()], "trigger": "regenerate-message"}
-    ask = parse(UI, **body, messageId=message_id)
-    assert ask.conversation == ConversationRef(None, "chat", replaces)
-    assert ask.idempotency_key is None
+    turn = parse(AI_SDK, **body, messageId=message_id)
+    assert turn.conversation == ConversationRef(None, "chat", replaces)
+    assert turn.idempotency_key is None
 
 
-STREAM_CHAT, CHAT, STREAM = StreamChat(), Chat(), Stream()
+STREAM_CHAT, CHAT, STREAM = StatelessDialect(), WebAppDialect(), NamedEventsDialect()
 WITH_MESSAGES: list[Dialect] = [STREAM_CHAT, CHAT, STREAM, OPENAI]
 BAD_BODIES: list[tuple[list[Dialect], dict[str, Any], str]] = [
     (WITH_MESSAGES, {"messages": []}, "messages"),
@@ -289,47 +302,47 @@ BAD_BODIES: list[tuple[list[Dialect], dict[str, Any], str]] = [
         {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG}] * 2}]},
         "messages[0].content",
     ),
-    ([UI], {"id": None}, "id"),
-    ([UI], {"id": ""}, "id"),
-    ([UI], {"id": "x" * 201}, "id"),
-    ([UI], {"messages": []}, "messages"),
-    ([UI], {"messages": [ui_message(), {**ui_message(), "role": "assistant"}]}, "messages"),
-    ([UI], {"messages": [ui_message(role="tool")]}, "messages[0].role"),
-    ([UI], {"messages": [ui_message(parts="Hi")]}, "messages[0].parts"),
-    ([UI], {"messages": [ui_message(" ")]}, "messages[0].parts"),
-    ([UI], {"messages": [ui_message(LONG + "x")]}, "messages[0].parts"),
-    ([UI], {"messages": [ui_message(parts=[{"type": "file", "url": "data:"}])]}, "messages[0].parts"),
-    ([UI], {"trigger": "resume"}, "trigger"),
-    ([UI], {"messageId": 5}, "messageId"),
+    ([AI_SDK], {"id": None}, "id"),
+    ([AI_SDK], {"id": ""}, "id"),
+    ([AI_SDK], {"id": "x" * 201}, "id"),
+    ([AI_SDK], {"messages": []}, "messages"),
+    ([AI_SDK], {"messages": [ui_message(), {**ui_message(), "role": "assistant"}]}, "messages"),
+    ([AI_SDK], {"messages": [ui_message(role="tool")]}, "messages[0].role"),
+    ([AI_SDK], {"messages": [ui_message(parts="Hi")]}, "messages[0].parts"),
+    ([AI_SDK], {"messages": [ui_message(" ")]}, "messages[0].parts"),
+    ([AI_SDK], {"messages": [ui_message(LONG + "x")]}, "messages[0].parts"),
+    ([AI_SDK], {"messages": [ui_message(parts=[{"type": "file", "url": "data:"}])]}, "messages[0].parts"),
+    ([AI_SDK], {"trigger": "resume"}, "trigger"),
+    ([AI_SDK], {"messageId": 5}, "messageId"),
 ]  # fmt: skip
 GOOD_BODIES: dict[Dialect, dict[str, Any]] = {
     STREAM_CHAT: {"messages": [ONE]},
     CHAT: {"messages": [ONE]},
     STREAM: {"messages": [ONE], "model": "m"},
     OPENAI: {"messages": [ONE], "model": "m"},
-    UI: {"id": "chat", "messages": [ui_message()], "trigger": "submit-message"},
+    AI_SDK: {"id": "chat", "messages": [ui_message()], "trigger": "submit-message"},
 }
 
 
 @pytest.mark.parametrize(
-    ("dialect", "wrong", "field"),
+    ("dialect", "invalid", "field"),
     [
-        pytest.param(dialect, wrong, field, id=f"{dialect.route} {number} {field}")
-        for number, (dialects, wrong, field) in enumerate(BAD_BODIES)
+        pytest.param(dialect, invalid, field, id=f"{dialect.route} {number} {field}")
+        for number, (dialects, invalid, field) in enumerate(BAD_BODIES)
         for dialect in dialects
     ],
 )
-def test_a_bad_body_is_refused_with_the_field_at_fault(dialect, wrong, field):
+def test_a_bad_body_is_refused_with_the_name_of_the_field(dialect, invalid, field):
     good = GOOD_BODIES[dialect]
     assert parse(dialect, **good)
     with pytest.raises(InvalidRequest) as refused:
-        parse(dialect, **{**good, **wrong})
+        parse(dialect, **{**good, **invalid})
     assert refused.value.field == field
     assert "x" * 100 not in refused.value.message
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"Hi"', b"null", b"\xff", b'{"messages": NaN}'])
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.route)
-def test_what_is_no_json_object_is_refused(dialect, body):
+def test_a_body_that_is_not_a_json_object_is_refused(dialect, body):
     with pytest.raises(InvalidRequest):
         dialect.parse(body)

@@ -1,4 +1,4 @@
-"""Every dialect from a real server, read by a real reader of event streams."""
+"""Every dialect over HTTP, read with a real event stream parser."""
 
 import itertools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 from dev.mock_llm import answer_text, partial_text
 from shared.settings import load_settings
-from tests.functions.chat_stream.dialects.scripts import Read, read
+from tests.functions.chat_stream.dialects.scripts import ReadAnswer, read
 from tests.serving import Client, mocked, serve
 
 USER = uuid4()
@@ -48,13 +48,13 @@ def url(database, mock):
         yield url
 
 
-def asking(client, name, script):
+def stream(client, name, script):
     route, body = BODIES[name]
     return client.stream("POST", route, json={**body(next(_numbers)), "model": f"nvidia/mock:{script}"})
 
 
 def answer(client, name, script):
-    with asking(client, name, script) as response:
+    with stream(client, name, script) as response:
         assert response.status_code == 200, response.read()
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["cache-control"] == "no-cache, no-transform"
@@ -64,40 +64,40 @@ def answer(client, name, script):
 
 
 @names
-def test_the_same_turn_reads_the_same(url, name):
+def test_a_turn_has_the_same_text_in_every_dialect(url, name):
     with Client(url, USER) as client:
         for script in ("tokens=20", "tokens=20,thinking=5", "odd", "tokens=20,finish=length"):
             data, found = answer(client, name, script)
-            # What no database can hold is replaced before anybody sees it.
+            # Characters that Postgres cannot store are replaced.
             text = answer_text(script).replace("\0", "\ufffd").replace("\ud800", "\ufffd")
-            assert found == Read(text, ["good"]), script
+            assert found == ReadAnswer(text, ["good"]), script
             assert (b"reasoning-delta" in data) == (name == "ui" and "thinking" in script)
 
 
 @names
-def test_heartbeats_and_padding_are_not_seen(url, name):
+def test_clients_ignore_heartbeats_and_padding(url, name):
     with Client(url, USER) as client:
         data, found = answer(client, name, "tokens=3,gap=200ms")
     assert data.startswith(b":" + b" " * 61 + b"\n\n")
     assert data.count(b": ping\n\n") > 2
-    assert found == Read(answer_text("tokens=3"), ["good"])
+    assert found == ReadAnswer(answer_text("tokens=3"), ["good"])
 
 
 @names
-def test_an_answer_that_breaks_off_ends_in_an_error(url, name):
+def test_a_truncated_answer_ends_with_an_error(url, name):
     with Client(url, USER) as client:
         _, found = answer(client, name, "tokens=20,after=7,fault=truncate")
-    assert found == Read(partial_text("tokens=20,after=7"), ["error"])
+    assert found == ReadAnswer(partial_text("tokens=20,after=7"), ["error"])
 
 
 @names
-def test_a_cancelled_answer_ends_well_with_what_there_is(url, name):
-    with Client(url, USER) as client, asking(client, name, "tokens=500,gap=20ms") as response:
+def test_a_cancelled_answer_ends_without_an_error_and_keeps_its_text(url, name):
+    with Client(url, USER) as client, stream(client, name, "tokens=500,gap=20ms") as response:
         chunks = response.iter_raw()
         data = next(chunks)
         with Client(url, USER) as other:
-            stopped = other.post(f"/api/chat/messages/{response.headers['x-message-id']}/cancel")
-        assert stopped.status_code in {200, 202}, stopped.text
+            cancelled = other.post(f"/api/chat/messages/{response.headers['x-message-id']}/cancel")
+        assert cancelled.status_code in {200, 202}, cancelled.text
         data += b"".join(chunks)
     found = read(name, data)
     assert found.ends == ["good"]
@@ -107,7 +107,7 @@ def test_a_cancelled_answer_ends_well_with_what_there_is(url, name):
 
 
 @names
-def test_a_model_that_is_not_allowed_is_refused_with_those_that_are(url, name):
+def test_a_model_that_is_not_allowed_is_refused_with_the_allowed_models(url, name):
     route, body = BODIES[name]
     with Client(url, USER) as client:
         response = client.post(route, json={**body(next(_numbers)), "model": "nvidia/other"})

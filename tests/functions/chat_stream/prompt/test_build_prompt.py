@@ -1,4 +1,4 @@
-"""Each step of the prompt on literal input, and the request for the model that they make together."""
+"""Each step of the prompt with literal input, and the model request that all steps build."""
 
 from uuid import UUID
 
@@ -29,21 +29,21 @@ def started(*history):
 
 
 @pytest.mark.parametrize(
-    ("of_client", "expected"),
+    ("requested", "expected"),
     [(None, "Be kind."), ("", ""), ("Be brief.", "Be brief.")],
-    ids=["none sent", "none wanted", "the client's own"],
+    ids=["none", "empty", "from the client"],
 )
-def test_the_system_prompt_is_the_clients_or_the_default(of_client, expected):
-    assert system_prompt(request(system=of_client), "Be kind.") == expected
+def test_the_system_prompt_is_from_the_client_or_the_default(requested, expected):
+    assert system_prompt(request(system=requested), "Be kind.") == expected
 
 
-def test_the_default_system_prompt_comes_from_the_setting_or_from_the_file_of_the_project(tmp_path):
+def test_the_default_system_prompt_is_from_the_settings_or_from_the_file_of_the_project(tmp_path):
     (tmp_path / "prompt.md").write_text("Be brief.\n")
-    own = settings("postgresql://", SYSTEM_PROMPT_FILE=str(tmp_path / "prompt.md"))
-    assert default_system_prompt(own) == "Be brief."
-    of_project = default_system_prompt(settings("postgresql://"))
-    assert len(of_project) > 100
-    assert of_project == of_project.strip()
+    configured = settings("postgresql://", SYSTEM_PROMPT_FILE=str(tmp_path / "prompt.md"))
+    assert default_system_prompt(configured) == "Be brief."
+    prompt_of_project = default_system_prompt(settings("postgresql://"))
+    assert len(prompt_of_project) > 100
+    assert prompt_of_project == prompt_of_project.strip()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_default_system_prompt_comes_from_the_setting_or_from_the_file_of_th
         ((ONE, TWO, THREE), ConversationRef(), (), (TWO, THREE)),
         ((ONE,), ConversationRef(), (), (ONE,)),
     ],
-    ids=["stateless", "stored", "could not be stored", "could not be stored, short"],
+    ids=["stateless", "stored", "not stored", "not stored, short"],
 )
 def test_the_history_window(messages, conversation, stored, expected):
     assert history_window(request(*messages, conversation=conversation), stored, 2) == expected
@@ -70,7 +70,7 @@ def test_the_history_window(messages, conversation, stored, expected):
             ChatRequest(messages=(ONE,), system=None, max_tokens=5, temperature=0),
         ),
     ],
-    ids=["defaults", "the client's own"],
+    ids=["defaults", "from the client"],
 )
 def test_the_request_for_the_model(fields, system, expected):
     assert build_prompt(request(**fields), started(), system, history_limit=20) == expected

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription, event_stream
-from functions.chat_stream.dialects.fields import Content, ModelName, Name, conversation_ref
+from functions.chat_stream.dialects.fields import Content, ExternalId, ModelName, conversation_ref
 from functions.chat_stream.dialects.frames import (
     TAKING_A_MOMENT_JSON,
     frame,
-    frame_around,
+    frame_template,
     json_text,
     to_json,
 )
@@ -33,42 +33,42 @@ from shared.json_bodies import decode
 _ERROR = frame(b'{"message":%b}' % TAKING_A_MOMENT_JSON, event=b"error")
 
 
-class NamedMessage(Message, frozen=True, kw_only=True):
-    """`id` is the client's own. Its `timestamp`, which may be of any type, is ignored."""
+class MessageWithId(Message, frozen=True, kw_only=True):
+    """`id` is chosen by the client. A field `timestamp` is ignored, whatever its type."""
 
-    id: Name | int | None = None
+    id: ExternalId | int | None = None
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
-    messages: Annotated[list[NamedMessage], Meta(min_length=1)]
+    messages: Annotated[list[MessageWithId], Meta(min_length=1)]
     model: ModelName
-    chat_id: Name | None = None
+    chat_id: ExternalId | None = None
     system_prompt: Content | None = None
 
 
-class StreamEncoder:
+class NamedEventsEncoder:
     def __init__(self, meta: AnswerMeta) -> None:
         message = b'{"messageId":%b' % to_json(meta.message_id)
         self._opening = frame(message + b"}", event=b"message-start")
-        self._chunk = frame_around(message + b',"content":', b',"done":false}', event=b"message-chunk")
-        self._complete = frame_around(message + b',"fullContent":', b"}", event=b"message-complete")
+        self._chunk = frame_template(message + b',"content":', b',"done":false}', event=b"message-chunk")
+        self._complete = frame_template(message + b',"fullContent":', b"}", event=b"message-complete")
         self._texts: list[str] = []
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        parts = [self._opening]
+        frames = [self._opening]
         self._opening = b""
         before, after = self._chunk
         for event in events:
             match event:
                 case TextDelta():
                     self._texts.append(event.text)
-                    parts += before, json_text(event.text), after
+                    frames += before, json_text(event.text), after
                 case Finished():
                     start, end = self._complete
-                    parts += start, json_text("".join(self._texts)), end
+                    frames += start, json_text("".join(self._texts)), end
                 case Failed():
-                    parts.append(_ERROR)
-        return b"".join(parts)
+                    frames.append(_ERROR)
+        return b"".join(frames)
 
 
 def _event_types() -> tuple[Any, ...]:
@@ -77,10 +77,10 @@ def _event_types() -> tuple[Any, ...]:
     return types.MessageStart, types.MessageChunk, types.MessageComplete, types.MessageError
 
 
-class Stream(Dialect):
+class NamedEventsDialect(Dialect):
     description = DialectDescription(
         operation_id="stream",
-        summary="Ask a question and receive named events",
+        summary="Send a conversation; the answer has named events",
         body=Body,
         example={
             "messages": [{"role": "user", "content": "How do I sleep better?"}],
@@ -99,7 +99,7 @@ class Stream(Dialect):
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
         chat_id = fields.chat_id
-        system, messages = split_messages(fields.messages, fields.system_prompt, stored=bool(chat_id))
+        system, messages = split_messages(fields.messages, fields.system_prompt, is_stored=bool(chat_id))
         last = fields.messages[-1]
         has_key = chat_id and last.id is not None
         return TurnRequest(
@@ -110,5 +110,5 @@ class Stream(Dialect):
             idempotency_key=f"{chat_id}\n{last.id}\n{messages[-1].content}" if has_key else None,
         )
 
-    def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> StreamEncoder:
-        return StreamEncoder(meta)
+    def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> NamedEventsEncoder:
+        return NamedEventsEncoder(meta)

@@ -1,4 +1,5 @@
-"""The web app's format: a conversation in; out come the events of `content.py`, or one JSON body.
+"""The dialect of the web app. The request contains the conversation. The answer is a stream with the events
+of `content_encoder.py`, or one JSON body:
 
     {"content":"Hello","model":"anthropic/...","usage":{"prompt_tokens":100,...},"messageId":"<uuid>"}
 
@@ -17,10 +18,10 @@ from functions.chat_stream.dialects.base import (
     Encoder,
     token_counts,
 )
-from functions.chat_stream.dialects.content import CONTENT_EVENTS, ContentEncoder
+from functions.chat_stream.dialects.content_encoder import CONTENT_EVENTS, ContentEncoder
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
-from functions.chat_stream.dialects.words import WordsEncoder
+from functions.chat_stream.dialects.word_groups import WordGroupEncoder
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.ids import RequestId
 from shared.json_bodies import decode
@@ -39,13 +40,13 @@ class Body(Struct, frozen=True, kw_only=True):
 def _complete_type() -> Any:
     from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs it)
 
-    return types.WholeContent
+    return types.CompleteContent
 
 
-class Chat(Dialect):
+class WebAppDialect(Dialect):
     description = DialectDescription(
         operation_id="chat",
-        summary="Ask with the whole conversation in the request; the answer is stored if it names one",
+        summary="Send a conversation; the turn is stored if it has a `conversation_id`",
         body=Body,
         example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
         events=CONTENT_EVENTS,
@@ -56,11 +57,11 @@ class Chat(Dialect):
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
-        stored = fields.conversation_id is not None
-        system, messages = split_messages(fields.messages, stored=stored)
+        is_stored = fields.conversation_id is not None
+        system, messages = split_messages(fields.messages, is_stored=is_stored)
         return TurnRequest(
             messages=messages,
-            conversation=ConversationRef(fields.conversation_id) if stored else None,
+            conversation=ConversationRef(fields.conversation_id) if is_stored else None,
             system=system,
             model=fields.model,
             temperature=fields.temperature,
@@ -71,7 +72,7 @@ class Chat(Dialect):
 
     def encoder(self, request: TurnRequest, _meta: AnswerMeta, _offset: int = 0) -> Encoder:
         encoder = ContentEncoder()
-        return WordsEncoder(encoder, request.chunk_words) if request.chunk_words else encoder
+        return WordGroupEncoder(encoder, request.chunk_words) if request.chunk_words else encoder
 
     def complete_answer(self, answer: CompletedAnswer) -> Any:
         return {

@@ -1,13 +1,13 @@
 """The stateless dialect. The request contains the conversation, the answer is its next message. Only the cost
 is stored.
 
-The events are those of `content.py`.
+The events are those of `content_encoder.py`.
 """
 
 from msgspec import Struct
 
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription
-from functions.chat_stream.dialects.content import CONTENT_EVENTS, ContentEncoder
+from functions.chat_stream.dialects.content_encoder import CONTENT_EVENTS, ContentEncoder
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
 from functions.chat_stream.request import TurnRequest
@@ -21,13 +21,13 @@ class Body(Struct, frozen=True, kw_only=True):
     max_tokens: MaxTokens = 1000
 
 
-class StreamChat(Dialect):
+class StatelessDialect(Dialect):
     description = DialectDescription(
         operation_id="streamChat",
-        summary="Ask with the whole conversation in the request; nothing but the cost is stored",
+        summary="Send a conversation; only the cost is stored",
         body=Body,
         example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
-        stored=False,
+        can_store=False,
         events=CONTENT_EVENTS,
     )
     route = "/stream-chat"
