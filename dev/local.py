@@ -3,9 +3,11 @@
 Owns `.local`, which has the database and the token secret of a checkout.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +33,12 @@ def jwt_secret() -> str:
     path = FOLDER / "jwt_secret"
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48), "utf-8")
+        # The file has its name only when it is complete: another command may read it at the same time.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=FOLDER) as new:
+            new.write(secrets.token_urlsafe(48))
+            new.flush()
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(new.name)
     return path.read_text("utf-8")
 
 
@@ -85,9 +91,7 @@ def _migrate(env: Mapping[str, str], advice: str = "") -> None:
     except psycopg.Error as error:
         # The text of Postgres has more lines: where in the statement, and hints.
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"The database of MIGRATION_DATABASE_URL cannot be migrated: {reason}.{advice}"
-        ) from error
+        raise ConfigError(f"The database cannot be migrated: {reason}.{advice}") from error
 
 
 def _write_openapi() -> Path:

@@ -77,8 +77,7 @@ export declare class ChatError extends Error {
     /** @param {string} message @param {Partial<ChatError>} details */
     constructor(message: string, details: Partial<ChatError>);
 }
-export declare function createChatClient({ baseUrl, // without a slash at its end
-getToken, fetch, retries, // in a row, without new text
+export declare function createChatClient({ baseUrl, getToken, fetch, retries, // in a row, without new text
 retryDelay, silenceTimeout, // three heartbeats: then the connection is dead
 stopTimeout, }?: {
     baseUrl?: string | undefined;

@@ -40,7 +40,7 @@ export class ChatError extends Error {
 }
 
 export function createChatClient({
-  baseUrl = "", // without a slash at its end
+  baseUrl = "",
   getToken = /** @type {(why: { refresh: boolean }) => Token | Promise<Token>} */ (() => null),
   fetch = globalThis.fetch,
   retries = 8, // in a row, without new text
@@ -55,7 +55,7 @@ export function createChatClient({
     const token = await getToken({ refresh });
     const headers = { ...init.headers, ...(token && { Authorization: `Bearer ${token}` }) };
     // Not through the cache, where a second reader of a stream waits for the first.
-    const response = await fetch(baseUrl + path, { ...init, headers, cache: "no-store" });
+    const response = await fetch(baseUrl.replace(/\/+$/, "") + path, { ...init, headers, cache: "no-store" });
     return response.status === 401 && !refresh ? call(path, init, true) : response;
   }
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from functions.chat_stream.request import ConversationRef
 from shared import costs
 from shared.errors import ChatError
-from shared.events import Usage
+from shared.events import Failed, Finished, Usage
 from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatMessage
 from shared.rate_limits import RateLimitState
@@ -17,13 +17,22 @@ from shared.rate_limits import RateLimitState
 Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 
+def final_status(end: Finished | Failed) -> Status:
+    if isinstance(end, Failed):
+        return "error"
+    if end.reason == "cancelled":
+        return "cancelled"
+    return "interrupted" if end.reason == "deadline" else "complete"
+
+
 class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
-    `idempotency_key`: the client's name for the turn, if it has one. `request_hash`: the SHA-256 hash that
-    must be equal when the key is used again. `model`: the first choice, as `provider/model`.
-    Tokens, for an estimate of the cost: `system_tokens` of the system prompt, `prompt_tokens` of the whole
-    prompt of a stateless turn (for a stored turn the database adds its history), `max_tokens` of the answer.
+    `idempotency_key`: None if the client sent none. `request_hash`: the SHA-256 hash that must be equal when
+    the key is used again. `model`: the first choice, as `provider/model`.
+    `system_tokens`, `prompt_tokens` and `max_tokens` are for an estimate of the cost: the tokens of the
+    system prompt, of the whole prompt of a stateless turn, and the limit of the answer. For a stored turn the
+    database adds the tokens of the history.
     `conversation`: None for a stateless turn.
     """
 
@@ -42,7 +51,7 @@ class NewTurn(Struct, frozen=True, kw_only=True):
 class StartedTurn(Struct, frozen=True, kw_only=True):
     """The result of `TurnStore.begin`.
 
-    `conversation_id`: None where nothing but the cost is stored.
+    `conversation_id`: None for a stateless turn, or a turn that could not be stored.
     `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
     `history`: the newest messages of the conversation, the question last.
     """
@@ -56,7 +65,7 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
-    """A row of `usage_logs`: what one call of a model cost. Times in ms, money in USD as a decimal string."""
+    """A row of `usage_logs`: the usage and cost of one attempt. `cost_usd` is a decimal string."""
 
     id: UUID
     provider: str

@@ -35,6 +35,12 @@ function notes() {
   };
 }
 
+test("a base URL may end with a slash", async (t) => {
+  const { url, requests } = await scripted(t, OK);
+  await client(`${url}/`).sendMessage(REQUEST).done;
+  assert.equal(requests[0].path, "/chat-stream");
+});
+
 test("a good answer is told from its start to its end", async (t) => {
   const { url, requests } = await scripted(t, HEAD + token("Hel", 3) + token("lo", 5) + DONE);
   const handlers = notes();
