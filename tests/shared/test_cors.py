@@ -167,20 +167,20 @@ def logged():
 
 
 def test_a_refused_preflight_is_logged_with_the_setting_that_allows_the_page(logged):
-    preflight(Cors([PAGE]), "http://localhost:5173")
+    preflight(Cors([ORIGIN]), "http://localhost:5173")
     [line] = logged()
     assert (line["level"], line["origin"]) == ("WARNING", "http://localhost:5173")
     assert "CORS_ALLOW_ORIGINS" in line["message"]
 
 
 def test_an_allowed_preflight_is_not_logged(logged):
-    preflight(Cors([PAGE]), PAGE)
-    preflight(Cors(["*"]), PAGE)
+    preflight(Cors([ORIGIN]), ORIGIN)
+    preflight(Cors(["*"]), ORIGIN)
     assert logged() == []
 
 
 def test_the_log_has_only_the_beginning_of_a_long_origin(logged):
-    preflight(Cors([PAGE]), "https://" + "a" * 5000)
+    preflight(Cors([ORIGIN]), "https://" + "a" * 5000)
     assert len(logged()[0]["origin"]) == 300
 
 
