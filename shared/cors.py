@@ -1,4 +1,4 @@
-"""Cross-origin requests (CORS): which pages may call, and the headers that say so to browsers.
+"""Cross-origin requests (CORS): the allowed origins, and the headers that tell browsers.
 
 Tokens are sent in the Authorization header and never in cookies, so no response allows credentials.
 """

@@ -252,7 +252,7 @@ def _outcome_error(outcome: _Outcome) -> ChatError:
         case "conflict":
             return Conflict("another answer is being written in this conversation")
         case _:
-            return NotFound("no such conversation, or no such answer to regenerate")
+            return NotFound("no such conversation")
 
 
 @lru_cache(maxsize=64)
