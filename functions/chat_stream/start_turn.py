@@ -12,14 +12,20 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.chat_stream.answer_response import ChatResponse, answer_response, replay_response
+from functions.chat_stream.answer_response import (
+    ChatResponse,
+    answer_response,
+    end_response,
+    replay_response,
+)
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import dialect_error_response
 from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
 from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
-from functions.chat_stream.request import TurnRequest, idempotency_key
+from functions.chat_stream.request import EventId, TurnRequest, idempotency_key, last_event_id
 from functions.chat_stream.services import ChatServices
+from functions.chat_stream.store import StoppingAnswer
 from functions.chat_stream.timeouts import Timeouts
 from functions.chat_stream.turn import Turn
 from functions.chat_stream.turn_log import TurnLog
@@ -30,6 +36,11 @@ from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.web import read_body
+
+# How long a new turn waits for the settlement of a stopped answer. A checkpoint every 0.8 s reads the stop;
+# then the answer is saved.
+_STOP_WAIT_SECONDS = 2.0
+_STOP_POLL_SECONDS = 0.2
 
 
 async def start_turn(services: ChatServices, dialect: Dialect, request: Request) -> ChatResponse:
@@ -59,6 +70,7 @@ class _TurnStart:
             active_turns=lambda: services.background.active_turns,
             tracer=services.tracer,
         )
+        self._last_event: EventId | None = None  # of the answer that a repeated request continues
         # Saves that may still run when an error response is sent. They are awaited after the response.
         self._unfinished_saves: list[asyncio.Task[object]] = []
 
@@ -70,6 +82,10 @@ class _TurnStart:
         )
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
+        if dialect.description.events.has_ids:
+            self._last_event = last_event_id(self._request)
+        if self._last_event is not None and self._last_event.is_end:
+            return end_response()
         models = services.model_choice.resolve(turn_request.model)
         # Chosen before the turn begins, because the tokens of the system prompt count for the budget.
         system = system_prompt(turn_request, services.system_prompt)
@@ -111,6 +127,7 @@ class _TurnStart:
             question=question,
             idempotency_key=key,
             request_hash=sha256(self._dialect.route.encode() + b"\n" + hashed_content).digest(),
+            resumes=self._last_event is not None,
             model=model,
             system_tokens=system_tokens,
             prompt_tokens=prompt_tokens,
@@ -123,7 +140,7 @@ class _TurnStart:
         trip."""
         try:
             with self._log.measure("begin"):
-                started = await self._store.begin(new_turn, within=self._timeouts.seconds_to_respond())
+                started = await self._begin_after_stop(new_turn)
         except Unavailable:
             if not self._may_run_unstored(new_turn):
                 # The database may have started the turn although its reply was lost. The turn is settled, so
@@ -136,6 +153,21 @@ class _TurnStart:
             self._log.set_turn(started)
         return started
 
+    async def _begin_after_stop(self, new_turn: NewTurn) -> StartedTurn:
+        """Begins the turn. If the user has stopped the running answer of the conversation, waits up to 2 s
+        until that answer is settled. Each try is a transaction of its own, so nothing is locked meanwhile."""
+        loop = asyncio.get_running_loop()
+        wait_until = loop.time() + _STOP_WAIT_SECONDS
+        while True:
+            tried_at = loop.time()
+            try:
+                return await self._store.begin(new_turn, within=self._timeouts.seconds_to_respond())
+            except StoppingAnswer:
+                if loop.time() >= wait_until:
+                    raise
+            await asyncio.sleep(_STOP_POLL_SECONDS)
+            self._timeouts = self._timeouts.after_wait(loop.time() - tried_at)
+
     def _may_run_unstored(self, new_turn: NewTurn) -> bool:
         """Whether the turn can continue without the database.
 
@@ -146,7 +178,7 @@ class _TurnStart:
         return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget
 
     async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
-        """Returns the stored answer of this idempotency key. No model is called."""
+        """Returns the stored answer of this request, after the client's last event. No model is called."""
         return await replay_response(
             self._services,
             self._dialect,
@@ -154,6 +186,7 @@ class _TurnStart:
             user_id=started.user_id,
             answer_id=started.answer_id,
             timeouts=self._timeouts,
+            last_event=self._last_event,
         )
 
     async def _ask_model(

@@ -3,12 +3,16 @@ events and one `done` or `error` event.
 
     id: 5
     data: {"type":"token","content":"Hello"}
+    id: 5.end
     data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
+    id: 5.end
     data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
-sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` if the model did
-not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`.
+sends this id as `Last-Event-ID` gets the text after this event. The id of the last event ends with `.end`. A
+client that sends this id gets 204, so that an `EventSource` does not connect again. `done` has a
+`finishReason` if the model did not end the answer itself: `length`, `content_filter`, `cancelled` or
+`deadline`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +38,8 @@ from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
 
 _TOKEN = frame(b'{"type":"token","content":%b}', id=b"%d")
-_ERROR = frame(b'{"type":"error","message":%b}' % TAKING_A_MOMENT_JSON)
+_DONE = frame(b"%b", id=b"%d.end")
+_ERROR = frame(b'{"type":"error","message":%b}' % TAKING_A_MOMENT_JSON, id=b"%d.end")
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -61,9 +66,9 @@ class NativeEncoder:
                 case Usage():
                     self._usage = event
                 case Finished():
-                    frames.append(frame(to_json(self._done(event.reason))))
+                    frames.append(_DONE % (self._offset, to_json(self._done(event.reason))))
                 case Failed():
-                    frames.append(_ERROR)
+                    frames.append(_ERROR % self._offset)
         return b"".join(frames)
 
     def _done(self, reason: str) -> dict[str, object]:
