@@ -5,6 +5,7 @@ Errors before the response have an HTTP status. Later errors are events of the s
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from hashlib import sha256
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
 from functions.chat_stream.request import EventId, TurnRequest, idempotency_key, last_event_id
 from functions.chat_stream.services import ChatServices
-from functions.chat_stream.store import StoppingAnswer
+from functions.chat_stream.stop_wait import begin_after_stop
 from functions.chat_stream.timeouts import Timeouts
 from functions.chat_stream.turn import Turn
 from functions.chat_stream.turn_log import TurnLog
@@ -36,11 +37,6 @@ from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.web import read_body
-
-# How long a new turn waits for the settlement of a stopped answer. A checkpoint every 0.8 s reads the stop;
-# then the answer is saved.
-_STOP_WAIT_SECONDS = 2.0
-_STOP_POLL_SECONDS = 0.2
 
 
 async def start_turn(services: ChatServices, dialect: Dialect, request: Request) -> ChatResponse:
@@ -140,7 +136,8 @@ class _TurnStart:
         trip."""
         try:
             with self._log.measure("begin"):
-                started = await self._begin_after_stop(new_turn)
+                begin = partial(self._store.begin, new_turn)
+                started, self._timeouts = await begin_after_stop(begin, self._timeouts)
         except Unavailable:
             if not self._may_run_unstored(new_turn):
                 # The database may have started the turn although its reply was lost. The turn is settled, so
@@ -152,21 +149,6 @@ class _TurnStart:
         if not started.repeated:  # a replay writes its own log line
             self._log.set_turn(started)
         return started
-
-    async def _begin_after_stop(self, new_turn: NewTurn) -> StartedTurn:
-        """Begins the turn. If the user has stopped the running answer of the conversation, waits up to 2 s
-        until that answer is settled. Each try is a transaction of its own, so nothing is locked meanwhile."""
-        loop = asyncio.get_running_loop()
-        wait_until = loop.time() + _STOP_WAIT_SECONDS
-        while True:
-            tried_at = loop.time()
-            try:
-                return await self._store.begin(new_turn, within=self._timeouts.seconds_to_respond())
-            except StoppingAnswer:
-                if loop.time() >= wait_until:
-                    raise
-            await asyncio.sleep(_STOP_POLL_SECONDS)
-            self._timeouts = self._timeouts.after_wait(loop.time() - tried_at)
 
     def _may_run_unstored(self, new_turn: NewTurn) -> bool:
         """Whether the turn can continue without the database.

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 from functools import lru_cache
 from typing import Any, Literal
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,7 @@ from shared import costs, rate_limits
 from shared.db import Database, json_argument
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
-from shared.ids import parse_uuid
+from shared.ids import derive_conversation_id, parse_uuid
 from shared.llm.wire_format import ChatMessage
 from shared.logs import logger
 from shared.rate_limits import RateLimitState
@@ -251,12 +251,6 @@ class BestEffortStore(TurnStore):
         except Unavailable:
             logger.exception("answer could not be stored")
         return settlement.status
-
-
-def derive_conversation_id(user_id: UUID, external_id: str) -> UUID:
-    """The id of a conversation for which the client chose `external_id`. It is derived from both ids, so that
-    two users can choose the same one."""
-    return uuid5(user_id, f"conversation {external_id}")
 
 
 def _outcome_error(outcome: _Outcome) -> ChatError:
