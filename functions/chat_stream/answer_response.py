@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TypeAlias
 from uuid import UUID
 
@@ -34,16 +35,20 @@ def answer_response(
     model: str,
     headers: dict[str, str],
     offset: int = 0,
+    on_disconnect: Callable[[], None] | None = None,
 ) -> ChatResponse:
     """Returns a stream, or one JSON body if the client asked for `"stream": false`.
 
     `producer` is the task that fills `events`. `model` is the `provider/model` that answers. The client
-    already has the first `offset` characters.
+    already has the first `offset` characters. `on_disconnect` is called if the client disconnects before the
+    response is complete.
     """
     meta = AnswerMeta(message_id=str(answer_id), model=model, created=int(time.time()))
     headers = {**dialect.headers, "X-Message-Id": meta.message_id, **headers}
     if not request.stream:
-        return JSONAnswerResponse(events, dialect, producer, meta=meta, headers=headers)
+        return JSONAnswerResponse(
+            events, dialect, producer, meta=meta, headers=headers, on_disconnect=on_disconnect
+        )
     return SSEResponse(
         events,
         dialect.encoder(request, meta, offset),
@@ -51,6 +56,7 @@ def answer_response(
         headers=headers,
         heartbeat=services.settings.stream_heartbeat,
         padding=services.settings.stream_padding,
+        on_disconnect=on_disconnect,
     )
 
 

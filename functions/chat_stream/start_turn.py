@@ -226,6 +226,7 @@ class _TurnStart:
             answer_id=started.answer_id,
             model=answer.target.name,
             headers=_turn_headers(started),
+            on_disconnect=turn.cancel if self._dialect.stops_on_disconnect else None,
         )
 
     def _start_save(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:

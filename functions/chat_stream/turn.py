@@ -102,6 +102,10 @@ class Turn:
             if self._read_timeout is not None:
                 self._read_timeout.reschedule(0)  # a moment in the past: `_read` stops at once
 
+    def cancel(self) -> None:
+        """Ends the answer as cancelled, with the text received so far."""
+        self.stop(Finished("cancelled"))
+
     async def _read(self) -> None:
         if self._end is not None:
             return  # stopped before the first read
@@ -144,7 +148,7 @@ class Turn:
 
     def _on_checkpoint(self, state: str | None) -> None:
         if state == "cancel":
-            self.stop(Finished("cancelled"))
+            self.cancel()
         elif state != "running":  # settled by another process, or not in the database
             self.stop(_SETTLED_BY_ANOTHER_PROCESS)
 

@@ -188,6 +188,7 @@ class OpenAIChatDialect(Dialect):
     )
     route = "/v1/chat/completions"
     allows_anonymous = True
+    stops_on_disconnect = True
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
