@@ -29,6 +29,12 @@ from functions.chat_stream.dialects.base import (
 )
 from functions.chat_stream.dialects.fields import Content, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.frames import TAKING_A_MOMENT_JSON, frame, json_text, to_json
+from functions.chat_stream.dialects.unsupported_fields import (
+    CONVERSATION_IDS,
+    ONLY_STREAMS,
+    field_table,
+    refuse_unsupported,
+)
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared import web
 from shared.errors import InvalidRequest
@@ -48,6 +54,9 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
     model: ModelName | None = None
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
+
+
+_UNSUPPORTED = field_table(Body, CONVERSATION_IDS, ONLY_STREAMS)
 
 
 class NativeEncoder:
@@ -99,6 +108,7 @@ class NativeDialect(Dialect):
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
+        refuse_unsupported(body, _UNSUPPORTED)
         if not fields.message.strip():
             raise InvalidRequest("message must not be blank", field="message")
         return TurnRequest(

@@ -28,9 +28,9 @@ _REQUEST_FIELDS: FieldTable = {
     "model_id": [], "model_name": [], "models": [[]], "selected_model": [], "selected_chat_model": [],
     "provider": [{}],
     # Sampling.
-    "temperature": [], "top_p": [1], "top_k": [0, -1], "min_p": [0], "typical_p": [1], "n": [1], "best_of": [1],
+    "temperature": [], "top_p": [1], "top_k": [0, -1], "min_p": [0], "typical_p": [1], "n": [1],
     "presence_penalty": [0], "frequency_penalty": [0], "repetition_penalty": [1], "repeat_penalty": [1],
-    "logit_bias": [{}], "mirostat": [0], "use_beam_search": [False], "prediction": [],
+    "logit_bias": [{}], "mirostat": [0], "best_of": [1], "use_beam_search": [False],
     # The length.
     "max_tokens": [], "max_completion_tokens": [], "max_output_tokens": [], "num_predict": [],
     "min_tokens": [0], "ignore_eos": [False], "stop": [[], ""], "stop_sequences": [[]],

@@ -1,6 +1,7 @@
 """A closed connection cancels a turn on `/v1`, with its cost. On other routes the turn continues."""
 
 import time
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -12,7 +13,7 @@ from shared.settings import load_settings
 from tests.serving import Client, mocked, serve, token
 
 USER = uuid4()
-MESSAGES = [{"role": "user", "content": "Hi"}]
+MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 SLOW = "openai/mock:tokens=400,gap=20ms"
 SHORT = "openai/mock:tokens=40,gap=20ms"
 
@@ -50,13 +51,12 @@ def check_cancelled(database, mock):
 
 def test_a_closed_stream_of_openai_is_cancelled_with_the_cost_of_its_text(database, mock, url):
     with openai.OpenAI(base_url=f"{url}/v1", api_key=token(USER), max_retries=0) as client:
-        stream = client.chat.completions.create(model=SLOW, messages=MESSAGES, stream=True)
         read = ""
-        for chunk in stream:
-            read += chunk.choices[0].delta.content or ""
-            if len(read) > 100:
-                break
-        stream.close()
+        with client.chat.completions.create(model=SLOW, messages=MESSAGES, stream=True) as stream:
+            for chunk in stream:
+                read += chunk.choices[0].delta.content or ""
+                if len(read) > 100:
+                    break
     usage = check_cancelled(database, mock)
     assert usage["tokens_out"] >= len(read) / 4
 
