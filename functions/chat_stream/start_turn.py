@@ -21,6 +21,7 @@ from functions.chat_stream.answer_response import (
 )
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import dialect_error_response
+from functions.chat_stream.model_start import StoppedAnswer, start_model
 from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
 from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
@@ -34,6 +35,7 @@ from shared import rate_limits
 from shared.costs import estimate_tokens
 from shared.errors import ChatError, Unavailable
 from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
+from shared.llm.providers import find_target
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.web import read_body
@@ -173,18 +175,23 @@ class _TurnStart:
 
     async def _ask_model(
         self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn
-    ) -> ModelAnswer:
+    ) -> ModelAnswer | StoppedAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
         last error."""
         try:
             with self._log.measure("model"):
-                answer = await self._services.model_client.start(
-                    chat_request, models, self._timeouts.start_until
+                answer = await start_model(
+                    partial(
+                        self._services.model_client.start, chat_request, models, self._timeouts.start_until
+                    ),
+                    partial(self._store.checkpoint, started, None),
                 )
         except NoAnswer as failure:
             failed_attempts = self._usage_rows(failure.failed_attempts)
             await self._settle_without_answer(started, failure.error, failed_attempts)
             raise failure.error from None
+        if answer is None:
+            return StoppedAnswer(find_target(models[0], self._services.settings.providers))
         self._log.set_model(answer.target.name, models)
         return answer
 
@@ -204,7 +211,11 @@ class _TurnStart:
         error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
 
     def _run_turn(
-        self, turn_request: TurnRequest, started: StartedTurn, chat_request: ChatRequest, answer: ModelAnswer
+        self,
+        turn_request: TurnRequest,
+        started: StartedTurn,
+        chat_request: ChatRequest,
+        answer: ModelAnswer | StoppedAnswer,
     ) -> ChatResponse:
         """Starts the turn as a background task and returns the response that sends the turn's events."""
         turn = Turn(
@@ -216,6 +227,8 @@ class _TurnStart:
             store=self._store,
             log=self._log,
         )
+        if isinstance(answer, StoppedAnswer):
+            turn.cancel()
         producer = self._services.background.run_turn(turn)
         return answer_response(
             self._services,

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
+from functions.chat_stream.model_start import StoppedAnswer
 from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow, final_status
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SilenceTimer, Timeouts
@@ -41,7 +42,7 @@ class Turn:
         self,
         started: StartedTurn,
         chat_request: ChatRequest,
-        answer: ModelAnswer,
+        answer: ModelAnswer | StoppedAnswer,
         *,
         failed_attempts: list[UsageRow],
         timeouts: Timeouts,

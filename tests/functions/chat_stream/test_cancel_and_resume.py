@@ -133,6 +133,35 @@ def test_a_stop_before_the_first_token_names_the_conversation(database, mock):
     assert answer(database)["status"] == "cancelled"
 
 
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("script", ["tokens=5,headers=20", "tokens=5,first=20"])
+def test_a_stop_before_the_model_answers_ends_the_request_to_it(database, mock, script):
+    mock.reset()
+    body = {"id": "chat", "messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
+    configured = settings_for(database, mock, script, LLM_START_TIMEOUT="15", LLM_FALLBACK_MODELS="ollama/a")
+    with (
+        serve(configured) as url,
+        Client(url, USER) as client,
+        Client(url, USER) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answering = pool.submit(writer.post, "/api/ui/chat", json=body)
+        while cancel_conversation(client, "chat").status_code != 202:
+            time.sleep(0.02)
+        cancelled_at = time.monotonic()
+        assert '"type":"abort"' in answering.result().text
+        assert time.monotonic() - cancelled_at < 1.5
+        while mock.stats()["open"]:
+            time.sleep(0.02)
+    assert mock.stats()["hits_by_model"] == {f"mock:{script}": 1}
+    assert mock.stats()["aborted"] == 1
+    assert answer(database)["status"] == "cancelled"
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["status"], usage["estimated"], usage["tokens_out"]) == ("cancelled", True, 0)
+    # The provider may charge for the prompt.
+    assert usage["tokens_in"] > 0
+
+
 def test_a_stop_of_a_conversation_without_a_running_answer_returns_the_newest_answer(database, mock):
     with serve(settings_for(database, mock, "tokens=2")) as url, Client(url, USER) as client:
         first = client.post("/chat-stream", json={"message": "Hi"})
