@@ -28,8 +28,9 @@ def final_status(end: Finished | Failed) -> Status:
 class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
-    `idempotency_key`: None if the client sent none. `request_hash`: the SHA-256 hash that must be equal when
-    the key is used again. `model`: the first choice, as `provider/model`.
+    `idempotency_key`: None if the client sent none. `request_hash`: the SHA-256 hash of the request. It must
+    be equal when the key is used again. `model`: the first choice, as `provider/model`.
+    `resumes`: the client has a part of the answer, so only an earlier call can have started the turn.
     `system_tokens`, `prompt_tokens` and `max_tokens` are for an estimate of the cost: the tokens of the
     system prompt, of the whole prompt of a stateless turn, and the limit of the answer. For a stored turn the
     database adds the tokens of the history.
@@ -41,6 +42,7 @@ class NewTurn(Struct, frozen=True, kw_only=True):
     question: str
     idempotency_key: str | None
     request_hash: bytes
+    resumes: bool = False
     model: str
     system_tokens: int
     prompt_tokens: int
@@ -52,7 +54,7 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     """The result of `TurnStore.begin`.
 
     `conversation_id`: None for a stateless turn, or a turn that could not be stored.
-    `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
+    `repeated`: an earlier call has started the turn. Replay the stored answer; do not call a model.
     `history`: the newest messages of the conversation, the question last.
     """
 

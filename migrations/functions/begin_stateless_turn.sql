@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- Starts a turn whose messages are not stored. Only its cost is stored.
 --
 -- Request: as for begin_turn, with prompt_tokens, and without the fields of the conversation, the question
@@ -26,7 +26,7 @@ begin
     perform set_config('app.user_id', request.user_id::text, true);
 
     -- 1. Is the call a repeat?
-    previous_turn := $functions.previous_turn(request.user_id, request.answer_id, request.idempotency_key);
+    previous_turn := $functions.previous_turn(p_request);
     if previous_turn.attempt_id = request.answer_id then
         return jsonb_build_object('outcome', 'started', 'answer_id', previous_turn.id);
     elsif previous_turn.request_hash <> decode(request.request_hash, 'hex') then
