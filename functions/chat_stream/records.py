@@ -17,25 +17,42 @@ from shared.rate_limits import RateLimitState
 Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 
+class HistoryLimits(Struct, frozen=True):
+    """The most history that a model gets. `messages`: this number at least, if they fit, and fewer than
+    `step` more: the start of the history moves by `step` messages. `text_bytes`: bytes of their UTF-8."""
+
+    messages: int
+    step: int
+    text_bytes: int
+
+
 class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
-    `idempotency_key`: the client's name for the turn, if it has one. `request_hash`: the SHA-256 hash that
-    must be equal when the key is used again. `model`: the first choice, as `provider/model`.
+    `is_anonymous`: the user has no account. `idempotency_key`: the client's name for the turn, if it has one.
+    `request_hash`: the SHA-256 hash that must be equal when the key is used again. `models`: the models that
+    may answer, as `provider/model`, the first choice first.
     Tokens, for an estimate of the cost: `system_tokens` of the system prompt, `prompt_tokens` of the whole
     prompt of a stateless turn (for a stored turn the database adds its history), `max_tokens` of the answer.
+    The same as upper bounds (`costs.max_prompt_tokens`), for budgets: `system_bytes`, `prompt_bytes`, and
+    `fixed_bytes` of system prompt and question.
     `conversation`: None for a stateless turn.
     """
 
     user_id: UUID
+    is_anonymous: bool
     answer_id: UUID
     question: str
     idempotency_key: str | None
     request_hash: bytes
-    model: str
+    models: tuple[str, ...]
     system_tokens: int
     prompt_tokens: int
+    system_bytes: int
+    fixed_bytes: int
+    prompt_bytes: int
     max_tokens: int
+    history: HistoryLimits
     conversation: ConversationRef | None
 
 
@@ -44,7 +61,11 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
 
     `conversation_id`: None where nothing but the cost is stored.
     `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
-    `history`: the newest messages of the conversation, the question last.
+    `history`: the newest messages of the conversation, the question last. `message_count`: the number of
+    messages in the conversation up to the question.
+    `max_tokens` of the answer and `prompt_bytes` (`costs.max_prompt_tokens`) are what the budgets pay; None
+    where no budget is set. `is_budget_limited`: the client may have more tokens, but the budgets do not pay
+    them.
     """
 
     user_id: UUID
@@ -52,6 +73,10 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     conversation_id: UUID | None = None
     repeated: bool = False
     history: tuple[ChatMessage, ...] = ()
+    message_count: int = 0
+    max_tokens: int | None = None
+    prompt_bytes: int | None = None
+    is_budget_limited: bool = False
     rate_limit: RateLimitState | None = None
 
 

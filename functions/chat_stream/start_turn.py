@@ -5,17 +5,20 @@ Errors before the response have an HTTP status. Later errors are events of the s
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from hashlib import sha256
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.chat_stream.answer_response import ChatResponse, answer_response, replay_response
+from functions.chat_stream.authentication import Caller
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import dialect_error_response
 from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
+from functions.chat_stream.prompt.history_window import history_limits
 from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
 from functions.chat_stream.request import TurnRequest, idempotency_key
@@ -23,8 +26,7 @@ from functions.chat_stream.services import ChatServices
 from functions.chat_stream.timeouts import Timeouts
 from functions.chat_stream.turn import Turn
 from functions.chat_stream.turn_log import TurnLog
-from shared import rate_limits
-from shared.costs import estimate_tokens
+from shared import costs, rate_limits
 from shared.errors import ChatError, Unavailable
 from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
 from shared.llm.wire_format import ChatRequest
@@ -65,21 +67,17 @@ class _TurnStart:
     async def response(self) -> ChatResponse:
         """Raises ChatError for a request that is refused."""
         services, dialect = self._services, self._dialect
-        user_id = await services.authentication.user_id(
-            self._request, token_optional=dialect.allows_anonymous
-        )
+        caller = await services.authentication.caller(self._request, token_optional=dialect.allows_anonymous)
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
         models = services.model_choice.resolve(turn_request.model)
         system = system_prompt(turn_request, services.system_prompt)
-        # The budget is reserved for the first model, and settled with the price of the model that answers.
-        new_turn = self._new_turn(turn_request, body, user_id, models[0], system)
+        # Budgets are reserved for the dearest model, and settled with the price of the model that answers.
+        new_turn = self._new_turn(turn_request, body, caller, models, system)
         started = await self._begin(new_turn)
         if started.repeated:
             return await self._replay(turn_request, started)
-        chat_request = build_prompt(
-            turn_request, started, system, history_limit=services.settings.history_messages
-        )
+        chat_request = build_prompt(turn_request, started, system, new_turn.history)
         answer = await self._ask_model(chat_request, models, started)
         return self._run_turn(turn_request, started, chat_request, answer)
 
@@ -92,7 +90,7 @@ class _TurnStart:
         return response
 
     def _new_turn(
-        self, turn_request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str
+        self, turn_request: TurnRequest, body: bytes, caller: Caller, models: tuple[str, ...], system: str
     ) -> NewTurn:
         # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (of the
         # AI SDK and of the format with named events) is made of ids and the question, so other fields of the
@@ -102,19 +100,24 @@ class _TurnStart:
         if key is None and turn_request.idempotency_key is not None:
             key = sha256(turn_request.idempotency_key.encode()).hexdigest()
             hashed_content = question.encode()
-        system_tokens = prompt_tokens = estimate_tokens(system)
-        if turn_request.conversation is None:
-            prompt_tokens += estimate_tokens(*(message.content for message in turn_request.messages))
+        requested = turn_request.max_tokens or DEFAULT_MAX_TOKENS
+        max_tokens = min(requested, max(costs.max_output(model, requested) for model in models))
+        texts = [message.content for message in turn_request.messages]
         return NewTurn(
-            user_id=user_id,
+            user_id=caller.user_id,
+            is_anonymous=caller.is_anonymous,
             answer_id=uuid4(),
             question=question,
             idempotency_key=key,
             request_hash=sha256(self._dialect.route.encode() + b"\n" + hashed_content).digest(),
-            model=model,
-            system_tokens=system_tokens,
-            prompt_tokens=prompt_tokens,
-            max_tokens=turn_request.max_tokens or DEFAULT_MAX_TOKENS,
+            models=models,
+            system_tokens=costs.estimate_tokens(system),
+            prompt_tokens=costs.estimate_tokens(system, *texts),
+            system_bytes=costs.max_prompt_tokens(system),
+            fixed_bytes=costs.max_prompt_tokens(system, question),
+            prompt_bytes=costs.max_prompt_tokens(system, *texts),
+            max_tokens=max_tokens,
+            history=history_limits(self._services.settings, models[0], system=system, max_tokens=max_tokens),
             conversation=turn_request.conversation,
         )
 
@@ -139,7 +142,7 @@ class _TurnStart:
 
     def _may_run_unstored(self, new_turn: NewTurn) -> bool:
         """Not where there is a budget: what is left of it is known to the database only."""
-        has_budget = bool(self._services.settings.budget_usd_per_day)
+        has_budget = self._services.settings.has_budget
         return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget
 
     async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
@@ -158,10 +161,11 @@ class _TurnStart:
     ) -> ModelAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
         last error."""
+        reserve = None if started.max_tokens is None else partial(self._reserve_attempt, started)
         try:
             with self._log.measure("model"):
                 answer = await self._services.model_client.start(
-                    chat_request, models, self._timeouts.start_until
+                    chat_request, models, self._timeouts.start_until, reserve=reserve
                 )
         except NoAnswer as failure:
             failed_attempts = self._usage_rows(failure.failed_attempts)
@@ -169,6 +173,11 @@ class _TurnStart:
             raise failure.error from None
         self._log.set_model(answer.target.name, models)
         return answer
+
+    async def _reserve_attempt(self, started: StartedTurn, failed: FailedAttempt) -> bool:
+        """Whether the budgets pay another attempt, although the failed one costs something too."""
+        cost = costs.cost(failed.target.provider.name, failed.target.model, failed.usage)
+        return await self._store.reserve_attempt(started, cost.usd)
 
     async def _settle_without_answer(
         self, started: StartedTurn, error: ChatError, rows: list[UsageRow]

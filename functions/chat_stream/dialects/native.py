@@ -8,7 +8,8 @@ events and one `done` or `error` event.
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
 sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` where the model
-did not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`.
+did not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`. If the rest of a budget
+was the bound of the answer, `done` also has `"limit":"budget"`.
 """
 
 from collections.abc import Sequence
@@ -61,18 +62,22 @@ class NativeEncoder:
                 case Usage():
                     self._usage = event
                 case Finished():
-                    frames.append(frame(to_json(self._done(event.reason))))
+                    frames.append(frame(to_json(self._done(event))))
                 case Failed():
                     frames.append(_ERROR)
         return b"".join(frames)
 
-    def _done(self, reason: str) -> dict[str, object]:
+    def _done(self, end: Finished) -> dict[str, object]:
         done: dict[str, object] = {
             "type": "done",
             "messageId": self._meta.message_id,
             "usage": token_counts(self._usage),
         }
-        return done if reason == "stop" else done | {"finishReason": reason}
+        if end.reason != "stop":
+            done["finishReason"] = end.reason
+        if end.limit is not None:
+            done["limit"] = end.limit
+        return done
 
 
 def _event_types() -> tuple[Any, ...]:

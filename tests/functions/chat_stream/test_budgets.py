@@ -9,6 +9,8 @@ from shared.settings import load_settings
 from tests.serving import Client, mocked, serve, serve_in_a_process
 
 USER = uuid4()
+# An answer cannot be made shorter than this.
+SHORT = {"message": "Hi", "maxTokens": 256}
 
 
 def environment(database, mock, script, budget):
@@ -25,7 +27,7 @@ def reservation(database, mock):
         serve(settings_for(database, mock, "tokens=100,gap=20ms", 100)) as url,
         Client(url, uuid4()) as client,
     ):
-        with client.stream("POST", "/chat-stream", json={"message": "Hi"}):
+        with client.stream("POST", "/chat-stream", json=SHORT):
             [row] = database.rows("select reserved_usd from budgets")
     return row["reserved_usd"]
 
@@ -39,7 +41,7 @@ def test_exactly_three_of_fifty_parallel_turns_run_with_a_budget_for_three(datab
 
         def post(number):
             with Client(one if number % 2 else two, USER) as client:
-                return client.post("/chat-stream", json={"message": "Hi"})
+                return client.post("/chat-stream", json=SHORT)
 
         with ThreadPoolExecutor(25) as pool, Client(one, USER) as client:
             posts = [pool.submit(post, number) for number in range(50)]
