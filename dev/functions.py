@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from dev.lambda_process import Function
 from dev.local import ROOT
-from shared.llm.providers import PROVIDERS
+from dev.settings_page import all_settings
 
 CHAT_STREAM_ROUTES = (
     "/chat-stream",
@@ -59,14 +59,8 @@ def functions(env: Mapping[str, str]) -> tuple[Function, Function]:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of `environ` that are settings. The local functions get no others, as on Lambda.
-
-    The AWS_ variables are for secrets in Secrets Manager.
-    """
-    providers = tuple(f"{row.settings_prefix}_" for row in PROVIDERS.values() if row.settings_prefix)
-    prefixes = (
-        "ALLOW_", "AWS_ACCESS", "AWS_ENDPOINT", "AWS_PROFILE", "AWS_REGION", "AWS_SE", "BUDGET_", "CORS_",
-        "DATABASE_", "HISTORY_", "JWT_", "LLM_", "LOG_LEVEL", "OPENAPI_", "POWERTOOLS_", "PROXIES",
-        "RATE_", "SSL_CERT_FILE", "STREAM_", "SYSTEM_", "TRACING",
-    )  # fmt: skip
-    return {name: value for name, value in environ.items() if name.startswith(prefixes + providers)}
+    """The variables of `environ` that a function on Lambda would have: the settings, and AWS's credentials
+    and endpoints for secrets in Secrets Manager."""
+    names = {setting.name for setting in all_settings()}
+    of_aws = ("AWS_ACCESS_", "AWS_ENDPOINT_", "AWS_PROFILE", "AWS_REGION", "AWS_SECRET_", "AWS_SESSION_")
+    return {name: value for name, value in environ.items() if name in names or name.startswith(of_aws)}

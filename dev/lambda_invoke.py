@@ -5,12 +5,34 @@ output of the function goes to stderr.
 """
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from dev import local
 from dev.lambda_emulator import Emulator, Failure, Function
 from dev.lambda_payload import MalformedPayload, PayloadReader, ResponseHead
+from shared import auth
+
+# The sample events must stay valid: 2100-01-01 in seconds since the epoch.
+_SAMPLE_TOKEN_EXPIRES = 4_102_444_800
+
+
+def read_event(path: str) -> Any:
+    """The event in the file `path`, with a valid token for this checkout in place of the sample token.
+    Raises OSError, and ValueError if the file is not JSON."""
+    text = Path(path).read_text("utf-8")
+    return json.loads(text.replace(sample_token(), local.token(local.LOCAL_USER)))
+
+
+def sample_token() -> str:
+    """The token in the sample events. It is signed with the secret of events/env.json, which `sam local`
+    uses. The secret of a checkout is another one."""
+    overrides = json.loads((local.ROOT / "events/env.json").read_text("utf-8"))
+    secret = overrides["Parameters"]["JWT_SECRET"]
+    return auth.sign(local.LOCAL_USER, secret=secret, now=0, lifetime=_SAMPLE_TOKEN_EXPIRES)
 
 
 def invoke(function: Function, event: Any, *, output: BinaryIO | None = None) -> int:

@@ -2,12 +2,9 @@
 one function with the event of a file."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from dev import command, lambda_invoke, local
 from dev.functions import functions, settings_of
@@ -15,8 +12,6 @@ from dev.lambda_emulator import Emulator
 from dev.page import Page
 from dev.server import announce
 from shared.environment import ConfigError
-
-_PLACEHOLDER = "<paste a token>"
 
 
 async def serve(port: int) -> None:
@@ -35,17 +30,14 @@ async def serve_until_stopped(emulator: Emulator, on_start: Callable[[str], None
 
 
 def invoke(name: str, path: str) -> int:
-    """Invokes the function `name` with the event in the file `path`. A token replaces the placeholder in the
-    event. Returns the exit code."""
+    """Invokes the function `name` with the event in the file `path`. Returns the exit code."""
     env = settings_of(local.environment("http://127.0.0.1:8787"))
     named = {function.name: function for function in functions(env)}
     if name not in named:
         print(f"FUNCTION must be one of {', '.join(named)}.", file=sys.stderr)
         return 2
     try:
-        event: Any = json.loads(
-            Path(path).read_text("utf-8").replace(_PLACEHOLDER, local.token(local.LOCAL_USER))
-        )
+        event = lambda_invoke.read_event(path)
     except (OSError, ValueError):
         print(
             "EVENT must name a file with JSON in it, for instance events/health_rest.json.", file=sys.stderr

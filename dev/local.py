@@ -3,9 +3,11 @@
 Owns `.local`, which has the database and the token secret of a checkout.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +33,12 @@ def jwt_secret() -> str:
     path = FOLDER / "jwt_secret"
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48), "utf-8")
+        # The file has its name only when it is complete: another command may read it at the same time.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=FOLDER) as new:
+            new.write(secrets.token_urlsafe(48))
+            new.flush()
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(new.name)
     return path.read_text("utf-8")
 
 
@@ -81,13 +87,12 @@ def _migrate(env: Mapping[str, str], advice: str = "") -> None:
     try:
         migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
     except MigrationError as error:
-        raise ConfigError(f"{error}.{advice}") from error
+        says_so = "make reset" in str(error)
+        raise ConfigError(f"{error}.{'' if says_so else advice}") from error
     except psycopg.Error as error:
         # The text of Postgres has more lines: where in the statement, and hints.
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"The database of MIGRATION_DATABASE_URL cannot be migrated: {reason}.{advice}"
-        ) from error
+        raise ConfigError(f"The database cannot be migrated: {reason}.{advice}") from error
 
 
 def _write_openapi() -> Path:

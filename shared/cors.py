@@ -1,4 +1,4 @@
-"""Cross-origin requests (CORS): which pages may call, and the headers that say so to browsers.
+"""Cross-origin requests (CORS): the allowed origins, and the headers that tell browsers.
 
 Tokens are sent in the Authorization header and never in cookies, so no response allows credentials.
 """
@@ -6,6 +6,7 @@ Tokens are sent in the Authorization header and never in cookies, so no response
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from shared.logs import logger
 from shared.settings import ConfigError
 
 Header: TypeAlias = tuple[bytes, bytes]
@@ -26,6 +27,10 @@ _PREFLIGHT: tuple[Header, ...] = (
     # accepts (Firefox; Chromium: two hours), so that a turn rarely costs a second round trip.
     (b"access-control-max-age", b"86400"),
 )
+
+
+# A DNS name has at most 253 characters. An origin is longer by its scheme and its port.
+_LONGEST_LOGGED_ORIGIN = 300
 
 
 class Cors:
@@ -55,7 +60,14 @@ class Cors:
         """The headers of the response to a preflight. Other origins get no headers that allow anything.
 
         The status is 204 also for origins that are not allowed. With a 204 browsers report that the origin is
-        not allowed; with a 403 they report only a failed request.
+        not allowed; with a 403 they report only a failed request. The setting's name is only logged, because
+        clients cannot change the setting.
         """
         headers = self.headers(origin)
-        return [*headers, *_PREFLIGHT] if _EXPOSE in headers else headers
+        if _EXPOSE in headers:
+            return [*headers, *_PREFLIGHT]
+        logger.warning(
+            "preflight refused: to allow this page, add its origin to CORS_ALLOW_ORIGINS",
+            origin=origin[:_LONGEST_LOGGED_ORIGIN],
+        )
+        return headers

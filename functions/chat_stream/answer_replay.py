@@ -10,7 +10,7 @@ from functions.chat_stream.timeouts import Timeouts
 from shared.events import Event, Failed, Finished, FinishReason, Started, TextDelta, Usage
 from shared.logs import logger
 
-# The writer saves a checkpoint every 0.8 s; reading twice as often finds it soon.
+# A checkpoint is saved every 0.8 s. Reading twice as often shows new text soon.
 _POLL_SECONDS = 0.4
 
 
@@ -40,9 +40,9 @@ class AnswerReplay:
         self._timeouts = timeouts
 
     async def run(self) -> None:
-        """Never raises. Ends early when the client is gone, when the function's time is over, or when the
-        answer cannot be read. The stream then has no last event. Clients of the native format resume it; a
-        client of another format may not notice."""
+        """Never raises. Ends early if the client has disconnected, 5 s before the function's deadline, or if
+        the answer cannot be read. The stream then has no last event. Clients of the native dialect resume it;
+        a client of another dialect may not notice."""
         self.events.put([Started(str(self._answer_id))])
         try:
             await self._poll()
@@ -73,4 +73,4 @@ def _last_events(stored: StoredAnswer) -> list[Event]:
         return [usage, Finished(reason, stored.metadata.get("limit"))]
     # An answer that ended with an error has a code. An answer whose process died has neither.
     code = stored.metadata.get("code", "interrupted")
-    return [usage, Failed(code, "the answer broke off", retryable=True)]
+    return [usage, Failed(code, "the answer was interrupted", retryable=True)]

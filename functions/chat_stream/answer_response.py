@@ -65,9 +65,10 @@ async def replay_response(
     offset: int = 0,
     stored_answer: StoredAnswer | None = None,
 ) -> ChatResponse:
-    """The stored answer after its first `offset` characters, and what is added until it ends.
+    """Returns a response with the stored answer from character `offset` on, and with the text that is added
+    until the answer ends.
 
-    `stored_answer` is the answer where it was read already. Raises NotFound, Unavailable.
+    `stored_answer` is the answer if the caller has already read it. Raises NotFound, Unavailable.
     """
     stored_answer = stored_answer or await services.store.read(user_id, answer_id, offset)
     replay = AnswerReplay(services.store, user_id, answer_id, stored_answer, offset=offset, timeouts=timeouts)

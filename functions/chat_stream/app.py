@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 def create_router(settings: Settings) -> Router:
-    """The routes and what they need, without the middleware. Its endpoints make the OpenAPI document."""
+    """The routes, without the middleware. The OpenAPI document is made of their endpoints."""
     database = Database.from_settings(settings)
     verifier = TokenVerifier.from_settings(settings)
     services = ChatServices(
@@ -66,7 +66,7 @@ def create_router(settings: Settings) -> Router:
 def _tracer(settings: Settings) -> "Tracer | None":
     if settings.xray_daemon is None:
         return None
-    from shared.tracing import Tracer  # noqa: PLC0415 (not needed where tracing is off)
+    from shared.tracing import Tracer  # noqa: PLC0415 (imported only if tracing is on)
 
     return Tracer(settings.xray_daemon)
 

@@ -10,7 +10,7 @@ from shared.addresses import address_hash, client_address
 from shared.auth import TokenVerifier
 from shared.settings import Settings
 
-# The UUID namespace of users without a token. Their id is made of a keyed hash of the address; the address is
+# The UUID namespace of address users. Their id is derived from a keyed hash of the address. The address is
 # not stored.
 _ADDRESSES = UUID("5f2d8c1e-6a0b-4c53-9b7e-2f8e3a4d1c60")
 
@@ -32,7 +32,7 @@ class Authentication:
         return (await self.caller(request, token_optional=token_optional)).user_id
 
     async def caller(self, request: Request, *, token_optional: bool = False) -> Caller:
-        """The user who sends the request; adds a hash of the user's id to the log lines of this request.
+        """The user who sends the request. Adds a hash of the user's id to the log lines of this request.
 
         With `token_optional` and ALLOW_ANONYMOUS, a request without a token gets a user id that is derived
         from its address. Raises Unauthorized, or Unavailable if the keys or the secret cannot be read.

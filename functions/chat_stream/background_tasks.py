@@ -1,5 +1,4 @@
-"""The tasks of this process that outlive a request: turns, replays and saves. Tasks that continue when their
-request ends: turns, replays and saves."""
+"""The tasks that continue when their request ends: turns, replays and saves."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -32,8 +31,8 @@ class BackgroundTasks:
         task.add_done_callback(self._replays.pop)
         return task
 
-    def run_save(self, save: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(save)
+    def run_save(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(coroutine)
         self._saves.add(task)
         task.add_done_callback(self._saves.discard)
         return task

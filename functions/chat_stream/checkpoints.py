@@ -1,4 +1,4 @@
-"""Saves the text of a running answer, 0.8 s after the last save, beside the stream."""
+"""Saves the text of a running answer every 0.8 s, counted from the end of the last save."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,10 +15,10 @@ _INTERVAL_SECONDS = 0.8
 class Checkpoints:
     """Saves in a separate task, so that sending tokens never waits for the database.
 
-    Each checkpoint also renews the turn's lease and asks for its state. `on_state` gets that state:
-    "running", "cancel" when the user wants the answer to stop, how another process settled the turn, or None
-    if the database has no such turn. The text of a stateless turn is not saved; only its lease is renewed. An
-    error is only logged. The next checkpoint saves the whole text again.
+    Each checkpoint also renews the turn's lease and passes the turn's state to `on_state`: "running",
+    "cancel" if the user asked the turn to stop, the final status if another process settled the turn, or None
+    if the database has no such turn. For a stateless turn only the lease is renewed. An error is only logged:
+    the next checkpoint saves the whole text again.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Checkpoints:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """The task of the last checkpoint, if there was one."""
+        """The task of the last checkpoint, also if it has ended. Empty if there was none."""
         return [] if self._task is None else [self._task]
 
     def _start_save(self) -> None:

@@ -26,17 +26,17 @@ class EventQueue:
             self._notify()
 
     def close(self) -> None:
-        """Ends the queue: events that are in it can still be taken."""
+        """Ends the queue. The events in it can still be taken."""
         self._closed = True
         self._notify()
 
     @property
     def exhausted(self) -> bool:
-        """Whether `take` has returned all events that there will ever be."""
+        """Whether the queue is closed and `take` has returned all events."""
         return self._closed and not self._events
 
     def abandon(self) -> None:
-        """Called when the consumer is gone. Drops all events, and all that are put later."""
+        """Called when the client has disconnected. Drops all events, and all that are put later."""
         self.abandoned = True
         self.close()
         self._events.clear()

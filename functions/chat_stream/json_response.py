@@ -15,8 +15,8 @@ from shared.events import Event, Failed, Finished, TextDelta, Usage
 class JSONAnswerResponse:
     """An ASGI response for a client that asked for `"stream": false`.
 
-    `producer` is the task that fills the queue. It goes on when the client leaves or the server cancels the
-    request.
+    `producer` is the task that fills the queue. The task continues if the client disconnects or the server
+    cancels the request.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class JSONAnswerResponse:
                 case Failed():
                     error = errors.class_for_code(event.code)(event.message)
                     return dialect_error_response(self._dialect, error, self._headers)
-        # A replay ends like this when the function's time is over or the database is away.
+        # A replay ends like this at the function's deadline, or if the answer cannot be read.
         error = Unavailable("the answer could not be read to its end")
         return dialect_error_response(self._dialect, error, self._headers)
 
@@ -61,7 +61,7 @@ class JSONAnswerResponse:
 def dialect_error_response(
     dialect: Dialect, error: ChatError, headers: dict[str, str] | None = None
 ) -> Response:
-    """The response that refuses a request, in the wire format of its client."""
+    """An error as a response in the client's dialect."""
     return web.json_response(
         dialect.error(error), status=error.status, headers={**error.headers, **(headers or {})}
     )

@@ -30,7 +30,7 @@ class ModelChoice:
         return tuple(dict.fromkeys((*self._configured, *named)))
 
     def resolve(self, requested: str | None) -> tuple[str, ...]:
-        """The models to try, in order: the one asked for, then the configured ones as fallbacks.
+        """The models to try, in order: the requested one, then the configured ones as fallbacks.
 
         A model can be given without its provider; then the first configured provider for which the name is
         allowed is used. Raises InvalidRequest with the list of allowed models, and for a model without a
@@ -57,8 +57,7 @@ class ModelChoice:
         if name in self._configured:
             return True
         provider = name.partition("/")[0]
-        # Names that a pattern matches can be too long for the database column, also because the provider was
-        # added.
+        # A name that a pattern matches can be too long for the database column.
         if provider not in self._providers or len(name) > LONGEST_MODEL:
             return False
         return any(fnmatchcase(name, pattern) for pattern in self._patterns)

@@ -1,4 +1,5 @@
-"""The types of events and responses that encoders write by hand. Only the OpenAPI document needs them."""
+"""The types of the events and responses of all dialects, only for the OpenAPI document. The encoders format
+JSON by hand."""
 
 from typing import Literal
 from uuid import UUID
@@ -41,7 +42,7 @@ class ContentErrorEvent(Struct, frozen=True):
     error: str
 
 
-class WholeContent(Struct, frozen=True, rename="camel"):
+class CompleteContent(Struct, frozen=True, rename="camel"):
     content: str
     model: str
     usage: TokenCounts
@@ -92,7 +93,7 @@ class ChunkChoice(Struct, frozen=True):
 
 
 class ChatCompletionChunk(Struct, frozen=True):
-    """`usage` is present if the request asks for it. It is null except in the last chunk."""
+    """`usage` is present if the request has `include_usage`. It is null in all chunks but the last."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -152,7 +153,7 @@ class UIStart(Struct, frozen=True, rename="camel"):
     message_id: str
 
 
-class UIMark(Struct, frozen=True):
+class UIStep(Struct, frozen=True):
     type: Literal["start-step", "finish-step", "abort"]
 
 

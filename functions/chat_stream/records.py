@@ -9,7 +9,7 @@ from msgspec import Struct
 from functions.chat_stream.request import ConversationRef
 from shared import costs
 from shared.errors import ChatError
-from shared.events import Usage
+from shared.events import Failed, Finished, Usage
 from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatMessage
 from shared.rate_limits import RateLimitState
@@ -17,9 +17,17 @@ from shared.rate_limits import RateLimitState
 Status: TypeAlias = Literal["complete", "cancelled", "interrupted", "error"]
 
 
+def final_status(end: Finished | Failed) -> Status:
+    if isinstance(end, Failed):
+        return "error"
+    if end.reason == "cancelled":
+        return "cancelled"
+    return "interrupted" if end.reason == "deadline" else "complete"
+
+
 class HistoryLimits(Struct, frozen=True):
-    """The most history that a model gets. `messages`: this number at least, if they fit, and fewer than
-    `step` more: the start of the history moves by `step` messages. `text_bytes`: bytes of their UTF-8."""
+    """The most history that a model gets. `messages`: at least this number if they fit, and fewer than `step`
+    more, because the start of the history moves by `step` messages. `text_bytes`: the bytes of the text."""
 
     messages: int
     step: int
@@ -29,13 +37,14 @@ class HistoryLimits(Struct, frozen=True):
 class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
-    `is_anonymous`: the user has no account. `idempotency_key`: the client's name for the turn, if it has one.
-    `request_hash`: the SHA-256 hash that must be equal when the key is used again. `models`: the models that
-    may answer, as `provider/model`, the first choice first.
-    Tokens, for an estimate of the cost: `system_tokens` of the system prompt, `prompt_tokens` of the whole
-    prompt of a stateless turn (for a stored turn the database adds its history), `max_tokens` of the answer.
-    The same as upper bounds (`costs.max_prompt_tokens`), for budgets: `system_bytes`, `prompt_bytes`, and
-    `fixed_bytes` of system prompt and question.
+    `is_anonymous`: the user has no account. `idempotency_key`: None if the client sent none. `request_hash`:
+    the SHA-256 hash that must be equal when the key is used again. `models`: the models that may answer, as
+    `provider/model`, the first choice first.
+    `system_tokens`, `prompt_tokens` and `max_tokens` are for an estimate of the cost: the tokens of the
+    system prompt, of the whole prompt of a stateless turn, and the limit of the answer. For a stored turn the
+    database adds the tokens of the history.
+    `system_bytes`, `prompt_bytes` and `fixed_bytes` are upper bounds for budgets (`costs.max_prompt_tokens`):
+    of the system prompt, of the whole prompt of a stateless turn, and of system prompt and question.
     `conversation`: None for a stateless turn.
     """
 
@@ -59,7 +68,7 @@ class NewTurn(Struct, frozen=True, kw_only=True):
 class StartedTurn(Struct, frozen=True, kw_only=True):
     """The result of `TurnStore.begin`.
 
-    `conversation_id`: None where nothing but the cost is stored.
+    `conversation_id`: None for a stateless turn, or a turn that could not be stored.
     `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
     `history`: the newest messages of the conversation, the question last. `message_count`: the number of
     messages in the conversation up to the question.
@@ -81,7 +90,7 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
-    """A row of `usage_logs`: what one call of a model cost. Times in ms, money in USD as a decimal string."""
+    """A row of `usage_logs`: the usage and cost of one attempt. `cost_usd` is a decimal string."""
 
     id: UUID
     provider: str

@@ -32,6 +32,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
     `system`: the system prompt. None: the project's default. "": no system prompt.
     `idempotency_key`: a key made from ids in the body, for dialects that send such ids.
     `stream`: False asks for the whole answer as one JSON body.
+    `include_usage`: the stream ends with the token counts (OpenAI's `stream_options`).
     `chunk_words`: the number of words in one event; 0 sends text as it arrives.
     """
 
@@ -52,7 +53,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
 
 
 class IdempotencyKey(Parameter[str | None], frozen=True, kw_only=True, eq=False):
-    """1 to 255 printable ASCII characters; absent, None."""
+    """1 to 255 printable ASCII characters. None if the header is missing."""
 
     def parse(self, text: str | None) -> str | None:
         if text is not None and not (0 < len(text) <= 255 and text.isascii() and text.isprintable()):
@@ -64,12 +65,14 @@ class IdempotencyKey(Parameter[str | None], frozen=True, kw_only=True, eq=False)
 
 
 class LastEventId(Parameter[int], frozen=True, kw_only=True, eq=False):
-    """1 to 9 digits: the number of characters that the client has; absent or empty, 0."""
+    """1 to 9 digits: the number of characters that the client has. 0 if the header is missing or empty."""
 
     def parse(self, text: str | None) -> int:
         last = text or "0"
         if not (last.isascii() and last.isdecimal() and len(last) <= 9):
-            raise InvalidRequest(f"{self.name} must be the id of an event of this answer", field=self.name)
+            raise InvalidRequest(
+                f"{self.name} must be an event id of this answer: 1 to 9 digits", field=self.name
+            )
         return int(last)
 
     def schema(self) -> dict[str, Any]:
@@ -79,13 +82,13 @@ class LastEventId(Parameter[int], frozen=True, kw_only=True, eq=False):
 IDEMPOTENCY_KEY = IdempotencyKey(
     name="Idempotency-Key",
     place="header",
-    description="The client's name for this turn. The same request with the same key returns the same answer"
-    " from its beginning, even if it is still being written. Another request with it is refused with 422.",
+    description="The client's key for this turn. The same request with the same key returns the same answer"
+    " from its beginning, even if it is still being written. Another request with the same key returns 422.",
 )
 LAST_EVENT_ID = LastEventId(
     name="Last-Event-ID",
     place="header",
-    description="The `id` of the last event that the client received. The response continues after it.",
+    description="The `id` of the last event that the client received. The response starts after this event.",
 )
 
 
@@ -95,5 +98,5 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def last_event_id(request: Request) -> int:
-    """The `Last-Event-ID` header: the number of characters that the client has. Raises InvalidRequest."""
+    """The `Last-Event-ID` header: how many characters of the answer the client has. Raises InvalidRequest."""
     return LAST_EVENT_ID.parse(request.headers.get(LAST_EVENT_ID.name))

@@ -1,4 +1,4 @@
-"""The endpoints of the chat function and their handlers, which read the request and call other modules."""
+"""The endpoints of the chat function. A handler reads its request and calls the module that does the work."""
 
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +38,7 @@ _MESSAGE_ID = ResourceId(
 
 
 def turn_endpoint(dialect: Dialect) -> Endpoint:
-    """The endpoint that asks a question in a dialect."""
+    """The endpoint that starts a turn in a dialect."""
     description = dialect.description
     replies: tuple[Reply, ...] = (description.events,)
     if description.complete_type is not None:
@@ -91,7 +91,7 @@ RESUME = Endpoint(
     path="/api/chat/messages/{id}/stream",
     operation_id="resumeMessage",
     tag=_TAG,
-    summary="Continue to read an answer, whether it is finished or not",
+    summary="Resume the stream of an answer",
     parameters=(
         _MESSAGE_ID,
         LAST_EVENT_ID,
@@ -110,12 +110,12 @@ RESUME_UI = Endpoint(
             place="path",
             required=True,
             constraints={"minLength": 1},
-            description="The id of the conversation, or the client's own name for it.",
+            description="The id of the conversation, or the client's own id for it.",
         ),
     ),
     replies=(
         AI_SDK.description.events,
-        Reply(status=204, description="No answer is being written.", media_type=None),
+        Reply(status=204, description="No answer is running.", media_type=None),
     ),
 )
 MODELS = Endpoint(
@@ -123,9 +123,9 @@ MODELS = Endpoint(
     path="/v1/models",
     operation_id="listModels",
     tag=_TAG,
-    summary="List the models that a request may name",
+    summary="List the models",
     access="optional",
-    replies=(Reply(description="The names of the models.", types=_model_list_types),),
+    replies=(Reply(description="The list of models.", types=_model_list_types),),
     error_type=openai_chat.error_type,
 )
 HEALTH = Endpoint(
@@ -133,9 +133,9 @@ HEALTH = Endpoint(
     path="/health",
     operation_id="getHealth",
     tag="Service",
-    summary="Report that this process serves requests",
+    summary="Check whether the service is running",
     access="public",
-    replies=(Reply(description="The process serves requests.", types=_health_types),),
+    replies=(Reply(description="The service is running.", types=_health_types),),
 )
 
 
@@ -194,7 +194,7 @@ class ChatRoutes:
         )
 
     async def models(self, request: Request) -> Response:
-        """The names of the models that a client may ask for, in OpenAI's format."""
+        """The models that clients can choose, in OpenAI's format."""
         try:
             await self._services.authentication.user_id(request, token_optional=True)
         except ChatError as error:

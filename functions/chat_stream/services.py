@@ -11,7 +11,7 @@ from functions.chat_stream.store import BestEffortStore, TurnStore
 from shared.llm.client import ModelClient
 from shared.settings import Settings
 
-if TYPE_CHECKING:  # loaded where tracing is on
+if TYPE_CHECKING:  # imported only if tracing is on
     from shared.tracing import Tracer
 
 

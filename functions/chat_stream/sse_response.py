@@ -10,7 +10,7 @@ from shared.asgi import Receive, Scope, Send
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),  # nginx buffers responses without it
+    (b"x-accel-buffering", b"no"),  # without this header nginx buffers the response
 )
 
 
@@ -18,8 +18,8 @@ class SSEResponse:
     """An ASGI response. Sends all events in the queue in one write, and a heartbeat if there are none for
     `heartbeat` seconds.
 
-    `producer` is the task that fills the queue. The response ends when this task does, even if the client
-    left before: Lambda freezes a process whose invocation has ended.
+    `producer` is the task that fills the queue. The response waits for this task, even if the client has
+    disconnected, because Lambda freezes the process when the response ends.
     `heartbeat` is in seconds, `padding` in bytes.
     """
 
@@ -54,7 +54,7 @@ class SSEResponse:
             await asyncio.shield(self._producer)
 
     async def _abandon_on_disconnect(self, receive: Receive) -> None:
-        """Some servers report only on `receive` that the client is gone. Lambda reports it after the end."""
+        """Some servers report a disconnect only on `receive`. Lambda reports it after the response."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._events.abandon()

@@ -43,7 +43,7 @@ async def start_turn(services: ChatServices, dialect: Dialect, request: Request)
         return start.error_response(error)
     except Exception:
         logger.exception("request failed")
-        return start.error_response(ChatError("something went wrong here"))
+        return start.error_response(ChatError("internal error"))
 
 
 class _TurnStart:
@@ -71,6 +71,7 @@ class _TurnStart:
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
         models = services.model_choice.resolve(turn_request.model)
+        # Chosen before the turn begins, because the tokens of the system prompt count for the budget.
         system = system_prompt(turn_request, services.system_prompt)
         # Budgets are reserved for the dearest model, and settled with the price of the model that answers.
         new_turn = self._new_turn(turn_request, body, caller, models, system)
@@ -92,9 +93,8 @@ class _TurnStart:
     def _new_turn(
         self, turn_request: TurnRequest, body: bytes, caller: Caller, models: tuple[str, ...], system: str
     ) -> NewTurn:
-        # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (of the
-        # AI SDK and of the format with named events) is made of ids and the question, so other fields of the
-        # body may change on a retry.
+        # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (AI SDK
+        # and named events) is made of ids and the question, so the other fields may change on a retry.
         question = turn_request.question
         key, hashed_content = idempotency_key(self._request), body
         if key is None and turn_request.idempotency_key is not None:
@@ -122,26 +122,29 @@ class _TurnStart:
         )
 
     async def _begin(self, new_turn: NewTurn) -> StartedTurn:
-        """Checks the rate limit and the budget and stores the question and an empty answer, in one call of
-        the database."""
+        """Checks the rate limit and the budget, and stores the question and an empty answer, in one round
+        trip."""
         try:
             with self._log.measure("begin"):
                 started = await self._store.begin(new_turn, within=self._timeouts.seconds_to_respond())
         except Unavailable:
             if not self._may_run_unstored(new_turn):
-                # The database may have started the turn although its reply was lost. The turn is ended, so
-                # that a retry can start.
-                # By the strict store, which logs a save that fails.
+                # The database may have started the turn although its reply was lost. The turn is settled, so
+                # that a retry can start. The strict store is used, so that an error of this save is logged.
                 self._start_save(self._services.store.cancel_unconfirmed_begin(new_turn))
                 raise
-            logger.exception("a turn could not be stored, and goes on")
+            logger.exception("turn not stored; it continues without storage")
             started = StartedTurn(user_id=new_turn.user_id, answer_id=new_turn.answer_id)
-        if not started.repeated:
+        if not started.repeated:  # a replay writes its own log line
             self._log.set_turn(started)
         return started
 
     def _may_run_unstored(self, new_turn: NewTurn) -> bool:
-        """Not where there is a budget: what is left of it is known to the database only."""
+        """Whether the turn can continue without the database.
+
+        False for stateless turns, for dialects that require storage, and with a budget, because only the
+        database knows how much of the budget is left.
+        """
         has_budget = self._services.settings.has_budget
         return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget
 
@@ -185,7 +188,8 @@ class _TurnStart:
         """Keeps the question, and stores the answer as an `error`.
 
         The turn is settled before the client gets the error, so that a retry finds no running answer. The
-        client waits for it 2.9 s at most (`seconds_to_respond`).
+        client waits for the save 2.9 s at most (`seconds_to_respond`). Then the save continues after the
+        response.
         """
         save = self._start_save(self._store.finish(Settlement.without_answer(started, error, rows)))
         with self._log.measure("finish"):
@@ -218,8 +222,8 @@ class _TurnStart:
             headers=_turn_headers(started),
         )
 
-    def _start_save(self, save: Coroutine[object, object, object]) -> asyncio.Task[object]:
-        task = self._services.background.run_save(save)
+    def _start_save(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
+        task = self._services.background.run_save(coroutine)
         self._unfinished_saves.append(task)
         return task
 

@@ -32,9 +32,9 @@ _MAX_HISTORY_CHARACTERS = 32_000
 _LEASE = "15 seconds"
 # The pauses between attempts to save, in seconds.
 _SAVE_BACKOFF_SECONDS = (0.5, 1.0, 2.0)
-# How long saving an answer is tried again: as long as a failover of Aurora takes. The client gets heartbeats
-# during this time. An attempt is made every 2 s, because once the lease has expired the next request settles
-# the turn as interrupted.
+# How long a save of an answer is tried again: as long as a failover of Aurora takes. The client gets
+# heartbeats during this time. The save is tried every 2 s, because once the lease has expired, the next
+# request settles the turn as interrupted.
 _FAILOVER_SECONDS = 30.0
 
 
@@ -63,13 +63,14 @@ class TurnStore:
         self._settings = settings
 
     async def begin(self, new_turn: NewTurn, *, within: float) -> StartedTurn:
-        """Starts a turn and returns its history, with the question last. Waits `within` seconds at most. The
-        history of a stateless turn is empty.
+        """Starts a turn and returns its history, with the question last. The history of a stateless turn is
+        empty. Waits `within` seconds at most.
 
-        Raises RateLimited, NotFound for a conversation that is not the user's, Conflict while another
-        answer of the conversation is being written, IdempotencyMismatch, BudgetExceeded, and Unavailable.
-        After Unavailable the turn may have started: see `cancel_unconfirmed_begin`. A refused turn stores
-        nothing.
+        Raises RateLimited, NotFound if the user has no such conversation or no such answer to regenerate,
+        Conflict while another answer of the conversation is being written or if the key was used on a route
+        that stores no answers, IdempotencyMismatch, BudgetExceeded, and Unavailable. After Unavailable the
+        turn may have started: see `cancel_unconfirmed_begin`. A refused turn stores no question and no
+        answer. It still counts for the rate limit.
         """
         if new_turn.conversation is None:
             query, request = "select $functions.begin_stateless_turn(%s)::text", self._common_fields(new_turn)
@@ -149,7 +150,7 @@ class TurnStore:
 
     async def cancel_unconfirmed_begin(self, new_turn: NewTurn) -> None:
         """Settles a turn as `error` if `begin` has started it. Called when the reply of `begin` was lost."""
-        error = Unavailable("the database did not say whether the turn began")
+        error = Unavailable("the database did not confirm the start of the turn")
         started = StartedTurn(user_id=new_turn.user_id, answer_id=new_turn.answer_id)
         await self.finish(Settlement.without_answer(started, error, []))
 
@@ -174,7 +175,8 @@ class TurnStore:
 
     async def checkpoint(self, started: StartedTurn, content: str | None) -> str | None:
         """Saves the text so far (None: unchanged) and renews the lease. Returns "running", "cancel" if the
-        user asked the turn to stop, or the final status if another process settled the turn."""
+        user asked the turn to stop, the final status if another process settled the turn, or None if the
+        database has no such turn."""
         request = {
             "user_id": started.user_id,
             "answer_id": started.answer_id,
@@ -189,23 +191,23 @@ class TurnStore:
     async def finish(
         self, settlement: Settlement, deadline: float | None = None, *, wait_for_failover: bool = False
     ) -> str | None:
-        """Settles a turn once, and returns its final status: this one, or another one if another process
-        settled the turn before. Safe to repeat.
+        """Settles a turn once. Returns the turn's final status, which differs from `settlement.status` if
+        another process settled the turn before, or None if there is no such turn. Safe to repeat.
 
-        Raises Unavailable when all attempts failed, and one second before `deadline` (in the loop's time),
-        so that the client can still be told. `wait_for_failover` makes more attempts."""
-        last = float("inf") if deadline is None else deadline - 1
+        Raises Unavailable after the last try, or one second before `deadline` (in the event loop's time), so
+        that the client still gets an error. `wait_for_failover`: try again for 30 s."""
+        give_up_at = float("inf") if deadline is None else deadline - 1
         if wait_for_failover:
-            last = min(last, asyncio.get_running_loop().time() + _FAILOVER_SECONDS)
+            give_up_at = min(give_up_at, asyncio.get_running_loop().time() + _FAILOVER_SECONDS)
         try:
-            async with asyncio.timeout_at(None if last == float("inf") else last):
+            async with asyncio.timeout_at(None if give_up_at == float("inf") else give_up_at):
                 return await self._finish(settlement, wait_for_failover=wait_for_failover)
         except TimeoutError:
-            raise Unavailable("the database did not answer while there was time") from None
+            raise Unavailable("the database did not answer in time") from None
 
     async def _finish(self, settlement: Settlement, *, wait_for_failover: bool) -> str | None:
-        more = itertools.repeat(_SAVE_BACKOFF_SECONDS[-1]) if wait_for_failover else (None,)
-        for pause in itertools.chain(_SAVE_BACKOFF_SECONDS, more):
+        further_pauses = itertools.repeat(_SAVE_BACKOFF_SECONDS[-1]) if wait_for_failover else (None,)
+        for pause in itertools.chain(_SAVE_BACKOFF_SECONDS, further_pauses):
             try:
                 status: str | None = await self._database.call(
                     "select $functions.finish_turn(%s)", (json_argument(settlement),)
@@ -228,10 +230,10 @@ class TurnStore:
             raise NotFound("no such message")
         return _answers.decode(answer)
 
-    async def running_answer(self, user_id: UUID, name: str) -> UUID | None:
-        """The id of the running answer of a conversation, or None. `name` is the conversation's id or the
+    async def running_answer(self, user_id: UUID, conversation: str) -> UUID | None:
+        """The id of the running answer of a conversation, or None. `conversation` is its id, or the
         client's own id for it."""
-        for conversation_id in (parse_uuid(name), derive_conversation_id(user_id, name)):
+        for conversation_id in (parse_uuid(conversation), derive_conversation_id(user_id, conversation)):
             if conversation_id is not None:
                 request = {"user_id": user_id, "conversation_id": conversation_id}
                 answer_id: UUID | None = await self._database.call(
@@ -243,8 +245,8 @@ class TurnStore:
 
 
 class BestEffortStore(TurnStore):
-    """For dialects whose answers continue without storage. `checkpoint` and `finish` log database errors and
-    do not raise them; `begin` raises."""
+    """For dialects whose answers continue without storage. `begin` raises database errors; `checkpoint` and
+    `finish` do not."""
 
     async def checkpoint(self, started: StartedTurn, content: str | None) -> str | None:
         try:
@@ -257,11 +259,12 @@ class BestEffortStore(TurnStore):
         settlement: Settlement,
         deadline: float | None = None,
         *,
-        wait_for_failover: bool = False,  # noqa: ARG002 (an answer that may stay unstored needs no more attempts)
+        wait_for_failover: bool = False,  # noqa: ARG002 (these answers may be lost in a failover)
     ) -> str | None:
+        """Always returns `settlement.status`: the client gets its answer even if it could not be stored."""
         try:
             if await super().finish(settlement, deadline) is None:
-                # The database has no such turn, but a model has answered. The cost is logged.
+                # The database has no such turn, but a model has answered. Its usage is stored.
                 request = {
                     "user_id": settlement.user_id,
                     "answer_id": settlement.answer_id,
@@ -271,14 +274,14 @@ class BestEffortStore(TurnStore):
                     "select $functions.log_unstored_usage(%s)", (json_argument(request),)
                 )
         except Unavailable:
-            logger.exception("an answer was given and could not be stored")
+            logger.exception("answer could not be stored")
         return settlement.status
 
 
-def derive_conversation_id(user_id: UUID, name: str) -> UUID:
-    """The id of a conversation for which the client chose an id of its own. It is derived from both ids, so
-    that two users can choose the same one."""
-    return uuid5(user_id, f"conversation {name}")
+def derive_conversation_id(user_id: UUID, external_id: str) -> UUID:
+    """The id of a conversation for which the client chose `external_id`. It is derived from both ids, so that
+    two users can choose the same one."""
+    return uuid5(user_id, f"conversation {external_id}")
 
 
 def _outcome_error(outcome: _Outcome) -> ChatError:
@@ -288,10 +291,10 @@ def _outcome_error(outcome: _Outcome) -> ChatError:
             return rate_limits.rate_limited_error("chat", outcome.rate)
         case "budget_exceeded":
             return BudgetExceeded(
-                "today's budget is used up; it renews at midnight UTC", retry_after=outcome.renews_in
+                "the daily budget is used up; a new one starts at midnight UTC", retry_after=outcome.renews_in
             )
         case "repeated":
-            return Conflict("this idempotency key was used, and the answer is not kept on this route")
+            return Conflict("this idempotency key was used before, and this route stores no answers")
         case "mismatch":
             return IdempotencyMismatch("this idempotency key was used for another request")
         case "conflict":
@@ -302,7 +305,7 @@ def _outcome_error(outcome: _Outcome) -> ChatError:
 
 @lru_cache(maxsize=64)
 def _prices(model: str) -> tuple[Any, Any, bool]:
-    """The cost of one token of input and of one token of output in USD, and whether the price is known."""
+    """The USD price of one input token and of one output token, and whether the prices are known."""
     provider, _, name = model.partition("/")
     usd_per_input = costs.cost(provider, name, Usage(input=1, output=0))
     return usd_per_input.usd, costs.cost(provider, name, Usage(input=0, output=1)).usd, usd_per_input.priced

@@ -1,4 +1,4 @@
-"""The time limits of a turn, and the timer that ends the reading of a silent model."""
+"""The time limits of a turn, and the timer that ends an answer when the model sends nothing."""
 
 import asyncio
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
     @property
     def read_deadline(self) -> float:
-        """When reading must end, so that there is time to save; infinity without a deadline."""
+        """When reading must stop, so that 5 s are left for saving. Infinity without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - SAVING_SECONDS
 
     def seconds_to_respond(self) -> float:
@@ -54,7 +54,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
 
 class SilenceTimer:
-    """Calls `stop` when the model is silent for too long, or when the function's time is almost over."""
+    """Calls `stop` if the model sends no content for too long, or at `read_deadline`."""
 
     def __init__(self, timeouts: Timeouts, stop: Callable[[Finished | Failed], None]) -> None:
         self.first_token_at: float | None = None
@@ -74,7 +74,7 @@ class SilenceTimer:
         if self.first_token_at is None:
             self.first_token_at = self._content_at
             self.cancel()
-            self._check()  # the idle timeout may be shorter than the rest of the first one
+            self._check()  # `idle` may end earlier than the timer that was set for `first_token`
 
     def cancel(self) -> None:
         if self._handle is not None:
@@ -88,6 +88,6 @@ class SilenceTimer:
         if loop.time() >= self._timeouts.read_deadline:
             self._stop(Finished("deadline"))
         elif loop.time() >= silence_limit_at:
-            self._stop(Failed("upstream_timeout", "the model stopped sending", retryable=True))
+            self._stop(Failed("upstream_timeout", "the model sent nothing for too long", retryable=True))
         else:
             self._handle = loop.call_at(min(silence_limit_at, self._timeouts.read_deadline), self._check)

@@ -13,7 +13,7 @@ from msgspec import structs
 from functions.chat_stream.answer_bound import AnswerBound
 from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
-from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow
+from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow, final_status
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SilenceTimer, Timeouts
 from functions.chat_stream.turn_log import TurnLog
@@ -27,6 +27,7 @@ from shared.logs import logger
 # The limit of the column `messages.content`, in characters. Longer answers are cut and end with `length`.
 _MAX_ANSWER_CHARACTERS = 1_000_000
 
+_INTERNAL_ERROR = Failed("internal", "internal error in the turn", retryable=True)
 _SETTLED_BY_ANOTHER_PROCESS = Failed("conflict", "this turn was settled by another process", retryable=True)
 
 
@@ -34,7 +35,7 @@ class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
     `chat_request` is the request that the model got. The tokens of the prompt are estimated if the provider
-    does not report them. `failed_attempts` are the usage rows of earlier requests that gave no answer.
+    does not report them. `failed_attempts` are the usage rows of earlier attempts that gave no answer.
     """
 
     def __init__(
@@ -77,27 +78,27 @@ class Turn:
             await self._read()
         except Exception:
             logger.exception("turn failed")
-            self._end = self._end or Failed("internal", "the turn failed", retryable=True)
+            self._end = self._end or _INTERNAL_ERROR
         self._checkpoints.stop()
-        # The connection to the model is closed at once, because tokens cost money until then. It is awaited
-        # after the last event, so that the client does not wait for it.
+        # The connection to the model is closed at once, because tokens cost money until then. The closing is
+        # awaited after the last event, so that the client does not wait for it.
         closing = asyncio.create_task(self._answer.aclose())
         try:
             self.events.put(await self._settle())
         except Exception:
             logger.exception("turn could not be settled")
             self._log.write_fault()
-            self.events.put([Failed("internal", "the turn failed", retryable=True)])
+            self.events.put([_INTERNAL_ERROR])
         self.events.close()
-        for error in await asyncio.gather(closing, *self._checkpoints.tasks, return_exceptions=True):
-            if isinstance(error, Exception):
-                logger.error("a task of the turn failed", exc_info=error)
+        for result in await asyncio.gather(closing, *self._checkpoints.tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                logger.error("closing the model's connection or a checkpoint failed", exc_info=result)
 
     def stop(self, end: Finished | Failed) -> None:
         """Ends the answer with the text received so far. If it is called more than once, the first `end`
         counts.
 
-        Called by the timer of silence, by a checkpoint, at the length limit, and when the process ends.
+        Called by the silence timer, by a checkpoint, at the length limit, and when the process ends.
         """
         if self._end is None:
             self._end = end
@@ -125,7 +126,7 @@ class Turn:
             self._silence_timer.cancel()
 
     def _handle_events(self, events: list[Event]) -> None:
-        """Stores the text and the usage of one read, and puts the text into the queue."""
+        """Keeps the text and the usage of one read, and puts the text into the queue."""
         content: list[Event] = []
         for event in events:
             match event:
@@ -158,16 +159,21 @@ class Turn:
     async def _settle(self) -> list[Event]:
         """Commits the answer, its tokens, its cost and its status. Returns the last two events: the usage,
         and `Finished` or `Failed`."""
-        end = self._end or Failed("upstream_truncated", "the model's answer broke off", retryable=True)
+        end = self._end or Failed("upstream_truncated", "the model's answer ended early", retryable=True)
         if self._started.is_budget_limited and end == Finished("length"):
             end = Finished("length", limit="budget")
         text = "".join(self._text_pieces)
         usage = self._final_usage(text)
-        row = self._usage_row(usage, _status(end))
-        settlement = Settlement(
+        row = self._usage_row(usage, final_status(end))
+        end = await self._commit(self._settlement(end, text, usage, row), end)
+        self._log.write_settled(end, row, self._failed_attempts)
+        return [usage, end]
+
+    def _settlement(self, end: Finished | Failed, text: str, usage: Usage, row: UsageRow) -> Settlement:
+        return Settlement(
             user_id=self._started.user_id,
             answer_id=self._started.answer_id,
-            status=_status(end),
+            status=final_status(end),
             content=text,
             token_count=usage.output,
             metadata={
@@ -177,21 +183,21 @@ class Turn:
             },
             usage=[*self._failed_attempts, row],
         )
-        has_text_to_keep = bool(text) and self._started.conversation_id is not None
+
+    async def _commit(self, settlement: Settlement, end: Finished | Failed) -> Finished | Failed:
+        """Returns `end`, or a `Failed` if the settlement could not be committed."""
+        wait_for_failover = bool(settlement.content) and self._started.conversation_id is not None
         try:
             with self._log.measure("finish"):
                 status = await self._store.finish(
-                    settlement, self._timeouts.deadline, wait_for_failover=has_text_to_keep
+                    settlement, self._timeouts.deadline, wait_for_failover=wait_for_failover
                 )
-            if status != settlement.status:
-                end = _SETTLED_BY_ANOTHER_PROCESS
         except ChatError as error:
-            end = Failed(error.code, error.message, retryable=True)
+            return Failed(error.code, error.message, retryable=True)
         except Exception:
             logger.exception("answer could not be saved")
-            end = Failed("internal", "the answer could not be saved", retryable=True)
-        self._log.write_settled(end, row, self._failed_attempts)
-        return [usage, end]
+            return Failed("internal", "the answer could not be saved", retryable=True)
+        return end if status == settlement.status else _SETTLED_BY_ANOTHER_PROCESS
 
     def _final_usage(self, text: str) -> Usage:
         """The usage that the provider reported. If the provider reported none, or no final one, the larger of
@@ -200,24 +206,24 @@ class Turn:
         if counted is not None and not counted.estimated:
             return counted
         counted = counted or Usage(0, 0, estimated=True)
-        arrived = costs.estimate_tokens(text, "".join(self._reasoning_pieces))
+        estimated_output = costs.estimate_tokens(text, "".join(self._reasoning_pieces))
         if self._started.max_tokens is not None:
             # The model had this limit, so if its text has more bytes, its tokens are long.
-            arrived = min(arrived, self._started.max_tokens)
+            estimated_output = min(estimated_output, self._started.max_tokens)
         return structs.replace(
             counted,
             input=counted.input or self._chat_request.estimated_tokens(),
-            output=max(counted.output, arrived),
+            output=max(counted.output, estimated_output),
         )
 
     def _usage_row(self, usage: Usage, status: Status) -> UsageRow:
-        arrived_at, first = self._timeouts.arrived_at, self._silence_timer.first_token_at
+        arrived_at, first_token_at = self._timeouts.arrived_at, self._silence_timer.first_token_at
         return UsageRow.from_usage(
             self._answer.target,
             usage,
             status=status,
             duration=asyncio.get_running_loop().time() - arrived_at,
-            ttft=None if first is None else first - arrived_at,
+            ttft=None if first_token_at is None else first_token_at - arrived_at,
         )
 
 
@@ -226,11 +232,3 @@ def _end_metadata(end: Finished | Failed) -> dict[str, str]:
     if isinstance(end, Failed):
         return {"code": end.code}
     return {"finish_reason": end.reason, **({"limit": end.limit} if end.limit else {})}
-
-
-def _status(end: Finished | Failed) -> Status:
-    if isinstance(end, Failed):
-        return "error"
-    if end.reason == "cancelled":
-        return "cancelled"
-    return "interrupted" if end.reason == "deadline" else "complete"

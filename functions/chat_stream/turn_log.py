@@ -8,24 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from functions.chat_stream.records import StartedTurn, UsageRow
+from functions.chat_stream.records import StartedTurn, UsageRow, final_status
 from shared import costs, metrics
 from shared.errors import ChatError
 from shared.events import Failed, Finished
 from shared.logs import logger
 
-if TYPE_CHECKING:  # loaded where tracing is on
+if TYPE_CHECKING:  # imported only if tracing is on
     from shared.tracing import Tracer
-
-_STATUSES = {"cancelled": "cancelled", "deadline": "interrupted"}
 
 
 class TurnLog:
     """The log line of one request. The first call of a `write_` method writes it.
 
-    A request that replays an answer writes none.
-
-    `arrived_at` is in the event loop's time. `active_turns` says how many turns this process runs.
+    A request that replays an answer writes none. `route` is the log field `dialect`. `arrived_at` is in the
+    event loop's time. `active_turns` returns the number of turns that this process runs.
     """
 
     def __init__(
@@ -58,24 +55,24 @@ class TurnLog:
         self._fields["fallbacks"] = models.index(model) or None
 
     def write_refused(self, error: ChatError) -> None:
-        """The request was refused, or starting the turn failed."""
+        """Writes the line of a refused request, or of a turn that failed to start."""
         self._write("refused", code=error.code)
 
     def write_no_answer(self, error: ChatError, failed_attempts: Sequence[UsageRow]) -> None:
-        """The turn began, and no model answered."""
+        """Writes the line of a turn that no model answered."""
         self._write("error", code=error.code, **_usage_fields(failed_attempts))
 
     def write_settled(
         self, end: Finished | Failed, row: UsageRow, failed_attempts: Sequence[UsageRow]
     ) -> None:
-        """A model answered. `failed_attempts` are those before it."""
+        """Writes the line of an answered turn. `failed_attempts` are usage rows of earlier attempts."""
         usage = _usage_fields([row, *failed_attempts])
         usage |= {"ttft_ms": row.ttft_ms, "active_streams": self._active_turns()}
         if isinstance(end, Finished):
-            self._write(_STATUSES.get(end.reason, "complete"), finish_reason=end.reason, **usage)
+            self._write(final_status(end), finish_reason=end.reason, **usage)
         else:
-            broke_off = 1 if end.code.startswith("upstream_") else None
-            self._write("error", code=end.code, upstream_errors=broke_off, **usage)
+            upstream_errors = 1 if end.code.startswith("upstream_") else None
+            self._write(final_status(end), code=end.code, upstream_errors=upstream_errors, **usage)
 
     def write_fault(self) -> None:
         """Writes the line of a turn that could not be settled because of a bug."""
@@ -109,7 +106,7 @@ class TurnLog:
 
 
 def _usage_fields(rows: Sequence[UsageRow]) -> dict[str, Any]:
-    """Model and tokens of the first row, and the cost of all rows."""
+    """The log fields of usage rows: the model and tokens of the first row, and the cost of all rows."""
     if not rows:
         return {}
     row = rows[0]

@@ -68,7 +68,7 @@ class _Message(Struct):
 
 
 class _Content(Struct, gc=False):
-    """A content block, a delta to one, or the delta of `message_delta`."""
+    """A content block, the delta of a content block, or the delta of `message_delta`."""
 
     type: str | None = None
     text: str | None = None
@@ -166,8 +166,8 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
 
 
 def _to_error(error: _Error | str | None) -> UpstreamError:
-    named = error.type if isinstance(error, _Error) else None
-    return _ERRORS.get(named or "", UpstreamError)("the model provider sent an error")
+    error_type = error.type if isinstance(error, _Error) else None
+    return _ERRORS.get(error_type or "", UpstreamError)("the model provider sent an error")
 
 
 _REASONS: Mapping[str, FinishReason] = {

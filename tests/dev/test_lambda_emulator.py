@@ -135,7 +135,7 @@ def test_an_error_in_mid_stream_cuts_the_connection():
     assert after.status_code == 200
 
 
-def test_trailers_of_a_broken_stream_carry_the_error():
+def test_the_trailers_of_a_broken_stream_have_the_error():
     async def scenario(emulator, client):
         event = await client.get("/event")
         return await emulator.invoke("toy", event.json() | {"rawPath": "/broken"})
@@ -222,7 +222,7 @@ def test_a_rest_api_event():
     assert event["isBase64Encoded"] is True
 
 
-def test_the_most_literal_route_wins():
+def test_the_most_specific_route_wins():
     routes = ["/{proxy+}", "/items/{id}", "/items/new", "/items/{id}/stream"]
     assert resource_for("/items/new", routes) == "/items/new"
     assert resource_for("/items/7", routes) == "/items/{id}"
@@ -476,7 +476,7 @@ def test_the_bootstrap_starts_the_runtime_as_lambda_calls_it():
 # The command
 
 
-def test_invoke_prints_the_response_and_says_how_it_went():
+def test_invoke_prints_the_response_and_returns_an_exit_code():
     event = json.loads((ROOT / "events/health_url.json").read_text())
     output = io.BytesIO()
     assert invoke(toy("tests.shared.lambda_runtime.toy_functions:app"), event, output=output) == 0

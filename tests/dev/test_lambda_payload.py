@@ -13,7 +13,7 @@ def read(*pieces, streaming=True):
     return read + list(reader.close())
 
 
-def test_a_streamed_payload_is_a_head_and_the_pieces_that_came():
+def test_a_streamed_payload_is_a_head_and_the_pieces_as_received():
     head = b'{"statusCode":201,"headers":{"Content-Type":"text/plain"},"cookies":["a=1","b=2"]}'
     assert read(head + NULS, b"one", b"two") == [
         ResponseHead(201, [("Content-Type", "text/plain"), ("set-cookie", "a=1"), ("set-cookie", "b=2")]),
@@ -30,7 +30,7 @@ def test_a_streamed_payload_may_be_split_anywhere():
         assert b"".join(body) == b"the body"
 
 
-def test_nuls_in_the_body_are_the_bodys():
+def test_only_the_first_eight_nuls_are_the_delimiter():
     assert read(b"{}" + NULS + NULS + b"x")[1:] == [NULS + b"x"]
 
 
@@ -44,7 +44,7 @@ def test_the_delimiter_must_be_in_the_first_16_kilobytes():
             read(payload)
 
 
-def test_a_streamed_payload_of_another_form_is_malformed():
+def test_a_malformed_streamed_payload_is_refused():
     for payload in (
         b"",
         b"no delimiter",
@@ -75,7 +75,7 @@ def test_a_buffered_payload_is_one_object():
     ]
 
 
-def test_a_buffered_payload_of_another_form_is_malformed():
+def test_a_malformed_buffered_payload_is_refused():
     for payload in (b"", b"null", b'"text"', b"{}", b'{"statusCode":200,"headers":7}'):
         with pytest.raises(MalformedPayload):
             read(payload, streaming=False)

@@ -1,4 +1,4 @@
-"""The mock with the vendors' own SDKs as clients."""
+"""The SDKs of the vendors understand the mock."""
 
 import asyncio
 import signal
@@ -53,7 +53,7 @@ async def stream(client: openai.AsyncOpenAI, model: str, **more: Any) -> list[An
 async def stream_into(chunks: list[Any], client: openai.AsyncOpenAI, model: str, **more: Any) -> None:
     stream: Any = await client.chat.completions.create(model=model, messages=MESSAGES, stream=True, **more)
     async for chunk in stream:
-        chunks.append(chunk)  # noqa: PERF401 - the chunks before an error count too
+        chunks.append(chunk)  # noqa: PERF401 (a comprehension would lose the chunks before an error)
 
 
 def text_of(chunks: list[Any]) -> str:
@@ -76,7 +76,7 @@ def test_the_anthropic_sdk_reads_the_stream():
     assert (message.usage.cache_read_input_tokens, message.usage.cache_creation_input_tokens) == (3, 2)
 
 
-def test_the_openai_sdk_reads_the_stream_and_gets_usage_if_it_asks():
+def test_the_openai_sdk_reads_the_stream_and_gets_usage_on_request():
     async def scenario() -> Any:
         async with MockLLM() as mock:
             asked = await stream(gpt(mock), "mock:tokens=40,cached=3", stream_options={"include_usage": True})
@@ -249,7 +249,7 @@ def test_the_command_prints_the_settings_and_ends_cleanly(number):
     assert (process.returncode, errors) == (0, "")
 
 
-def test_a_model_that_obeys_takes_its_script_from_the_question():
+def test_an_obeying_model_takes_its_script_from_the_question():
     async def scenario() -> tuple[Any, Any]:
         async with MockLLM() as mock:
             said_back = await ask_claude(claude(mock), "mock:obey")

@@ -144,7 +144,7 @@ def test_one_event_is_not_json():
 
 
 @pytest.mark.parametrize("fault", ["no-headers", "no-body", "hang"])
-def test_silence_lasts_until_the_client_leaves(fault):
+def test_silence_lasts_until_the_client_disconnects(fault):
     async def scenario() -> Any:
         async with MockLLM() as mock:
             reader, writer = await connect(mock)

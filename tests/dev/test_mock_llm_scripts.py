@@ -54,14 +54,14 @@ def test_a_text_is_split_into_words_or_into_pieces_of_n_letters():
     assert answer_tokens(parse("text=one two,letters=3")) == ("one", " tw", "o")
 
 
-def test_a_model_that_obeys_follows_the_users_script_or_repeats_the_question():
+def test_an_obeying_model_follows_the_script_or_repeats_the_question():
     assert obey(parse("obey"), "mock:tokens=3,gap=10ms") == Script(tokens=3, gap=0.01)
     assert answer_text(obey(parse("obey,letters=2"), "How are you?")) == "How are you?"
     with pytest.raises(ScriptError, match="mock script"):
         obey(parse("obey"), "mock:tokns=3")
 
 
-def test_tests_can_predict_the_texts():
+def test_the_texts_of_a_script_are_known_in_advance():
     assert answer_text("tokens=4") == "Lorem ipsum dolor sit"
     assert partial_text("tokens=4,after=2,truncate") == "Lorem ipsum"
     assert thinking_text("thinking=2") == "ullamco. exercitation"

@@ -1,5 +1,5 @@
-# ruff: noqa: ASYNC110, ASYNC230, ASYNC240, T201 (files and output are how tests see inside)
-"""Functions for the emulator's tests: an ASGI app for this project's runtime, handlers for AWS's own.
+# ruff: noqa: ASYNC110, ASYNC230, ASYNC240, T201 (a test steers these functions by files and reads their output)
+"""Functions for the emulator's tests: an ASGI app for this project's runtime, and handlers for AWS's runtime.
 
 The app waits for files and writes files where a test wants to see or steer what happens inside.
 """
@@ -42,15 +42,15 @@ async def token(send, data, *, more=True):
     await send({"type": "http.response.body", "body": data, "more_body": more})
 
 
-async def appearance(path):
+async def wait_for_file(path):
     while not Path(path).exists():
         await asyncio.sleep(0.01)
 
 
 async def process(scope, query, receive, send):
-    """Says who serves, and how many requests it serves at once."""
+    """Responds with the id of the process and the number of its running requests."""
     if "until" in query:
-        await appearance(query["until"])
+        await wait_for_file(query["until"])
     await respond(send, {"pid": os.getpid(), "running": len(running)})
 
 
@@ -80,18 +80,18 @@ async def nothing(scope, query, receive, send):
 
 
 async def stream(scope, query, receive, send):
-    """Three tokens; the second and the third wait for a file each. Writes a file at its end."""
+    """Sends three tokens. The second and the third wait for a file each. The end writes a file."""
     await begin(send)
     await token(send, b"data: 1\n\n")
     for number in (2, 3):
-        await appearance(f"{query['dir']}/{number}")
+        await wait_for_file(f"{query['dir']}/{number}")
         await token(send, b"data: %d\n\n" % number)
     await token(send, b"", more=False)
     Path(query["dir"], "done").touch()
 
 
 async def flood(scope, query, receive, send):
-    """100 MB; a file says how many of them were sent."""
+    """Sends 100 MB. A file has the number of megabytes that were sent."""
     await begin(send)
     with Path(query["progress"]).open("w") as progress:
         for number in range(100):
@@ -146,15 +146,15 @@ ROUTES = {
 
 if os.environ.get("INIT_FAILS_ONCE") and not Path(os.environ["INIT_FAILS_ONCE"]).exists():
     Path(os.environ["INIT_FAILS_ONCE"]).touch()
-    raise LookupError("no start today")
+    raise LookupError("the init fails once")
 
 
-# For AWS's own runtime client
+# For AWS's runtime client
 
 
 def handler(event, context):
     if event.get("rawPath", event.get("path")) == "/fail":
-        raise LookupError("no answer today")
+        raise LookupError("the handler fails")
     return {
         "statusCode": 200,
         "headers": {"content-type": "application/octet-stream", "x-request": context.aws_request_id},

@@ -1,5 +1,8 @@
 """Runs the examples of `docs/api.md` against a server set up as `make run` does: commands, whose output is
-compared with the page, and programs in Python and JavaScript. React examples are not run."""
+compared with the page, and programs in Python and JavaScript. React examples are not run.
+
+The examples run once, in the order of the page, and within the rate limits of a server with default settings.
+"""
 
 import os
 import re
@@ -7,12 +10,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from dev.local import ROOT
-from tests.serving import Client, serve, settings, token
+from tests.serving import SECRET, serve, settings
 from tests.web import node
 
 PAGE = (ROOT / "docs/api.md").read_text("utf-8")
@@ -25,73 +27,77 @@ CHANGING = re.compile(
 )
 
 
-def examples(*languages):
-    found = [(language, text) for language, text in BLOCKS if language in languages]
-    return pytest.mark.parametrize("text", [text for _, text in found], ids=range(len(found)))
+class Shell:
+    """Runs commands and programs. The variables that a command sets stay for the next ones."""
 
-
-@pytest.fixture
-def run(database, tmp_path):
-    """A function that runs a command with `text` on its standard input. The variable TOKEN holds a token and
-    MESSAGE the id of an answer."""
-    user = uuid4()
-    llm = re.search(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert llm is not None
-    with serve(settings(database.url)) as url, Client(url, user) as client:
-        environ = {
+    def __init__(self, url, folder):
+        self._url = url
+        self._variables = folder / "variables.sh"
+        self._variables.touch()
+        self._environ = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "TOKEN": token(user),
-            "LLM_USER_PATH": str(tmp_path),
+            "JWT_SECRET": SECRET,
+            "LLM_USER_PATH": str(folder),
+            # Those of `make test` would reach the `make` of the page.
+            "MAKEFLAGS": "",
         }
-        (tmp_path / "extra-openai-models.yaml").write_text(with_server(url, llm[1]))
+        [models] = [text for language, text in BLOCKS if language == "yaml"]
+        (folder / "extra-openai-models.yaml").write_text(self._with_server(models))
 
-        def run(command, text, cwd=ROOT):
-            if "$MESSAGE" in text:
-                asked = client.post("/chat-stream", json={"message": QUESTION})
-                environ["MESSAGE"] = asked.headers["x-message-id"]
-            if "llm " in text:
-                key = ["llm", "keys", "set", "coach", "--value", token(user)]
-                subprocess.run(key, env=environ, check=True)
-            done = subprocess.run(
-                command,
-                input=with_server(url, text),
-                cwd=cwd,
-                env=environ,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            return done.stdout
+    def run(self, command):
+        """The output of a shell command."""
+        lines = f"set -a\n. {self._variables}\n{command}\nexport -p > {self._variables}"
+        return self._output(["bash", "-c", self._with_server(lines)])
 
-        yield run
+    def run_program(self, interpreter, text, cwd=ROOT):
+        """The output of a program."""
+        program = ["bash", "-c", f'. {self._variables}; exec "$@"', "-", *interpreter]
+        return self._output(program, text=self._with_server(text), cwd=cwd)
+
+    def _output(self, command, text="", cwd=ROOT):
+        done = subprocess.run(
+            command, input=text, cwd=cwd, env=self._environ, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout
+
+    def _with_server(self, text):
+        return text.replace("http://127.0.0.1:8787", self._url)
 
 
-def with_server(url, text):
-    return text.replace("http://127.0.0.1:8787", url)
+def check_commands(shell, text):
+    """Each command prints what the page shows below it."""
+    for entry in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, expected = entry.split("\n", 1)
+        printed = CHANGING.sub("<changing>", shell.run(command)).strip()
+        pieces = [re.escape(piece.strip()) for piece in CHANGING.sub("<changing>", expected).split("\n…\n")]
+        assert re.fullmatch(r"\n.*\n".join(pieces), printed, re.DOTALL), f"{command}\n{printed}"
+
+
+def check_python(shell, text):
+    assert QUESTION in shell.run_program([sys.executable, "-W", "error", "-"], text), text
+
+
+def check_javascript(shell, text):
+    program = text.replace("./chat-client.js", (ROOT / "web/chat-client.js").as_uri())
+    answer = shell.run_program(["node", "--input-type=module", "-"], program, cwd=node.FOLDER)
+    assert QUESTION in answer, text
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@examples("console")
-def test_a_command_prints_the_output_on_the_page(run, text):
-    for entry in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, expected = entry.split("\n", 1)
-        printed = CHANGING.sub("<changing>", run(["bash", "-s"], command)).strip()
-        pieces = [re.escape(piece.strip()) for piece in CHANGING.sub("<changing>", expected).split("\n…\n")]
-        assert re.fullmatch(r"\n.*\n".join(pieces), printed, re.DOTALL), printed
-
-
-@examples("python")
-def test_a_python_program_prints_the_answer(run, text):
-    assert QUESTION in run([sys.executable, "-W", "error", "-"], text)
-
-
 @node.needs_node
 @node.needs_packages
-@examples("js")
-def test_a_javascript_program_prints_the_answer(run, text):
-    program = text.replace("./chat-client.js", (ROOT / "web/chat-client.js").as_uri())
-    assert QUESTION in run(["node", "--input-type=module", "-"], program, cwd=node.FOLDER)
+def test_the_examples_run_in_order_within_the_default_rate_limits(database, tmp_path):
+    checks = {"console": check_commands, "python": check_python, "js": check_javascript}
+    default = settings(database.url).rate_limit_chat
+    # A window of an hour, so that a slow machine allows no more turns than a fast one.
+    limit = f"{default.requests}/3600"
+    configured = settings(database.url, ALLOW_ANONYMOUS="true", RATE_LIMIT_CHAT=limit)
+    with serve(configured) as url:
+        shell = Shell(url, tmp_path)
+        for language, text in BLOCKS:
+            if language in checks:
+                checks[language](shell, text)
 
 
 def test_the_page_has_an_example_in_each_language():

@@ -1,4 +1,4 @@
-"""Bundles for this machine, and the functions run out of them with nothing else on the path."""
+"""Bundles for this machine, and functions that run from them with only Lambda's own packages on the path."""
 
 import platform
 import subprocess
@@ -16,14 +16,14 @@ from dev.lambda_process import Function
 from infra import build, interpreters
 from tests import imported
 
-# AWS's own loop for handlers, and what it is made of.
+# The top-level modules of AWS's runtime client, which calls handlers.
 LAMBDA_LOOP = {"awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"}
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 
-# Python as deployed, or the one that runs the tests where this machine has no such version.
+# The deployed version of Python, or the version that runs the tests where this machine has no other.
 RUNNING = build.VERSION if interpreters.find(build.VERSION) else sys.version_info[:2]
 
-# What uv says when it cannot reach a registry and has not got the package from before.
+# Messages of uv when it cannot reach a registry and has no copy of the package.
 _OFFLINE = ("error sending request", "dns error", "Failed to fetch", "network was disabled")
 
 
@@ -45,8 +45,7 @@ def make(*arguments: str) -> None:
 
 
 class LambdaImage:
-    """What is on Lambda beside a function: an interpreter, and in a folder of its own the runtime, with
-    AWS's loop for handlers and boto3."""
+    """The parts of Lambda beside a function: an interpreter, AWS's runtime client and boto3."""
 
     def __init__(self, folder: Path, version: interpreters.Version) -> None:
         self.folder = folder
@@ -55,7 +54,7 @@ class LambdaImage:
         self.version = version
         found = interpreters.find(self.version)
         assert found
-        # An environment without a package, whatever that interpreter has got.
+        # An environment without the packages that are installed for the interpreter.
         subprocess.run(
             [build.BIN / "uv", "venv", "--quiet", "--python", found, folder / "python"], check=True
         )
@@ -66,7 +65,7 @@ class LambdaImage:
             build.install(self.runtime, [lock], architecture=self.architecture, version=self.version)
 
     def bundle(self, name: str) -> Path:
-        """The bundle of that name, made when first asked for."""
+        """The folder of a bundle. Builds the bundle on the first call."""
         folder = self.folder / name
         if not folder.exists():
             with downloading():
@@ -74,7 +73,7 @@ class LambdaImage:
         return folder
 
     def chat_stream(self, env: Mapping[str, str]) -> Function:
-        """Started by its bootstrap: what AWS_LAMBDA_EXEC_WRAPPER names."""
+        """The chat function, started by the bootstrap that AWS_LAMBDA_EXEC_WRAPPER names."""
         root = self.bundle("chat_stream")
         deployed, _ = functions({**env, "LAMBDA_RUNTIME_DIR": str(self.runtime)})
         command = [str(root / "functions/chat_stream/bootstrap"), self.python]
@@ -89,14 +88,14 @@ class LambdaImage:
         return self._by_handler(deployed, "migrate")
 
     def _by_handler(self, deployed: Function, name: str) -> Function:
-        """Started as Lambda starts it without a wrapper: in its folder, the runtime last on the path."""
+        """A function that AWS's runtime client starts: in its folder, with the runtime last on the path."""
         env = {**deployed.env, "PYTHONPATH": str(self.runtime)}
         command = [self.python, "-u", "-m", "awslambdaric", deployed.handler]
         return replace(deployed, root=self.bundle(name), command=command, env=env)
 
 
-class Saying:
-    """An emulator whose functions say what they import."""
+class ImportRecorder:
+    """An emulator that records the imports of its functions."""
 
     def __init__(self, *functions: Function) -> None:
         self._lines: list[str] = []
@@ -107,12 +106,12 @@ class Saying:
 
     @property
     def imported(self) -> set[str]:
-        """The modules so far."""
+        """The modules that were imported until now."""
         return imported.modules(self._lines)
 
     def packages(self, image: LambdaImage, bundle: str) -> tuple[set[str], set[str]]:
-        """The packages that were imported from the bundle, and from the runtime's folder. All else was the
-        standard library's."""
+        """The packages that were imported from the bundle, and those from the runtime's folder. All other
+        imports must be from the standard library."""
         own, runtime = set(), set()
         for file in imported.files(self._lines):
             if file.is_relative_to(image.bundle(bundle)):

@@ -1,4 +1,4 @@
-"""What is deployed, and what is on Lambda beside it: made once a worker."""
+"""The bundles, and the parts of Lambda beside them. Each is made once in a worker."""
 
 import platform
 import tempfile
@@ -21,7 +21,7 @@ def image(request: pytest.FixtureRequest) -> Iterator[LambdaImage]:
 
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[Path]:
-    """What `make build` has made: a folder for each function, for arm64, whatever this machine is."""
+    """The output of `make build` for arm64: a folder for each function."""
     with tempfile.TemporaryDirectory() as folder:
         make("build", "ARCH=arm64", f"BUILD_DIR={folder}")
         yield Path(folder)

@@ -51,8 +51,8 @@ def load(name: str) -> dict[str, Any]:
 class Stack:
     """A template with its parameters.
 
-    The value of a reference to a resource is `<LogicalId>`, and that of an attribute `<LogicalId.Attribute>`. A
-    secret has an ARN.
+    A reference to a resource has the value `<LogicalId>`, an attribute `<LogicalId.Attribute>`, and a secret
+    an ARN.
     """
 
     def __init__(self, name: str, **parameters: Any) -> None:
@@ -100,14 +100,14 @@ class Stack:
         if _MADE_BY_SAM.fullmatch(name):
             return f"<{name}>"
         resource = self.resources[name]
-        assert name in self.made(), f"{name} is not there under these parameters"
+        assert name in self.made(), f"{name} is not made under these parameters"
         if resource["Type"] == "AWS::SecretsManager::Secret":
             return f"arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-abcdef"
         return f"<{name}>"
 
     def attribute(self, path: list[str]) -> str:
         name, attribute = path
-        assert name in self.made(), f"{name} is not there under these parameters"
+        assert name in self.made(), f"{name} is not made under these parameters"
         if attribute == "DBProxyArn":
             return "arn:aws:rds:eu-central-1:123456789012:db-proxy:prx-1"
         if attribute.endswith("SecretArn"):
@@ -135,7 +135,7 @@ class Stack:
 
 
 def _text(value: Any) -> Any:
-    """CloudFormation compares text."""
+    """CloudFormation compares numbers as text."""
     return str(value) if isinstance(value, int | float) else value
 
 

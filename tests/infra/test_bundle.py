@@ -1,4 +1,4 @@
-"""The folders that are deployed: what is in them, and that they are enough to serve from."""
+"""The content of the bundles, and how they are built."""
 
 import os
 import tomllib
@@ -15,7 +15,7 @@ FUNCTIONS = {
     "ConversationsFunction": "conversations",
     "MigrateFunction": "migrate",
 }
-# e_machine, by the ELF supplements for them.
+# Values of e_machine in the header of an ELF file.
 ARM64, X86_64 = 183, 62
 
 
@@ -35,12 +35,12 @@ def test_a_bundle_has_bytecode_for_every_module_and_machine_code_for_its_platfor
     for path in (deployed / function).rglob("*.py"):
         tag = "cpython-{}{}".format(*build.VERSION)
         bytecode = (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").read_bytes()
-        # PEP 552: a hash in place of the source's time, and nobody to compare it.
+        # PEP 552: the file has the hash of the source, which the interpreter does not check.
         assert bytecode[4:8] == b"\1\0\0\0", path
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_bundle_has_nothing_that_is_not_run(deployed, function):
+def test_a_bundle_has_only_files_that_run(deployed, function):
     bundle = deployed / function
     names = {path.name for path in bundle.iterdir()}
     assert not names & {"bin", "boto3", "botocore", "cffi", "dev", "infra", "pycparser", "tests", "web"}
@@ -62,12 +62,12 @@ def test_the_template_names_the_folders(deployed):
         assert f"CodeUri: {function}\n" in template
 
 
-def test_a_function_is_built_for_the_architecture_asked_for(tmp_path):
+def test_arch_chooses_the_architecture(tmp_path):
     make("build-MigrateFunction", "ARCH=x86_64", f"ARTIFACTS_DIR={tmp_path / 'made'}")
     assert machines(tmp_path / "made") == {X86_64}
 
 
-def test_whatever_a_module_reads_beside_itself_comes_along():
+def test_every_file_that_a_module_reads_is_in_the_bundle():
     reading = {
         path.relative_to(build.ROOT).as_posix()
         for folder in ("shared", "functions", "migrations")
@@ -84,7 +84,7 @@ def test_the_same_inputs_give_the_same_bytes(deployed, tmp_path):
     with downloading():
         build.build("migrate", tmp_path / "again", architecture="arm64")
     first, second = (
-        {path.relative_to(folder): stated(path) for path in folder.rglob("*")}
+        {path.relative_to(folder): zipped(path) for path in folder.rglob("*")}
         for folder in (deployed / "MigrateFunction", tmp_path / "again")
     )
     assert first == second
@@ -101,7 +101,7 @@ def test_a_build_gives_the_same_bytes_after_a_newer_version_was_published(tmp_pa
     build.install(tmp_path / "before", [lock], architecture="arm64")
 
     publish(index, "2.0")
-    # What a checkout, a user or a CI may have: a configuration and a variable that drop the pin.
+    # A configuration and a variable that drop the pin, as a checkout, a user or a CI may have them.
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text('[tool.uv]\noverride-dependencies = ["some-package"]\n')
@@ -137,27 +137,27 @@ def test_the_build_reads_no_configuration_of_this_project():
     assert "uv" not in tomllib.loads((build.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
 
 
-def stated(path):
-    """All of a file that a zip would hold."""
+def zipped(path):
+    """The parts of a file that a zip contains: time, mode and content."""
     status = path.stat()
     return status.st_mtime, status.st_mode, path.read_bytes() if path.is_file() else None
 
 
-def test_a_package_whose_hash_is_another_is_refused(tmp_path):
+def test_a_package_with_another_hash_is_refused(tmp_path):
     lock = tmp_path / "lock.txt"
     lock.write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(AssertionError, match="Hash mismatch"), downloading():
         build.install(tmp_path / "made", [lock], architecture="arm64")
 
 
-def test_where_there_is_no_interpreter_of_the_version_the_bundle_says_so(tmp_path, capsys):
+def test_a_warning_says_that_there_is_no_interpreter_for_bytecode(tmp_path, capsys):
     (tmp_path / "module.py").write_text("x = 1")
     build.compile_bytecode(tmp_path, (3, 99))
     assert "Python 3.99 is not installed" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["module.py"]
 
 
-def test_a_setting_that_is_none_is_refused(tmp_path, capsys, monkeypatch):
+def test_an_unknown_architecture_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("ARCH", "riscv")
     assert build.main(["migrate", str(tmp_path / "made")]) == 2
     assert capsys.readouterr().err == "ARCH must be one of arm64, x86_64.\n"

@@ -1,5 +1,7 @@
-"""The bundles under the emulator with nothing else on the path, on Python as deployed where this machine
-has it: the version is in each test's name."""
+"""The bundles serve under the emulator with only Lambda's own packages on the path.
+
+The name of each test has the version of Python: the deployed one where this machine has it.
+"""
 
 import asyncio
 import json
@@ -16,16 +18,16 @@ from dev.lambda_emulator import in_thread
 from dev.mock_llm import answer_text
 from infra import build
 from migrations import files
-from tests.infra.bundles import LAMBDA_LOOP, Saying
+from tests.infra.bundles import LAMBDA_LOOP, ImportRecorder
 from tests.serving import Client, environment, mocked
 
 USER = uuid4()
 
 
-def test_a_turn_is_streamed_stored_and_read_on(image, database, mock):
+def test_a_turn_is_streamed_stored_and_resumed(image, database, mock):
     env = mocked(database.url, mock, "openai/mock:tokens=40")
-    saying = Saying(image.chat_stream(env))
-    with in_thread(saying.emulator) as url, Client(url, USER) as client:
+    recorder = ImportRecorder(image.chat_stream(env))
+    with in_thread(recorder.emulator) as url, Client(url, USER) as client:
         with client.stream("POST", "/chat-stream", json={"message": "How are you?"}) as response:
             events = [event.json() for event in httpx_sse.EventSource(response).iter_sse()]
         again = client.get(f"/api/chat/messages/{response.headers['x-message-id']}/stream")
@@ -35,13 +37,13 @@ def test_a_turn_is_streamed_stored_and_read_on(image, database, mock):
     assert database.rows("select status, content from messages where role = 'assistant'") == [
         {"status": "complete", "content": answer_text("tokens=40")}
     ]
-    _, beside = saying.packages(image, "chat_stream")
+    _, beside = recorder.packages(image, "chat_stream")
     assert beside == {"botocore"}
 
 
-def test_conversations_are_kept_and_described(image, database):
-    saying = Saying(image.conversations(environment(database.url, ALLOW_ANONYMOUS="true")))
-    with in_thread(saying.emulator) as url, Client(url, USER) as client:
+def test_every_kind_of_request_to_the_conversations_function_works(image, database):
+    recorder = ImportRecorder(image.conversations(environment(database.url, ALLOW_ANONYMOUS="true")))
+    with in_thread(recorder.emulator) as url, Client(url, USER) as client:
         made = client.post("/api/chat/conversations", json={"title": "Sleep"}).json()
         path = f"/api/chat/conversations/{made['id']}"
         client.post(f"{path}/messages", json={"role": "user", "content": "How do I sleep better?"})
@@ -60,13 +62,13 @@ def test_conversations_are_kept_and_described(image, database):
     assert described == openapi.render()
     assert {answer.status_code for answer in (exported, used)} == {200}
     assert (signed_in.status_code, deleted.status_code) == (200, 204)
-    _, beside = saying.packages(image, "conversations")
+    _, beside = recorder.packages(image, "conversations")
     assert beside <= {"botocore", *LAMBDA_LOOP}
 
 
 @pytest.fixture
 def empty(server):
-    """An empty database as its owner, in a server that knows RDS's role for logins by IAM."""
+    """The owner's URL of an empty database, in a server with the role that RDS has for logins by IAM."""
     name = f"empty_{uuid4().hex}"
     with psycopg.connect(server.superuser_url, autocommit=True) as connection:
         connection.execute("create role rds_iam")
@@ -78,22 +80,22 @@ def empty(server):
 
 
 def test_migrations_are_applied_to_an_empty_database(image, empty):
-    saying = Saying(image.migrate({"MIGRATION_DATABASE_URL": empty, "DATABASE_IAM_AUTH": "true"}))
+    recorder = ImportRecorder(image.migrate({"MIGRATION_DATABASE_URL": empty, "DATABASE_IAM_AUTH": "true"}))
 
     async def twice():
-        async with saying.emulator as emulator:
+        async with recorder.emulator as emulator:
             return [json.loads((await emulator.invoke("migrate", {})).payload) for _ in range(2)]
 
     source = files.load()
     names = [migration.name for migration in source.migrations]
     names += [f"functions/{function.name}.sql" for function in source.functions]
     assert [done["applied"] for done in asyncio.run(twice())] == [names, []]
-    _, beside = saying.packages(image, "migrate")
+    _, beside = recorder.packages(image, "migrate")
     assert beside <= {"botocore", *LAMBDA_LOOP}
 
 
 @pytest.mark.parametrize("function", build.ENTRIES)
-def test_what_reads_secrets_is_made_of_the_bundle_and_the_runtime_s_boto3(image, function):
+def test_secrets_are_read_with_powertools_of_the_bundle_and_boto3_of_the_runtime(image, function):
     command = (
         "from shared import aws; aws.SecretsManager()._provider('eu-central-1');"
         "print(sys.modules['aws_lambda_powertools'].__file__, sys.modules['boto3'].__file__)"

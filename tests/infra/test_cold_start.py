@@ -1,7 +1,7 @@
-"""What a cold start imports, from the bundle, with the runtime's packages beside it: the set of modules, as
-time depends on the machine. A package that is new here is new in every cold start.
+"""The modules that a cold start imports from the bundle and from the runtime. A new package delays each cold
+start. The tests compare modules, because time depends on the machine.
 
-From the runtime's boto3 it is botocore's `__init__` alone, where Powertools leaves its name for later.
+From the runtime's boto3, a start imports only botocore's `__init__`, because Powertools imports that.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from dev.lambda_emulator import in_thread
-from tests.infra.bundles import LAMBDA_LOOP, Saying
+from tests.infra.bundles import LAMBDA_LOOP, ImportRecorder
 from tests.serving import Client, mocked
 
 PACKAGES = {
@@ -61,7 +61,7 @@ PACKAGES = {
         "typing_extensions",
     },
 }
-# What one line too many brings in, of packages that are there anyway.
+# Modules that one import too many loads from packages that a bundle has.
 NEVER = {
     "anyio._backends",
     "argparse",
@@ -98,37 +98,37 @@ def env(database, mock):
     return mocked(database.url, mock, "openai/mock:tokens=4")
 
 
-def test_a_turn_imports_nothing_that_the_start_did_not(image, env):
-    saying = Saying(image.chat_stream(env))
-    with in_thread(saying.emulator) as url, Client(url, uuid4()) as client:
+def test_a_turn_imports_no_module_after_the_start(image, env):
+    recorder = ImportRecorder(image.chat_stream(env))
+    with in_thread(recorder.emulator) as url, Client(url, uuid4()) as client:
         assert client.get("/health").status_code == 200
-        started = saying.imported
+        started = recorder.imported
         assert client.post("/chat-stream", json={"message": "How are you?"}).status_code == 200
-    assert saying.imported == started
+    assert recorder.imported == started
     assert NEVER & started == set()
-    own, beside = saying.packages(image, "chat_stream")
+    own, beside = recorder.packages(image, "chat_stream")
     assert own == PACKAGES["chat_stream"]
     assert beside == {"botocore"}
 
 
-def test_a_list_imports_nothing_that_the_start_did_not(image, env):
-    saying = Saying(image.conversations(env))
-    with in_thread(saying.emulator) as url, Client(url, uuid4()) as client:
+def test_a_list_imports_no_module_after_the_start(image, env):
+    recorder = ImportRecorder(image.conversations(env))
+    with in_thread(recorder.emulator) as url, Client(url, uuid4()) as client:
         assert client.get("/nothing").status_code == 404
-        started = saying.imported
+        started = recorder.imported
         assert client.get("/api/chat/conversations").status_code == 200
-    assert saying.imported == started
+    assert recorder.imported == started
     assert NEVER & started == set()
-    own, beside = saying.packages(image, "conversations")
+    own, beside = recorder.packages(image, "conversations")
     assert own == PACKAGES["conversations"]
     assert beside <= {"botocore", *LAMBDA_LOOP}
 
 
-def test_migrations_import_neither_a_web_framework_nor_a_client(image):
-    saying = Saying(image.migrate({}))
-    asyncio.run(invoke(saying.emulator, "migrate"))
-    assert saying.imported & NEVER == {"migrations"}
-    own, beside = saying.packages(image, "migrate")
+def test_migrations_import_no_web_framework_and_no_http_client(image):
+    recorder = ImportRecorder(image.migrate({}))
+    asyncio.run(invoke(recorder.emulator, "migrate"))
+    assert recorder.imported & NEVER == {"migrations"}
+    own, beside = recorder.packages(image, "migrate")
     assert own == PACKAGES["migrate"]
     assert beside <= {"botocore", *LAMBDA_LOOP}
 

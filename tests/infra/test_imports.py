@@ -1,4 +1,4 @@
-"""Which modules a bundle gets."""
+"""The modules that are reachable from the entries of a bundle."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def names(root, *entries):
     return {path.relative_to(root).as_posix() for path in reachable(root, entries)}
 
 
-def test_what_is_imported_indirectly_or_later_is_reachable_with_its_packages(tmp_path):
+def test_indirect_and_late_imports_are_reachable_with_their_packages(tmp_path):
     project(
         tmp_path,
         app__main="import json\nfrom app import near\nfrom other.deep.far import thing",
@@ -39,17 +39,17 @@ def test_what_is_imported_indirectly_or_later_is_reachable_with_its_packages(tmp
     }
 
 
-def test_modules_that_import_each_other_are_taken_once(tmp_path):
+def test_modules_that_import_each_other_are_listed_once(tmp_path):
     project(tmp_path, app__one="import app.two", app__two="import app.one")
     assert names(tmp_path, "app.one", "app.two") == {"app/__init__.py", "app/one.py", "app/two.py"}
 
 
-def test_an_entry_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_entry_is_an_error(tmp_path):
     with pytest.raises(ModuleNotFoundError, match=r"app\.main"):
         reachable(tmp_path, ["app.main"])
 
 
-def test_relative_imports_are_refused_rather_than_missed(tmp_path):
+def test_relative_imports_are_refused(tmp_path):
     project(tmp_path, app__main="from . import near")
     with pytest.raises(NotImplementedError, match="relative import"):
         reachable(tmp_path, ["app.main"])

@@ -32,7 +32,7 @@ def deployed(moto, monkeypatch):
     return dev
 
 
-def distribution(deployed, bucket):
+def create_distribution(deployed, bucket):
     origin = {
         "Id": "page",
         "DomainName": f"{bucket}.s3.amazonaws.com",
@@ -50,7 +50,7 @@ def distribution(deployed, bucket):
     return made["Distribution"]["Id"]
 
 
-def test_the_page_is_what_a_browser_may_load_and_replaces_the_one_before(deployed, tmp_path):
+def test_the_files_of_the_page_replace_those_of_the_last_deployment(deployed, tmp_path):
     files = {
         "index.html": "<p>",
         "page/app.js": "1",
@@ -61,7 +61,7 @@ def test_the_page_is_what_a_browser_may_load_and_replaces_the_one_before(deploye
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     bucket = deployed.outputs()["PageBucket"]
-    caches = distribution(deployed, bucket)
+    caches = create_distribution(deployed, bucket)
     s3 = deployed.client("s3")
     s3.put_object(Bucket=bucket, Key="old.js", Body=b"")
     assert page.upload(deployed, bucket, caches, tmp_path) == 2
@@ -71,13 +71,13 @@ def test_the_page_is_what_a_browser_may_load_and_replaces_the_one_before(deploye
     ]
     script = s3.get_object(Bucket=bucket, Key="page/app.js")
     assert (script["ContentType"], script["CacheControl"]) == ("text/javascript; charset=utf-8", "no-cache")
-    [forgotten] = deployed.client("cloudfront").list_invalidations(DistributionId=caches)["InvalidationList"][
-        "Items"
-    ]
-    assert forgotten
+    [invalidated] = deployed.client("cloudfront").list_invalidations(DistributionId=caches)[
+        "InvalidationList"
+    ]["Items"]
+    assert invalidated
 
 
-def test_a_token_for_the_smoke_test_is_signed_with_the_deployments_own_secret(deployed):
+def test_the_token_of_the_smoke_test_is_signed_with_the_secret_of_the_deployment(deployed):
     claims = jwt.decode(deployed.token(), SECRET, algorithms=["HS256"])
     assert claims["exp"] - claims["iat"] <= 900
 
@@ -121,12 +121,12 @@ def function(monkeypatch):
     ],
     ids=["some", "none", "ahead"],
 )
-def test_what_was_migrated_is_said(function, monkeypatch, answer, said):
+def test_the_result_of_the_migration_is_a_sentence(function, monkeypatch, answer, said):
     monkeypatch.setattr(function, "answer", json.dumps(answer).encode())
     assert release.migrate(deployment.load_deployment("dev"), "migrate") == said
 
 
-def test_a_migration_that_failed_ends_the_deployment(function, monkeypatch):
+def test_a_failed_migration_ends_the_deployment(function, monkeypatch):
     monkeypatch.setattr(function, "answer", b'{"errorMessage": "0003_c.sql: edited"}')
     monkeypatch.setattr(function, "error", True)
     with pytest.raises(DeploymentError, match=r"the migration failed: 0003_c\.sql: edited"):
@@ -134,14 +134,14 @@ def test_a_migration_that_failed_ends_the_deployment(function, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
-def test_samconfig_sets_parameters_that_the_template_has_to_values_that_it_allows(name):
+def test_the_parameters_in_samconfig_exist_and_have_allowed_values(name):
     declared = load("template.yaml")["Parameters"]
     for key, value in deployment.load_deployment(name).parameters.items():
         allowed = declared[key].get("AllowedValues")
         assert allowed is None or value in {str(each) for each in allowed}, key
 
 
-def test_parameters_given_by_hand_join_those_of_the_file_and_go_before_them():
+def test_parameters_of_the_command_override_those_of_samconfig():
     made = deployment.load_deployment("prod", ["DatabaseStandby=false", "Architecture=x86_64"])
     assert made.architecture == "x86_64"
     command = release.sam_deploy(made)
@@ -169,12 +169,12 @@ def version(template, **parameters):
     marked = yaml.safe_load(template.read_text("utf-8"))
     assert marked["Resources"]["Bucket"] == {"Type": "bucket"}
     properties = marked["Resources"]["Chat"]["Properties"]
-    # Lambda refuses a new version of a function that is not changed by anything.
+    # Lambda refuses a new version of an unchanged function.
     assert properties["Description"] == f"Chats, version {properties['AutoPublishCodeSha256'][:12]}"
     return properties["AutoPublishCodeSha256"]
 
 
-def test_a_version_is_new_when_code_template_or_a_parameter_is_and_only_then(tmp_path):
+def test_a_version_changes_only_with_the_code_the_template_or_a_parameter(tmp_path):
     first = version(built(tmp_path), Model="a", Limit="1")
     assert version(built(tmp_path), Limit="1", Model="a") == first
     # Marked twice, as when a deployment is repeated without a build.
@@ -188,11 +188,11 @@ def test_a_version_is_new_when_code_template_or_a_parameter_is_and_only_then(tmp
 
 
 @pytest.mark.parametrize("wrong", ["Name", "=value", "Name=two words"])
-def test_a_parameter_that_is_none_is_refused(wrong):
+def test_a_malformed_parameter_is_refused(wrong):
     with pytest.raises(DeploymentError, match="Name=value"):
         deployment.load_deployment("dev", [wrong])
 
 
-def test_an_environment_that_is_not_there_is_refused():
+def test_an_unknown_environment_is_refused():
     with pytest.raises(DeploymentError, match="ENV must be one of dev, prod"):
         deployment.load_deployment("production")

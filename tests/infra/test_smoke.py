@@ -1,4 +1,4 @@
-"""The smoke test itself: content with a server that works, and plain about what does not."""
+"""The smoke test passes on a server that works, and names what fails on another."""
 
 import socket
 from uuid import uuid4
@@ -28,13 +28,13 @@ def test_a_server_that_works_passes_every_step(working, database, capsys):
     assert database.rows("select * from conversations") == []
 
 
-def test_functions_as_on_lambda_pass_as_an_anonymous_user(database, capsys):
+def test_functions_on_the_emulator_pass_for_an_anonymous_user(database, capsys):
     with serve_on_lambda(environment(database.url, ALLOW_ANONYMOUS="true")) as url:
         assert smoke.main(url) == 0
     assert "cost" in capsys.readouterr().out
 
 
-def test_where_strangers_may_not_sign_in_it_asks_for_a_token(database, capsys):
+def test_without_anonymous_users_it_asks_for_a_token(database, capsys):
     with serve(settings(database.url)) as url:
         assert smoke.main(url) == 1
     assert "TOKEN=… is needed" in capsys.readouterr().err
@@ -48,18 +48,18 @@ def test_where_strangers_may_not_sign_in_it_asks_for_a_token(database, capsys):
         ("tokens=3", "stop: the answer ended with {'type': 'done'"),
     ],
 )
-def test_a_model_that_fails_is_said(database, mock, capsys, script, said):
+def test_a_failure_of_the_model_is_named(database, mock, capsys, script, said):
     with serve(load_settings(mocked(database.url, mock, f"openai/mock:{script}"))) as url:
         assert smoke.main(url, token(uuid4())) == 1
     assert said in capsys.readouterr().err
 
 
-def test_a_wrong_token_is_said(working, capsys):
+def test_a_wrong_token_is_named(working, capsys):
     assert smoke.main(working, "wrong") == 1
     assert "turn: answered with 401 unauthorized" in capsys.readouterr().err
 
 
-def test_nobody_there_is_said(capsys):
+def test_a_refused_connection_is_named(capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert smoke.main(f"http://127.0.0.1:{port}", "token") == 1

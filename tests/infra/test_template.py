@@ -192,7 +192,14 @@ def test_the_migration_function_has_the_logins_of_the_owner_and_of_the_app():
         app = by_token or database_credentials(Environment(env), "DATABASE").secret
         assert app, deployment
         unread = set(environment(stack, "MigrateFunction")) - NOT_SETTINGS - env.read
-        assert unread <= {"DATABASE_SECRET_ARN", "LOG_LEVEL"}, deployment
+        assert unread <= {"DATABASE_URL", "DATABASE_SECRET_ARN", "LOG_LEVEL"}, deployment
+
+
+def test_every_environment_is_within_the_4_kb_of_lambda():
+    for deployment, stack in STACKS.items():
+        for name in FUNCTIONS:
+            values = environment(stack, name)
+            assert sum(map(len, [*values, *values.values()])) <= 4096, (deployment, name)
 
 
 def test_a_secret_value_is_in_its_secret_and_nowhere_else():

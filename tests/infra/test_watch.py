@@ -1,4 +1,4 @@
-"""Alarms and dashboard look at metrics that the functions really leave."""
+"""Alarms and the dashboard use metrics that the functions emit."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def alarms():
     }
 
 
-def watched(alarm):
+def metrics_of(alarm):
     """Namespace, name and dimensions of each metric of an alarm."""
     several = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
     for metric in several or [alarm]:
@@ -29,12 +29,12 @@ def watched(alarm):
 OURS = {
     metric: dimensions
     for alarm in alarms().values()
-    for namespace, metric, dimensions in watched(alarm)
+    for namespace, metric, dimensions in metrics_of(alarm)
     if namespace == NAMESPACE
 }
 
 
-def test_each_alarm_of_ours_watches_a_metric_that_is_emitted():
+def test_alarms_in_our_namespace_use_metrics_that_are_emitted():
     assert {"ttft_ms", "upstream_errors", "budget_exceeded", "faults", "database_errors"} <= OURS.keys()
     assert OURS.keys() <= METRICS.keys()
     assert set(map(tuple, OURS.values())) == {("service",)}
@@ -43,7 +43,7 @@ def test_each_alarm_of_ours_watches_a_metric_that_is_emitted():
     assert variables["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
 
 
-def test_the_dashboard_shows_metrics_that_are_emitted():
+def test_the_dashboard_uses_metrics_and_dimensions_that_are_emitted():
     body = dashboard()
     shown = set(re.findall(r'"ServerlessChat", "(\w+)"', body)) | set(
         re.findall(r'MetricName=\\"(\w+)\\"', body)
@@ -54,13 +54,13 @@ def test_the_dashboard_shows_metrics_that_are_emitted():
         assert tuple(dimensions.split(",")) == ("service", *METRICS[metric].dimensions)
 
 
-def test_without_a_cluster_no_dimension_is_empty():
+def test_the_dashboard_has_no_empty_dimension_without_a_cluster():
     assert "AWS/RDS" in dashboard()
     assert "AWS/RDS" not in dashboard(Cluster="")
     assert '""' not in dashboard(Cluster="")
 
 
-def test_the_alarm_of_connections_knows_what_the_capacity_allows_and_what_aurora_does():
+def test_the_connections_alarm_uses_the_limits_of_the_capacity_and_of_aurora():
     for least, most, limit in [("0", "4", 2000), ("0.5", "64", 2000), ("1", "64", 5000)]:
         watch = Stack("watch.yaml", MinCapacity=least, MaxCapacity=most, Cluster="c")
         queries = watch.value(watch.resources["DatabaseConnectionsAlarm"])["Properties"]["Metrics"]
@@ -78,7 +78,7 @@ def dashboard(**parameters):
     return body
 
 
-def test_every_alarm_tells_somebody_and_takes_silence_for_good():
+def test_every_alarm_notifies_the_topic_and_treats_missing_data_as_good():
     assert len(alarms()) > 8
     for name, alarm in alarms().items():
         assert len(alarm["AlarmActions"]) == 1, name
@@ -87,6 +87,6 @@ def test_every_alarm_tells_somebody_and_takes_silence_for_good():
         assert alarm["AlarmDescription"], name
 
 
-def test_operations_says_what_to_do_about_each_alarm():
+def test_operations_describes_each_alarm():
     text = (ROOT / "docs/operations.md").read_text("utf-8")
     assert [name for name in alarms() if f"`{name}`" not in text] == []

@@ -1,4 +1,4 @@
-"""The pipeline, as far as it can be read: nothing in it is unpinned, unknown, or allowed too much."""
+"""The workflows have pinned actions, existing commands and few permissions."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glo
 
 
 def workflow(name):
-    # YAML takes the key `on` for a truth.
+    # YAML reads the key `on` as true.
     return {str(key): value for key, value in yaml.safe_load(WORKFLOWS[name].read_text("utf-8")).items()}
 
 
@@ -33,7 +33,7 @@ def test_every_action_is_pinned_to_a_commit(name):
             assert action.rpartition("/")[2] in WORKFLOWS
 
 
-def test_rights_are_to_read_and_where_aws_is_called_to_ask_for_a_token():
+def test_permissions_are_to_read_the_contents_and_to_request_a_token():
     for name in WORKFLOWS:
         rights = [workflow(name)["permissions"]]
         rights += [job["permissions"] for job in workflow(name)["jobs"].values() if "permissions" in job]
@@ -43,18 +43,18 @@ def test_rights_are_to_read_and_where_aws_is_called_to_ask_for_a_token():
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_what_it_runs_is_there_and_is_shell(name):
+def test_commands_are_valid_shell_and_call_existing_targets(name):
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for step in steps(name):
         if "run" in step:
             subprocess.run(["bash", "-n"], input=step["run"], text=True, check=True)
-            # What a pull request may choose is in no command.
+            # An expression could insert text of a pull request into a command.
             assert "${{" not in step["run"]
             for target in re.findall(r"\bmake ([a-z-]+)", step["run"]):
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_prod_waits_for_dev_and_dev_for_the_tests():
+def test_prod_waits_for_dev_and_dev_waits_for_the_tests():
     jobs = workflow("deploy.yml")["jobs"]
     assert (jobs["dev"]["needs"], jobs["prod"]["needs"]) == ("check", "dev")
     assert [jobs[name]["with"]["environment"] for name in ("dev", "prod")] == ["dev", "prod"]

@@ -1,10 +1,14 @@
 import asyncio
+import io
+import json
+import logging
 from typing import Any
 
 import pytest
 
 from shared.asgi import ASGIApp, Message, Receive, Send
 from shared.cors import Cors
+from shared.logs import logger
 from shared.settings import ConfigError
 from shared.web import with_middleware
 
@@ -148,6 +152,36 @@ def test_a_preflight_from_an_unlisted_origin_gets_only_vary():
         "status": 204,
         "headers": [(b"vary", b"Origin")],
     }
+
+
+@pytest.fixture
+def logged():
+    """The lines of the log, parsed."""
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(logger.registered_formatter)
+    log = logging.getLogger(logger.service)
+    log.addHandler(handler)
+    yield lambda: [json.loads(line) for line in output.getvalue().splitlines()]
+    log.removeHandler(handler)
+
+
+def test_a_refused_preflight_is_logged_with_the_setting_that_allows_the_page(logged):
+    preflight(Cors([ORIGIN]), "http://localhost:5173")
+    [line] = logged()
+    assert (line["level"], line["origin"]) == ("WARNING", "http://localhost:5173")
+    assert "CORS_ALLOW_ORIGINS" in line["message"]
+
+
+def test_an_allowed_preflight_is_not_logged(logged):
+    preflight(Cors([ORIGIN]), ORIGIN)
+    preflight(Cors(["*"]), ORIGIN)
+    assert logged() == []
+
+
+def test_the_log_has_only_the_beginning_of_a_long_origin(logged):
+    preflight(Cors([ORIGIN]), "https://" + "a" * 5000)
+    assert len(logged()[0]["origin"]) == 300
 
 
 @pytest.mark.parametrize(

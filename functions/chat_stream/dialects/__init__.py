@@ -1,4 +1,4 @@
-"""The wire formats that clients use: one file each, one line here."""
+"""The dialects: the formats of the front ends. Each has one file, and one line in DIALECTS."""
 
 from functions.chat_stream.dialects.ai_sdk import AISDKDialect
 from functions.chat_stream.dialects.base import Dialect

@@ -2,21 +2,21 @@
 
     data: {"type":"start","messageId":"<uuid>"}
     data: {"type":"start-step"}
-    data: {"type":"reasoning-start","id":"1"}                    where the model shows its thinking
+    data: {"type":"reasoning-start","id":"1"}                    if the model sends reasoning
     data: {"type":"reasoning-delta","id":"1","delta":"Well"}
     data: {"type":"reasoning-end","id":"1"}
     data: {"type":"text-start","id":"2"}
     data: {"type":"text-delta","id":"2","delta":"Hello"}
     data: {"type":"text-end","id":"2"}
     data: {"type":"finish-step"}
-    data: {"type":"abort"}                                       if it was cancelled
-    data: {"type":"error","errorText":"Coach is taking ..."}     if it broke off
+    data: {"type":"abort"}                                       if the user cancelled the answer
+    data: {"type":"error","errorText":"Coach is taking ..."}     if the answer failed
     data: {"type":"finish","finishReason":"stop"}
     data: [DONE]
 
 The clients refuse unknown types, and some refuse unknown fields. The clients treat a stream without `finish`
 as complete. The server has the conversation, so only the last message of a request is read. `id` is the
-client's own name for the conversation.
+client's own id of the conversation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from functions.chat_stream.dialects.fields import (
 from functions.chat_stream.dialects.frames import (
     TAKING_A_MOMENT_JSON,
     frame,
-    frame_around,
+    frame_template,
     json_text,
     to_json,
 )
@@ -85,7 +85,7 @@ class AISDKEncoder:
         start = frame(b'{"type":"start","messageId":%b}' % to_json(meta.message_id))
         self._opening = start + frame(b'{"type":"start-step"}')
         self._part_number = 0
-        self._kind = b""  # of the open part; empty when none is open
+        self._kind = b""  # of the part that has started and not ended, or empty
         self._delta = (b"", b"")
 
     def encode(self, events: Sequence[Event]) -> bytes:
@@ -101,15 +101,17 @@ class AISDKEncoder:
                     frames += before, json_text(event.text), after
                 case Finished():
                     aborted = _ABORT if event.reason == "cancelled" else b""
-                    frames += self._end_part(), _end(aborted, _FINISH_REASONS[event.reason])
+                    frames += self._end_part(), _last_frames(aborted, _FINISH_REASONS[event.reason])
                 case Failed():
-                    frames += self._end_part(), _end(_ERROR, b"error")
+                    frames += self._end_part(), _last_frames(_ERROR, b"error")
         return b"".join(frames)
 
     def _start_part(self, kind: bytes) -> bytes:
         self._kind = kind
         self._part_number += 1
-        self._delta = frame_around(b'{"type":"%b-delta","id":"%d","delta":' % (kind, self._part_number), b"}")
+        self._delta = frame_template(
+            b'{"type":"%b-delta","id":"%d","delta":' % (kind, self._part_number), b"}"
+        )
         return frame(b'{"type":"%b-start","id":"%d"}' % (kind, self._part_number))
 
     def _end_part(self) -> bytes:
@@ -119,21 +121,21 @@ class AISDKEncoder:
         return frame(b'{"type":"%b-end","id":"%d"}' % (kind, self._part_number))
 
 
-def _end(cause: bytes, reason: bytes) -> bytes:
+def _last_frames(special: bytes, reason: bytes) -> bytes:
     finish = frame(b'{"type":"finish","finishReason":"%b"}' % reason)
-    return frame(b'{"type":"finish-step"}') + cause + finish + frame(b"[DONE]")
+    return frame(b'{"type":"finish-step"}') + special + finish + frame(b"[DONE]")
 
 
 def _event_types() -> tuple[Any, ...]:
     from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs them)
 
-    return types.UIStart, types.UIMark, types.UIPart, types.UIDelta, types.UIError, types.UIFinish
+    return types.UIStart, types.UIStep, types.UIPart, types.UIDelta, types.UIError, types.UIFinish
 
 
 class AISDKDialect(Dialect):
     description = DialectDescription(
         operation_id="uiChat",
-        summary="Ask a question with `useChat` of the AI SDK",
+        summary="Send a message (`useChat` of the AI SDK)",
         body=Body,
         example={
             "id": "chat-1",
@@ -153,8 +155,8 @@ class AISDKDialect(Dialect):
             # `messageId` is the id of the answer in some clients and the id of the question in others. The
             # server does not know ids of questions; then the last answer is replaced. A regeneration has no
             # idempotency key, because each click must give a new answer.
-            names_question = fields.message_id == question_id
-            replaces = "" if names_question else fields.message_id or ""
+            is_question = fields.message_id == question_id
+            replaces = "" if is_question else fields.message_id or ""
         elif question_id:
             key = f"{fields.id}\n{question_id}\n{question}"
         return TurnRequest(
@@ -166,22 +168,22 @@ class AISDKDialect(Dialect):
         )
 
     def encoder(self, _request: TurnRequest, meta: AnswerMeta, _offset: int = 0) -> AISDKEncoder:
-        """Always from the beginning of the answer, because a client that resumes builds the message anew."""
+        """Ignores the offset: a client that resumes needs the whole message again."""
         return AISDKEncoder(meta)
 
 
 def _question(messages: Sequence[UIMessage]) -> str:
-    number, last = len(messages) - 1, messages[-1]
+    index, last = len(messages) - 1, messages[-1]
     if last.role != "user":
-        raise InvalidRequest("the last of messages must be the user's", field="messages")
+        raise InvalidRequest("the last message must have the role user", field="messages")
     if any(part.type == "file" for part in last.parts):
-        raise InvalidRequest("files are not supported", field=f"messages[{number}].parts")
+        raise InvalidRequest("files are not supported", field=f"messages[{index}].parts")
     text = "".join(part.text for part in last.parts if part.type == "text")
     if not text.strip():
-        raise InvalidRequest("the user's message must not be blank", field=f"messages[{number}].parts")
+        raise InvalidRequest("the user's message must not be blank", field=f"messages[{index}].parts")
     if len(text) > MAX_CONTENT:
         raise InvalidRequest(
             f"the user's message must have at most {MAX_CONTENT} characters",
-            field=f"messages[{number}].parts",
+            field=f"messages[{index}].parts",
         )
     return text

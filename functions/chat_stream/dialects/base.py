@@ -42,12 +42,12 @@ class Encoder(Protocol):
 
 
 class DialectDescription(Struct, frozen=True, kw_only=True):
-    """What OpenAPI says of a dialect's endpoint, beside what follows from the dialect's other attributes.
+    """The description of a dialect's endpoint for OpenAPI. The rest follows from the dialect's attributes.
 
     `body`: the type that `parse` decodes.
     `can_store`: the turn can be stored in a conversation.
-    `complete_type`: the type of `complete_answer`, for formats with `stream: false`.
-    `error_type`: the type of `error`, if it is not the error contract of `shared/errors.py`.
+    `complete_type`: returns the type of `complete_answer`, for dialects with `stream: false`.
+    `error_type`: returns the type of `error`, if it is not the error contract of `shared/errors.py`.
     """
 
     operation_id: str
@@ -65,8 +65,8 @@ class Dialect(ABC):
 
     `description`: for OpenAPI.
     `route`: the path of its endpoint.
-    `allows_anonymous`: a token is optional where ALLOW_ANONYMOUS is on.
-    `requires_storage`: False if a stored turn may go on when the database fails and no budget is set.
+    `allows_anonymous`: a token is optional if ALLOW_ANONYMOUS is on.
+    `requires_storage`: False if a stored turn may continue when the database fails and no budget is set.
     `max_body_bytes`: the largest request body. It is large because most clients send the whole conversation.
     `headers`: the headers that each answer of the dialect has.
     """
@@ -87,11 +87,11 @@ class Dialect(ABC):
         """Makes the encoder of one answer. The client already has the first `offset` characters."""
 
     def complete_answer(self, answer: CompletedAnswer) -> Any:
-        """The JSON body of an answer without a stream. Called only where `parse` allows `stream: false`."""
+        """The JSON body of an answer without a stream. Called only for requests with `stream: false`."""
         raise NotImplementedError
 
     def error(self, error: ChatError) -> Any:
-        """The JSON body of a refusal."""
+        """The JSON body of an error."""
         return error.body()
 
 
@@ -99,12 +99,12 @@ def event_stream(
     types: LazyTypes,
     *,
     format_docs: str | None,
-    description: str = "The answer, sent as it is written.",
+    description: str = "The answer as a stream.",
     event_names: tuple[str, ...] = (),
     has_ids: bool = False,
     last_data: str | None = None,
 ) -> EventStream:
-    """The description of a stream, with the headers that every answer has."""
+    """The description of a stream, with the headers that each answer has."""
     return EventStream(
         description=description,
         types=types,

@@ -13,7 +13,7 @@ Content: TypeAlias = Annotated[str, Meta(max_length=MAX_CONTENT)]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Temperature: TypeAlias = Annotated[float, Meta(ge=0, le=2)]
 MaxTokens: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
-# A name that the client chooses, for a conversation or a message: any text.
+# An id that the client chooses for a conversation or a message: any text.
 ExternalId: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 

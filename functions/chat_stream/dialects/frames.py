@@ -29,8 +29,8 @@ def frame(data: bytes, *, event: bytes = b"", id: bytes = b"") -> bytes:  # noqa
     return b"%b%bdata: %b\n\n" % (event_line, id_line, data)
 
 
-def frame_around(before: bytes, after: bytes, *, event: bytes = b"") -> tuple[bytes, bytes]:
-    """What stands before and after the text in events that differ in their text only."""
+def frame_template(before: bytes, after: bytes, *, event: bytes = b"") -> tuple[bytes, bytes]:
+    """The bytes of an event before and after its text, for events that differ only in their text."""
     start, _, end = frame(before + b"\0" + after, event=event).partition(b"\0")
     return start, end
 

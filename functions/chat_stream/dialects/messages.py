@@ -17,8 +17,8 @@ class Message(Struct, frozen=True):
 
 Messages: TypeAlias = Annotated[list[Message], Meta(min_length=1)]
 
-# The most messages that a stateless turn sends to the model. A stored turn has no limit here, because the
-# server chooses which messages the model gets.
+# The most messages that a stateless turn sends to the model. A stored turn has no limit here, because its
+# messages come from the database.
 _MAX_MESSAGES = 200
 
 
@@ -49,7 +49,7 @@ def split_messages(
             f"system messages must have at most {MAX_CONTENT} characters in all", field="messages"
         )
     if not others or others[-1][1].role != "user":
-        raise InvalidRequest("the last of messages must be the user's", field="messages")
+        raise InvalidRequest("the last message must have the role user", field="messages")
     number, question = others[-1]
     if not question.content.strip():
         raise InvalidRequest("the user's message must not be blank", field=f"messages[{number}].content")

@@ -1,14 +1,14 @@
 """The dialect with named events. If the request has a `chatId` (any text), the turn is stored in that
 conversation.
 
-event: message-start
-data: {"messageId":"<uuid>"}
-event: message-chunk
-data: {"messageId":"<uuid>","content":"Hello","done":false}
-event: message-complete
-data: {"messageId":"<uuid>","fullContent":"Hello"}
-event: error
-data: {"message":"Coach is taking a moment. Let's try again."}
+    event: message-start
+    data: {"messageId":"<uuid>"}
+    event: message-chunk
+    data: {"messageId":"<uuid>","content":"Hello","done":false}
+    event: message-complete
+    data: {"messageId":"<uuid>","fullContent":"Hello"}
+    event: error
+    data: {"message":"Coach is taking a moment. Let's try again."}
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from functions.chat_stream.dialects.fields import Content, ExternalId, ModelName
 from functions.chat_stream.dialects.frames import (
     TAKING_A_MOMENT_JSON,
     frame,
-    frame_around,
+    frame_template,
     json_text,
     to_json,
 )
@@ -34,7 +34,7 @@ _ERROR = frame(b'{"message":%b}' % TAKING_A_MOMENT_JSON, event=b"error")
 
 
 class MessageWithId(Message, frozen=True, kw_only=True):
-    """`id` is the client's own. Its `timestamp`, which may be of any type, is ignored."""
+    """`id` is chosen by the client. A field `timestamp` is ignored, whatever its type."""
 
     id: ExternalId | int | None = None
 
@@ -50,8 +50,8 @@ class NamedEventsEncoder:
     def __init__(self, meta: AnswerMeta) -> None:
         message = b'{"messageId":%b' % to_json(meta.message_id)
         self._opening = frame(message + b"}", event=b"message-start")
-        self._chunk = frame_around(message + b',"content":', b',"done":false}', event=b"message-chunk")
-        self._complete = frame_around(message + b',"fullContent":', b"}", event=b"message-complete")
+        self._chunk = frame_template(message + b',"content":', b',"done":false}', event=b"message-chunk")
+        self._complete = frame_template(message + b',"fullContent":', b"}", event=b"message-complete")
         self._texts: list[str] = []
 
     def encode(self, events: Sequence[Event]) -> bytes:
@@ -80,7 +80,7 @@ def _event_types() -> tuple[Any, ...]:
 class NamedEventsDialect(Dialect):
     description = DialectDescription(
         operation_id="stream",
-        summary="Ask a question and receive named events",
+        summary="Send a conversation; the answer has named events",
         body=Body,
         example={
             "messages": [{"role": "user", "content": "How do I sleep better?"}],

@@ -7,9 +7,9 @@ events and one `done` or `error` event.
     data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
-sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` where the model
-did not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`. If the rest of a budget
-was the bound of the answer, `done` also has `"limit":"budget"`.
+sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` if the model did
+not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`. It also has
+`"limit":"budget"` if the answer is as long as the rest of a budget allows.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def _event_types() -> tuple[Any, ...]:
 class NativeDialect(Dialect):
     description = DialectDescription(
         operation_id="chatStream",
-        summary="Ask a question in a stored conversation",
+        summary="Send a message in a stored conversation",
         body=Body,
         example={"message": "How do I sleep better?"},
         events=event_stream(_event_types, has_ids=True, format_docs=__doc__),

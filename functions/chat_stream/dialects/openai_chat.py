@@ -6,11 +6,11 @@ The fields are those of OpenAI's API reference, "Chat".
            "choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
     ...   "choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}
     ...   "choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
-    ...   "choices":[],"usage":{"prompt_tokens":100,...}}                   if it was asked for
+    ...   "choices":[],"usage":{"prompt_tokens":100,...}}                   if `include_usage` is true
     data: [DONE]
 
-The last event of an answer that breaks off is `data: {"error":{...}}`. Unsupported parameters that would
-change the answer are refused with 400 and named. Others are ignored.
+If the answer fails, the last event is `data: {"error":{...}}`. Unsupported parameters that would change the
+answer are refused with 400 and named. Others are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from functions.chat_stream.dialects.base import (
     token_counts,
 )
 from functions.chat_stream.dialects.fields import MAX_CONTENT, Content, MaxTokens, ModelName, Temperature
-from functions.chat_stream.dialects.frames import frame, frame_around, json_text, to_json
+from functions.chat_stream.dialects.frames import frame, frame_template, json_text, to_json
 from functions.chat_stream.dialects.messages import split_messages
 from functions.chat_stream.request import TurnRequest
 from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
@@ -111,7 +111,7 @@ class OpenAIChatEncoder:
             to_json(meta.model),
         )
         self._end = b'],"usage":null}' if include_usage else b"]}"
-        self._delta = frame_around(
+        self._delta = frame_template(
             self._start + b'{"index":0,"delta":{"content":', b'},"finish_reason":null}' + self._end
         )
         role = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
@@ -161,7 +161,7 @@ def _complete_type() -> Any:
 
 
 def error_type() -> Any:
-    """The type of this format's errors, for OpenAPI."""
+    """The type of this dialect's errors, for OpenAPI."""
     from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs it)
 
     return types.OpenAIError
@@ -170,7 +170,7 @@ def error_type() -> Any:
 class OpenAIChatDialect(Dialect):
     description = DialectDescription(
         operation_id="createChatCompletion",
-        summary="Ask a question in OpenAI's format",
+        summary="Create a chat completion (OpenAI's format)",
         body=Body,
         example={
             "messages": [{"role": "user", "content": "How do I sleep better?"}],
@@ -195,7 +195,7 @@ class OpenAIChatDialect(Dialect):
         system, messages = split_messages([_message(*each) for each in enumerate(fields.messages)])
         return TurnRequest(
             messages=messages,
-            system=system or "",  # a client of this format sends its own system prompt, or wants none
+            system=system or "",  # clients of OpenAI never get the project's system prompt
             model=fields.model,
             temperature=fields.temperature,
             max_tokens=fields.max_completion_tokens or fields.max_tokens,
@@ -248,10 +248,10 @@ def model_list(names: Sequence[str], created: int) -> dict[str, Any]:
 
 def _refuse_unsupported(body: bytes) -> None:
     fields = msgspec.json.decode(body, type=dict[str, Raw])
-    for name, harmless in _UNSUPPORTED.items():
+    for name, allowed_values in _UNSUPPORTED.items():
         value = msgspec.json.decode(fields[name]) if name in fields else None
-        if value is not None and value not in harmless:
-            raise InvalidRequest(f"{name} is not supported here", field=name)
+        if value is not None and value not in allowed_values:
+            raise InvalidRequest(f"{name} is not supported", field=name)
 
 
 def _message(number: int, message: Message) -> ChatMessage:
@@ -259,12 +259,12 @@ def _message(number: int, message: Message) -> ChatMessage:
     if message.role not in _ROLES:
         raise InvalidRequest(f"{field}.role must be one of {', '.join(_ROLES)}", field=f"{field}.role")
     if message.tool_calls:
-        raise InvalidRequest("tools are not supported here", field=f"{field}.tool_calls")
+        raise InvalidRequest("tools are not supported", field=f"{field}.tool_calls")
     parts = message.content if isinstance(message.content, list) else []
     for part_number, part in enumerate(parts):
         if part.type != "text":
             raise InvalidRequest(
-                "content must be text; nothing else is supported here",
+                "content parts must have the type text",
                 field=f"{field}.content[{part_number}].type",
             )
     content = message.content if isinstance(message.content, str) else "".join(part.text for part in parts)

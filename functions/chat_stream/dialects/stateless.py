@@ -24,7 +24,7 @@ class Body(Struct, frozen=True, kw_only=True):
 class StatelessDialect(Dialect):
     description = DialectDescription(
         operation_id="streamChat",
-        summary="Ask with the whole conversation in the request; nothing but the cost is stored",
+        summary="Send a conversation; only the cost is stored",
         body=Body,
         example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
         can_store=False,

@@ -1,4 +1,5 @@
-"""The web app's format: a conversation in; out come the events of `content_encoder.py`, or one JSON body.
+"""The dialect of the web app. The request contains the conversation. The answer is a stream with the events
+of `content_encoder.py`, or one JSON body:
 
     {"content":"Hello","model":"anthropic/...","usage":{"prompt_tokens":100,...},"messageId":"<uuid>"}
 
@@ -39,13 +40,13 @@ class Body(Struct, frozen=True, kw_only=True):
 def _complete_type() -> Any:
     from functions.chat_stream import openapi_types as types  # noqa: PLC0415 (only OpenAPI needs it)
 
-    return types.WholeContent
+    return types.CompleteContent
 
 
 class WebAppDialect(Dialect):
     description = DialectDescription(
         operation_id="chat",
-        summary="Ask with the whole conversation in the request; the answer is stored if it names one",
+        summary="Send a conversation; the turn is stored if it has a `conversation_id`",
         body=Body,
         example={"messages": [{"role": "user", "content": "How do I sleep better?"}]},
         events=CONTENT_EVENTS,

@@ -15,10 +15,7 @@ _DEFAULT_TEMPERATURE = 0.7
 def build_prompt(
     request: TurnRequest, started: StartedTurn, system: str, limits: HistoryLimits
 ) -> ChatRequest:
-    """The request for the model.
-
-    `started` is what the database returned when the turn began. `system` is the system prompt.
-    """
+    """The request for the model. `system` is the system prompt."""
     return ChatRequest(
         system=system or None,
         messages=history_window(request, started, limits, system),

@@ -54,6 +54,17 @@ def test_a_request_without_a_token_needs_allow_anonymous(database, mock, route):
         assert "127.0.0.1" not in str(database.rows(f"select * from {table}"))
 
 
+def test_the_user_id_of_an_address_depends_on_the_secret(database, mock):
+    """So the address cannot be found by hashing all addresses."""
+    for secret in ("one secret, long enough for HS256", "another secret, long enough for it"):
+        config = settings_for(database, mock, ALLOW_ANONYMOUS="true", JWT_SECRET=secret)
+        with serve(config) as url, Client(url) as client:
+            for _ in range(2):
+                assert client.post("/stream-chat", json=STATELESS["/stream-chat"]).status_code == 200
+    rows = database.rows("select count(*) as turns from usage_logs group by user_id")
+    assert [row["turns"] for row in rows] == [2, 2]
+
+
 def test_requests_without_a_token_are_limited_by_address(database, mock):
     config = settings_for(database, mock, ALLOW_ANONYMOUS="true", RATE_LIMIT_CHAT="2/60")
     with serve(config) as url, Client(url) as client:

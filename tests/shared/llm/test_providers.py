@@ -16,11 +16,13 @@ all_with_settings = pytest.mark.parametrize("row", WITH_SETTINGS, ids=[row.name 
 
 
 def settings_for(row):
-    return {
+    settings = {
         f"{row.settings_prefix}_API_KEY": "key",
         f"{row.settings_prefix}_BASE_URL": "http://127.0.0.1:1/v1",
-        f"{row.settings_prefix}_STREAM_OPTIONS": "false",
     }
+    if row.wire_format == "openai":
+        settings[f"{row.settings_prefix}_STREAM_OPTIONS"] = "false"
+    return settings
 
 
 @all_with_settings

@@ -40,7 +40,7 @@ SCRIPTS: dict[str, list[Event]] = {
         _STARTED,
         *_WORDS,
         _USAGE,
-        Failed("upstream_timeout", "the model stopped sending", retryable=True),
+        Failed("upstream_timeout", "the model sent nothing for too long", retryable=True),
     ],
     "error at once": [_STARTED, Failed("upstream_overloaded", "the model is busy", retryable=True)],
     "truncated": [_STARTED, *_WORDS, _USAGE, Finished("length")],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.chat_stream.dialects.frames import frame, frame_around, json_text
+from functions.chat_stream.dialects.frames import frame, frame_template, json_text
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ from functions.chat_stream.dialects.frames import frame, frame_around, json_text
         (frame(b"{}", event=b"error"), b"event: error\ndata: {}\n\n"),
         (frame(b"{}", id=b"5"), b"id: 5\ndata: {}\n\n"),
         (frame(b"%b", id=b"%d") % (5, b"{}"), b"id: 5\ndata: {}\n\n"),
-        (b"{}".join(frame_around(b'{"a":', b"}")), b'data: {"a":{}}\n\n'),
-        (b"{}".join(frame_around(b"<%d>", b"", event=b"x")), b"event: x\ndata: <%d>{}\n\n"),
+        (b"{}".join(frame_template(b'{"a":', b"}")), b'data: {"a":{}}\n\n'),
+        (b"{}".join(frame_template(b"<%d>", b"", event=b"x")), b"event: x\ndata: <%d>{}\n\n"),
         (json_text('a\n"b"'), rb'"a\n\"b\""'),
         (json_text("a\u2028b\u2029c\u0085d"), b'"a\\u2028b\\u2029c\\u0085d"'),
         (json_text("日本"), '"日本"'.encode()),
