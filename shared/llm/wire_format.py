@@ -12,6 +12,7 @@ from shared import costs, errors
 from shared.errors import UpstreamError
 from shared.events import Event
 from shared.llm.providers import ModelTarget
+from shared.llm.think_tags import ThinkTags
 
 Role = Literal["system", "user", "assistant"]
 
@@ -57,8 +58,11 @@ class Decoder(Protocol):
         """The events that these bytes complete, in order. Reads may split the stream anywhere."""
 
     def close(self) -> list[Event]:
-        """Tells that the stream has ended. No events if the answer was complete, else a `Failed` with
-        `upstream_truncated`."""
+        """Tells that the stream has ended. Returns the rest of the events: none if the answer was complete,
+        and `upstream_truncated` as the last one if it was cut."""
+
+    def reject(self) -> list[Event]:
+        """Tells that the bytes of the stream cannot be decoded, as their compression is broken."""
 
 
 class WireFormat(Protocol):
@@ -66,7 +70,7 @@ class WireFormat(Protocol):
 
     def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest: ...
 
-    def decoder(self) -> Decoder: ...
+    def decoder(self, think_tags: ThinkTags = "true") -> Decoder: ...
 
     def error(self, status: int, body: bytes) -> UpstreamError:
         """The error of a response with another status than 200. `body` may be cut at 64 KiB."""
