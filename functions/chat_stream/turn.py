@@ -34,7 +34,7 @@ class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
     `chat_request` is the request that the model got. The tokens of the prompt are estimated if the provider
-    does not report them. `failed_attempts` are the usage rows of earlier requests that gave no answer.
+    does not report them. `failed_attempts` are the usage rows of earlier attempts that gave no answer.
     """
 
     def __init__(

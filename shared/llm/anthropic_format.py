@@ -53,7 +53,7 @@ def _alternating(messages: Iterable[ChatMessage]) -> list[dict[str, str]]:
 
 
 class _Delta(Struct, gc=False):
-    """A delta to a content block, or the delta of `message_delta`."""
+    """The delta of a content block, or the delta of `message_delta`."""
 
     type: str | None = None
     text: Any = None
@@ -155,8 +155,8 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
 
 
 def _to_error(error: _Error | str | None) -> UpstreamError:
-    named = error.type if isinstance(error, _Error) else None
-    return _ERRORS.get(named or "", UpstreamError)("the model provider sent an error")
+    error_type = error.type if isinstance(error, _Error) else None
+    return _ERRORS.get(error_type or "", UpstreamError)("the model provider sent an error")
 
 
 _ERRORS: Mapping[str, type[UpstreamError]] = {

@@ -1,4 +1,4 @@
-"""The format of Ollama's chat API, one JSON object a line:
+"""The format of Ollama's chat API, one JSON object on each line:
 https://github.com/ollama/ollama/blob/main/docs/api.md."""
 
 from typing import Any
@@ -18,7 +18,7 @@ _MAX_LINE_BYTES = 1024 * 1024
 class OllamaFormat:
     def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json"}
-        if api_key:  # Only Ollama's cloud needs one.
+        if api_key:  # Only Ollama's cloud needs an API key.
             headers["authorization"] = f"Bearer {api_key}"
         messages = [{"role": message.role, "content": message.content} for message in chat_request.messages]
         if chat_request.system:

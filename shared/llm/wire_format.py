@@ -1,4 +1,4 @@
-"""The interface of a wire format: it makes requests, decodes answers and names errors.
+"""The interface of a wire format: it builds requests, decodes answers and maps errors.
 
 All three do no I/O. Connections, timeouts, retries and fallbacks belong to `shared.llm.client`.
 """
@@ -25,8 +25,8 @@ class ChatMessage(Struct, frozen=True):
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """A prompt and its parameters, independent of the model.
 
-    `messages` is never empty and holds the roles `user` and `assistant` only, as stored: a wire format whose
-    API wants alternating roles merges messages itself. `temperature`: None means that it is not sent.
+    `messages` is never empty and has only the roles `user` and `assistant`, in any order: a wire format whose
+    API requires alternating roles merges messages itself. `temperature`: None means that it is not sent.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -58,15 +58,17 @@ class Decoder(Protocol):
         """The events that these bytes complete, in order. Reads may split the stream anywhere."""
 
     def close(self) -> list[Event]:
-        """Tells that the stream has ended. Returns the rest of the events: none if the answer was complete,
-        and `upstream_truncated` as the last one if it was cut."""
+        """Called at the end of the stream. Returns the events that are still missing: none if the answer has
+        ended, its last events if it is complete without an end mark, else a `Failed` with
+        `upstream_truncated`."""
 
     def reject(self) -> list[Event]:
-        """Tells that the bytes of the stream cannot be decoded, as their compression is broken."""
+        """Called if the bytes of the stream cannot be read, for instance because their compression is broken.
+        Returns a `Failed` with `upstream_invalid`, or no events if the answer has ended."""
 
 
 class WireFormat(Protocol):
-    """The API of one vendor, which other vendors may copy."""
+    """The format of one vendor's API. Other vendors may use the same format."""
 
     def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest: ...
 
@@ -77,15 +79,15 @@ class WireFormat(Protocol):
 
 
 def error_for_status(status: int) -> UpstreamError:
-    """The error for a status alone. The vendor's own message is never passed on."""
-    rejected = 300 <= status < 500  # A redirect too: then the base URL is wrong.
+    """The error of a status. The vendor's own message is never passed on."""
+    rejected = 300 <= status < 500  # A redirect too: the base URL is wrong.
     kind = _ERRORS.get(status, errors.UpstreamRejected if rejected else UpstreamError)
     return kind(f"the model provider answered {status}")
 
 
 _ERRORS: Mapping[int, type[UpstreamError]] = {
     401: errors.UpstreamAuth,
-    402: errors.UpstreamAuth,  # Not paid: as with a bad key, only the owner of the account can help.
+    402: errors.UpstreamAuth,  # Payment required: only the owner of the account can fix it.
     403: errors.UpstreamAuth,
     408: errors.UpstreamTimeout,
     409: UpstreamError,

@@ -1,5 +1,5 @@
 /** The AI SDK, versions 5, 6 and 7, with the real functions: the chat of `useChat` without React, and its
- * transport. Needs CHAT_URL and TOKENS, each of another user. */
+ * transport. Needs CHAT_URL and TOKENS, one per user. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,7 +14,7 @@ const { CHAT_URL, TOKENS = "" } = process.env;
 const tokens = TOKENS.split(",");
 const WARM = "Coach is taking a moment. Let's try again.";
 
-/** The state of a chat, in place of React's. */
+/** The state of a chat, in options of React's. */
 class State {
   #status = "ready";
   #messages;
@@ -271,14 +271,14 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     const talk = open(one);
     await talk.sendMessage({ text: "one" });
     const refused = { id: "m2", role: "user", parts: [{ type: "text", text: "two" }] };
-    for (const [place, said, questions] of [
+    for (const [options, history, questions] of [
       [one, talk.messages, ["one", "two"]],
       [page(), [], ["two"]],
     ]) {
-      const chat = open({ ...place, messages: [...structuredClone(said), refused] });
+      const chat = open({ ...options, messages: [...structuredClone(history), refused] });
       await chat.regenerate();
       assert.deepEqual([chat.status, chat.error], ["ready", undefined]);
-      const now = await stored(place.token);
+      const now = await stored(options.token);
       assert.deepEqual(now.filter(({ role }) => role === "user").map(({ content }) => content), questions);
       assert.equal(now.length, 2 * questions.length);
     }

@@ -1,5 +1,5 @@
 /** The client with the real functions, a real database, and the mock provider. Needs CHAT_URL, OTHER_URL (a
- * second server with the same database), MOCK_URL and TOKENS, each of another user. */
+ * second server with the same database), MOCK_URL and TOKENS, one per user. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

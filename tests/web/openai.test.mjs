@@ -1,5 +1,5 @@
 /** OpenAI's SDK for Node with `/v1`. Needs CHAT_URL, LIMITED_URL (a server that allows one turn per minute) and
- * TOKENS, each of another user. */
+ * TOKENS, one per user. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

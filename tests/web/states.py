@@ -31,7 +31,7 @@ insort(scores, 31)   # [12, 30, 31, 45]
 1. For some thousand items this is the fastest that Python has.
 2. Beyond that, a heap or a database's index is worth its effort: see [the manual](https://docs.python.org/3/library/bisect.html).
 
-> What is asked for more often than it changes may simply be sorted when it is read."""
+> A list that changes more often than it is read can be sorted when it is read."""
 
 
 _NEXT = "text=" + quote("`Vec` has `binary_search`, which tells the place", safe=" ") + "&hang&after=6"

@@ -104,8 +104,8 @@ def test_reduced_motion_stops_all_animations(chat):
 
 def test_each_text_has_the_direction_of_its_language_and_code_is_left_to_right(chat, database):
     user_id = uuid4()
-    said = "هذا نص مهم.\n\nAnd this is English.\n\n```\ncode\n```"
-    conversation_id = create_conversation(database, user_id, "كيف حالك؟", said, title="مرحبا")
+    answer = "هذا نص مهم.\n\nAnd this is English.\n\n```\ncode\n```"
+    conversation_id = create_conversation(database, user_id, "كيف حالك؟", answer, title="مرحبا")
     tab = chat.open(user_id=user_id, conversation_id=conversation_id)
     expect(tab.messages).to_have_count(2)
     tab.field.fill("مرحبا")

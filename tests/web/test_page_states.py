@@ -60,5 +60,5 @@ def test_axe_finds_violations(serve_chat):
     page.evaluate("document.querySelector('#message').removeAttribute('aria-label')")
     page.evaluate("document.querySelector('#message').removeAttribute('placeholder')")
     page.evaluate("[...document.querySelectorAll('.markdown p')].at(-1).style.color = '#ccc'")
-    rules = {said.partition(":")[0] for said in violations(page)}
+    rules = {violation.partition(":")[0] for violation in violations(page)}
     assert rules == {"label", "color-contrast"}

@@ -83,7 +83,7 @@ showConnection();
 route();
 document.documentElement.dataset.ready = "true";
 
-/** Opens what the address names: `#c=` a conversation, `&m=` a message in it. `#token=` is a token. */
+/** Opens the conversation (`#c=`) and the message (`&m=`) in the address. `#token=` has a token. */
 function route({ focus = true } = {}) {
   const params = new URLSearchParams(location.hash.slice(1));
   if (params.has("token")) return location.reload();

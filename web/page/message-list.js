@@ -127,7 +127,7 @@ export class MessageList extends EventTarget {
 
   #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    // A user who scrolls down wants to reach the end that was drawn; the list may have grown since then.
+    // Compares with the end that was visible, because the list may have grown since then.
     const seen = scrollTop > this.#top ? Math.min(scrollHeight, this.#frameHeights[0]) : scrollHeight;
     const end = seen - clientHeight - scrollTop < END_PIXELS && this.#to === this.#messages.length;
     this.#frameHeights = [this.#frameHeights[1], scrollHeight];
