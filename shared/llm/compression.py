@@ -41,7 +41,7 @@ class _DecompressedStream(httpx.AsyncByteStream):
         inflater = None
         async for data in self._compressed:
             self._received += len(data)
-            has_more = True
+            has_more = False
             while data or has_more:
                 if inflater is None or inflater.eof:
                     inflater = zlib.decompressobj(self._window_bits(data))
@@ -50,7 +50,7 @@ class _DecompressedStream(httpx.AsyncByteStream):
                 except zlib.error as error:
                     raise httpx.DecodingError("the answer cannot be decompressed") from error
                 data = inflater.unconsumed_tail or inflater.unused_data  # noqa: PLW2901
-                has_more = len(piece) == _PIECE_BYTES
+                has_more = len(piece) == _PIECE_BYTES and not inflater.eof
                 self._returned += len(piece)
                 if self._returned > _FREE_BYTES + _MAX_RATIO * self._received:
                     raise httpx.DecodingError("the answer is compressed too well")
