@@ -100,7 +100,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
 
 
 def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> Settings:
-    """As `load_settings`. Reads every setting, whatever the others say, so that docs/settings.md has all."""
+    """As `load_settings`. Reads every setting, even one that another makes unused, for docs/settings.md."""
     database = database_credentials(env, "DATABASE", now=now)
     schemas = database_schemas(env)
     jwt_secret = env.secret(
@@ -161,7 +161,7 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         fallback_models=fallback_models,
         allowed_models=env.words(
             "LLM_ALLOWED_MODELS",
-            "Models that a client may name beside the configured ones, with commas. `*` stands for any text.",
+            "Models that a client may name beside the configured ones, with commas. `*` is a wildcard.",
         ),
         providers=providers,
         ca_file=env.text(
@@ -247,7 +247,7 @@ def database_credentials(
     secret = env.secret_by_arn(
         f"{prefix}_SECRET_ARN",
         "ARN of a secret in Secrets Manager with the login as JSON, as RDS writes and rotates it. "
-        f"`{prefix}_URL`, without a password, then gives what the secret does not have.",
+        f"`{prefix}_URL`, without a password, then supplies the fields that the secret lacks.",
     )
     uses_token = env.boolean(
         f"{prefix}_IAM_AUTH",
@@ -323,7 +323,7 @@ def _jwks_url(env: Environment) -> str | None:
 def _model(env: Environment, providers: Mapping[str, ProviderSettings]) -> str:
     meaning = (
         "The model, as `provider/model`. If it is not set: the default model of the first provider that has "
-        "a key, else `scripted/echo`."
+        "a key or a base URL, else `scripted/echo`."
     )
     model = env.text("LLM_MODEL", meaning) or _default_model(providers)
     _check_model("LLM_MODEL", model, providers)

@@ -213,8 +213,8 @@ class _TurnStart:
         """Keeps the question, and stores the answer as an `error`.
 
         The turn is settled before the client gets the error, so that a retry finds no running answer. The
-        client waits for the save 2.9 s at most (`seconds_to_respond`). Then the save continues after the
-        response.
+        client waits for the save until 2.9 s after the request arrived (`seconds_to_respond`). A slower save
+        continues after the response.
         """
         save = self._start_save(self._store.finish(Settlement.without_answer(started, error, rows)))
         with self._log.measure("finish"):

@@ -218,7 +218,7 @@ class TurnStore:
         another process settled the turn before, or None if there is no such turn. Safe to repeat.
 
         Raises Unavailable after the last try, or one second before `deadline` (in the event loop's time), so
-        that the client still gets an error. `wait_for_failover`: try again for 30 s."""
+        that the client still gets an error. `wait_for_failover`: keeps trying for up to 30 s."""
         give_up_at = float("inf") if deadline is None else deadline - 1
         if wait_for_failover:
             give_up_at = min(give_up_at, asyncio.get_running_loop().time() + _FAILOVER_SECONDS)

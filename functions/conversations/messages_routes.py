@@ -52,7 +52,7 @@ _CONVERSATION = Text(
     description="The id of the conversation, or the client's own id for it.",
 )
 _CANCELLATIONS = (
-    Reply(description="The answer has ended with this status.", types=(Cancellation,)),
+    Reply(description="The answer had already ended. Its status.", types=(Cancellation,)),
     Reply(status=202, description="The answer is being stopped.", types=(Cancellation,)),
 )
 
@@ -72,7 +72,7 @@ class MessageRoutes:
     async def list_(self, call: Call) -> Response:
         """List the messages of a conversation.
 
-        A page of long messages may have fewer than `limit` entries; `next_cursor` continues the list. Use
+        A page of long messages ends early, at 4 MB; `next_cursor` continues the list. Use
         `order=desc` to read from the newest message backwards.
         """
         page = await self._store.page(

@@ -20,7 +20,7 @@ Order: TypeAlias = Literal["asc", "desc"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 _COLUMNS = "id, role, content, status, token_count, metadata, created_at"
-# For each order: the comparison that the rows after a position meet, and the position before the first row.
+# For each order: how a row compares with the position before it, and the position before the first row.
 _DIRECTIONS: dict[Order, tuple[str, tuple[str, UUID]]] = {"asc": (">", BOTTOM), "desc": ("<", TOP)}
 # Lambda buffers at most 6 MB of a response. A page of long messages ends early, with a cursor.
 _MAX_PAGE_BYTES = 4_000_000

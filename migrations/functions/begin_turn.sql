@@ -3,7 +3,7 @@
 --
 -- Checks first, in this order: whether the call is a repeat, the rate limit, whether the user has the
 -- conversation and no answer is being written in it, and the budget. A refused call stores nothing except the
--- hit of the rate limit. All ids come from the caller, so that a call that is repeated after its reply was
+-- count of the rate limit. All ids come from the caller, so that a call that is repeated after its reply was
 -- lost finds its own turn.
 --
 -- Request:

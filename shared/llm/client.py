@@ -373,7 +373,7 @@ def _wait_before_retry(error: UpstreamError, response: httpx.Response, target: M
         return _NEVER
     retry_after = response.headers.get("retry-after", "")
     if retry_after and not retry_after.replace(".", "", 1).isdecimal():
-        return _NEVER  # A date is at least a second away, which is too late.
+        return _NEVER  # Dates are not parsed: a date is at least a second away.
     if not retry_after:
         is_final = response.status_code == 429 and not target.provider.retries_429_without_retry_after
         return _NEVER if is_final else 0
