@@ -117,7 +117,7 @@ RESUME_UI = Endpoint(
     ),
     replies=(
         AI_SDK.description.events,
-        Reply(status=204, description="No answer is running.", media_type=None),
+        Reply(status=204, description="The conversation has no running answer.", media_type=None),
     ),
 )
 MODELS = Endpoint(
@@ -125,9 +125,9 @@ MODELS = Endpoint(
     path="/v1/models",
     operation_id="listModels",
     tag=_TAG,
-    summary="List the models",
+    summary="List the models that clients can name",
     access="optional",
-    replies=(Reply(description="The list of models.", types=_model_list_types),),
+    replies=(Reply(description="The models that clients can name.", types=_model_list_types),),
     error_type=openai_chat.error_type,
 )
 HEALTH = Endpoint(

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from hashlib import sha256
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -19,10 +19,12 @@ from functions.chat_stream.answer_response import (
     end_response,
     replay_response,
 )
+from functions.chat_stream.authentication import Caller
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import dialect_error_response
 from functions.chat_stream.model_start import StoppedAnswer, start_model
 from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
+from functions.chat_stream.prompt.history_window import history_limits
 from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
 from functions.chat_stream.request import EventId, TurnRequest, idempotency_key, last_event_id
@@ -31,8 +33,7 @@ from functions.chat_stream.stop_wait import begin_after_stop
 from functions.chat_stream.timeouts import Timeouts
 from functions.chat_stream.turn import Turn
 from functions.chat_stream.turn_log import TurnLog
-from shared import rate_limits
-from shared.costs import estimate_tokens
+from shared import costs, rate_limits
 from shared.errors import ChatError, Unavailable
 from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
 from shared.llm.providers import find_target
@@ -75,9 +76,7 @@ class _TurnStart:
     async def response(self) -> ChatResponse:
         """Raises ChatError for a request that is refused."""
         services, dialect = self._services, self._dialect
-        user_id = await services.authentication.user_id(
-            self._request, token_optional=dialect.allows_anonymous
-        )
+        caller = await services.authentication.caller(self._request, token_optional=dialect.allows_anonymous)
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
         if dialect.description.events.has_ids:
@@ -87,14 +86,12 @@ class _TurnStart:
         models = services.model_choice.resolve(turn_request.model)
         # Chosen before the turn begins, because the tokens of the system prompt count for the budget.
         system = system_prompt(turn_request, services.system_prompt)
-        # The budget is reserved for the first model, and settled with the price of the model that answers.
-        new_turn = self._new_turn(turn_request, body, user_id, models[0], system)
+        # Budgets are reserved for the dearest model, and settled with the price of the model that answers.
+        new_turn = self._new_turn(turn_request, body, caller, models, system)
         started = await self._begin(new_turn)
         if started.repeated:
             return await self._replay(turn_request, started)
-        chat_request = build_prompt(
-            turn_request, started, system, history_limit=services.settings.history_messages
-        )
+        chat_request = build_prompt(turn_request, started, system, new_turn.history)
         answer = await self._ask_model(chat_request, models, started)
         return self._run_turn(turn_request, started, chat_request, answer)
 
@@ -107,7 +104,7 @@ class _TurnStart:
         return response
 
     def _new_turn(
-        self, turn_request: TurnRequest, body: bytes, user_id: UUID, model: str, system: str
+        self, turn_request: TurnRequest, body: bytes, caller: Caller, models: tuple[str, ...], system: str
     ) -> NewTurn:
         # With an `Idempotency-Key` header the whole body must match on a retry. A key from the body (AI SDK
         # and named events) is made of ids and the question, so the other fields may change on a retry.
@@ -116,20 +113,25 @@ class _TurnStart:
         if key is None and turn_request.idempotency_key is not None:
             key = sha256(turn_request.idempotency_key.encode()).hexdigest()
             hashed_content = question.encode()
-        system_tokens = prompt_tokens = estimate_tokens(system)
-        if turn_request.conversation is None:
-            prompt_tokens += estimate_tokens(*(message.content for message in turn_request.messages))
+        requested = turn_request.max_tokens or DEFAULT_MAX_TOKENS
+        max_tokens = min(requested, max(costs.max_output(model, requested) for model in models))
+        texts = [message.content for message in turn_request.messages]
         return NewTurn(
-            user_id=user_id,
+            user_id=caller.user_id,
+            is_anonymous=caller.is_anonymous,
             answer_id=uuid4(),
             question=question,
             idempotency_key=key,
             request_hash=sha256(self._dialect.route.encode() + b"\n" + hashed_content).digest(),
             resumes=self._last_event is not None,
-            model=model,
-            system_tokens=system_tokens,
-            prompt_tokens=prompt_tokens,
-            max_tokens=turn_request.max_tokens or DEFAULT_MAX_TOKENS,
+            models=models,
+            system_tokens=costs.estimate_tokens(system),
+            prompt_tokens=costs.estimate_tokens(system, *texts),
+            system_bytes=costs.max_prompt_tokens(system),
+            fixed_bytes=costs.max_prompt_tokens(system, question),
+            prompt_bytes=costs.max_prompt_tokens(system, *texts),
+            max_tokens=max_tokens,
+            history=history_limits(self._services.settings, models[0], system=system, max_tokens=max_tokens),
             conversation=turn_request.conversation,
         )
 
@@ -158,7 +160,7 @@ class _TurnStart:
         False for stateless turns, for dialects that require storage, and with a budget, because only the
         database knows how much of the budget is left.
         """
-        has_budget = bool(self._services.settings.budget_usd_per_day)
+        has_budget = self._services.settings.has_budget
         return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget
 
     async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
@@ -178,11 +180,16 @@ class _TurnStart:
     ) -> ModelAnswer | StoppedAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
         last error."""
+        reserve = None if started.max_tokens is None else partial(self._reserve_attempt, started)
         try:
             with self._log.measure("model"):
                 answer = await start_model(
                     partial(
-                        self._services.model_client.start, chat_request, models, self._timeouts.start_until
+                        self._services.model_client.start,
+                        chat_request,
+                        models,
+                        self._timeouts.start_until,
+                        reserve=reserve,
                     ),
                     partial(self._store.checkpoint, started, None),
                 )
@@ -194,6 +201,11 @@ class _TurnStart:
             return StoppedAnswer(find_target(models[0], self._services.settings.providers))
         self._log.set_model(answer.target.name, models)
         return answer
+
+    async def _reserve_attempt(self, started: StartedTurn, failed: FailedAttempt) -> bool:
+        """Whether the budgets pay another attempt, although the failed one costs something too."""
+        cost = costs.cost(failed.target.provider.name, failed.target.model, failed.usage)
+        return await self._store.reserve_attempt(started, cost.usd)
 
     async def _settle_without_answer(
         self, started: StartedTurn, error: ChatError, rows: list[UsageRow]

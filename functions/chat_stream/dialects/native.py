@@ -12,7 +12,7 @@ The id of an event is the length of the answer's text, in characters, including 
 sends this id as `Last-Event-ID` gets the text after this event. The id of the last event ends with `.end`. A
 client that sends this id gets 204, so that an `EventSource` does not connect again. `done` has a
 `finishReason` if the model did not end the answer itself: `length`, `content_filter`, `cancelled` or
-`deadline`.
+`deadline`. It also has `"limit":"budget"` if the answer is as long as the rest of a budget allows.
 """
 
 from collections.abc import Sequence
@@ -75,18 +75,22 @@ class NativeEncoder:
                 case Usage():
                     self._usage = event
                 case Finished():
-                    frames.append(_DONE % (self._offset, to_json(self._done(event.reason))))
+                    frames.append(_DONE % (self._offset, to_json(self._done(event))))
                 case Failed():
                     frames.append(_ERROR % self._offset)
         return b"".join(frames)
 
-    def _done(self, reason: str) -> dict[str, object]:
+    def _done(self, end: Finished) -> dict[str, object]:
         done: dict[str, object] = {
             "type": "done",
             "messageId": self._meta.message_id,
             "usage": token_counts(self._usage),
         }
-        return done if reason == "stop" else done | {"finishReason": reason}
+        if end.reason != "stop":
+            done["finishReason"] = end.reason
+        if end.limit is not None:
+            done["limit"] = end.limit
+        return done
 
 
 def _event_types() -> tuple[Any, ...]:
