@@ -92,7 +92,7 @@ class LastEventId(Parameter[EventId | None], frozen=True, kw_only=True, eq=False
         return EventId(int(found[1]), found[2] == "end")
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{_EVENT_ID.pattern}$"}
+        return {"type": "string", "pattern": f"^(?:{_EVENT_ID.pattern})?$"}
 
 
 IDEMPOTENCY_KEY = IdempotencyKey(
