@@ -45,9 +45,11 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """The answer is complete, or was ended on purpose. `reason` says how."""
+    """The answer is complete, or was ended on purpose. `reason` says how. `limit` is "budget" if the rest of
+    a budget was the bound of an answer with the reason `length`."""
 
     reason: FinishReason
+    limit: Literal["budget"] | None = None
 
 
 class Failed(Struct, frozen=True, gc=False):

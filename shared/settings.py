@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
 
-from shared import aws
+from shared import aws, costs
 from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
@@ -56,9 +56,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     rate_limit_chat: RateLimit
     rate_limit_write: RateLimit
     budget_usd_per_day: Decimal
+    budget_usd_per_day_anonymous: Decimal
+    budget_usd_per_day_total: Decimal
+    allow_unknown_prices: bool
     stream_heartbeat: float
     stream_padding: int
     history_messages: int
+    history_tokens: int | None
     system_prompt: str | None
     database_connections: int
     log_level: str
@@ -66,6 +70,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_namespace: str | None
     xray_daemon: str | None
     openapi_file: str | None
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether there is a budget, for each user or for several users together."""
+        return _has_budget(
+            self.budget_usd_per_day, self.budget_usd_per_day_anonymous, self.budget_usd_per_day_total
+        )
 
     async def server_secret(self) -> str:
         """The key of the hashes of client addresses. Clients do not know it, and all processes of a
@@ -99,6 +110,8 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
     if not jwt_secret and not jwks_url:
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
     providers = _configured_providers(env)
+    model, fallback_models = _model(env, providers), _fallback_models(env, providers)
+    budgets = _budgets(env)
     return Settings(
         database=database,
         database_schemas=schemas,
@@ -144,8 +157,8 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         openapi_file=env.text(
             "OPENAPI_FILE", "File that `GET /openapi.json` serves. A deployed function has it in its bundle."
         ),
-        model=_model(env, providers),
-        fallback_models=_fallback_models(env, providers),
+        model=model,
+        fallback_models=fallback_models,
         allowed_models=env.words(
             "LLM_ALLOWED_MODELS",
             "Models that a client may name beside the configured ones, with commas. `*` stands for any text.",
@@ -175,15 +188,26 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         rate_limit_write=env.rate(
             "RATE_LIMIT_WRITE", "Other writes of one user: requests/seconds.", default=RateLimit(10, 60)
         ),
-        budget_usd_per_day=env.money(
-            "BUDGET_USD_PER_DAY", "USD that one user may spend in a day (UTC); 0 for no limit."
+        budget_usd_per_day=budgets[0],
+        budget_usd_per_day_anonymous=budgets[1],
+        budget_usd_per_day_total=budgets[2],
+        allow_unknown_prices=_allow_unknown_prices(
+            env, {"LLM_MODEL": (model,), "LLM_FALLBACK_MODELS": fallback_models}, budgets
         ),
         history_messages=env.integer(
             "HISTORY_MESSAGES",
-            "The most messages of a conversation that a model gets, the newest ones.",
+            "The newest messages of a conversation that a model gets: this number, and up to half as many "
+            "more, so that the beginning stays the same for several turns and the provider can cache it.",
             default=20,
             at_least=1,
             at_most=1_000,
+        ),
+        history_tokens=env.optional_integer(
+            "HISTORY_TOKENS",
+            "The most tokens of a conversation that a model gets, estimated by four bytes each. If it is not "
+            "set: what fits into the model's context beside the answer.",
+            at_least=100,
+            at_most=10_000_000,
         ),
         system_prompt=env.file(
             "SYSTEM_PROMPT_FILE",
@@ -314,6 +338,48 @@ def _fallback_models(env: Environment, providers: Mapping[str, ProviderSettings]
     for name in names:
         _check_model("LLM_FALLBACK_MODELS", name, providers)
     return names
+
+
+def _budgets(env: Environment) -> tuple[Decimal, Decimal, Decimal]:
+    """The budgets of each user, of all anonymous users together, and of all users together."""
+    return (
+        env.money("BUDGET_USD_PER_DAY", "USD that one user may spend in a day (UTC); 0 for no limit."),
+        env.money(
+            "BUDGET_USD_PER_DAY_ANONYMOUS",
+            "USD that all users without an account together may spend in a day (UTC); 0 for no limit.",
+        ),
+        env.money(
+            "BUDGET_USD_PER_DAY_TOTAL",
+            "USD that all users together may spend in a day (UTC); 0 for no limit.",
+        ),
+    )
+
+
+def _has_budget(*budgets: Decimal) -> bool:
+    return any(budgets)
+
+
+def _allow_unknown_prices(
+    env: Environment, models: Mapping[str, tuple[str, ...]], budgets: tuple[Decimal, ...]
+) -> bool:
+    """LLM_UNKNOWN_PRICES. `models`: the configured models by the setting that names them."""
+    value = env.text_matching(
+        "LLM_UNKNOWN_PRICES",
+        "`allow` or `refuse` models that are not in the price table (`shared/models.json`). An allowed one "
+        "costs an assumed price and is marked `priced: false`. The default is `allow`, and `refuse` where a "
+        "budget is set.",
+        pattern="allow|refuse",
+        form="allow or refuse",
+    )
+    if value == "allow" or (value is None and not _has_budget(*budgets)):
+        return True
+    for setting, names in models.items():
+        if not all(costs.is_priced(name) for name in names):
+            raise ConfigError(
+                f"{setting} names a model without a known price: set LLM_UNKNOWN_PRICES=allow, or name "
+                "another model."
+            )
+    return False
 
 
 def _xray_daemon(env: Environment) -> str | None:

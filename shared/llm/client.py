@@ -8,7 +8,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import cast
+from typing import TypeAlias, cast
 
 import httpx
 from msgspec import Struct, structs
@@ -67,6 +67,9 @@ class FailedAttempt(Struct, frozen=True):
     usage: Usage
 
 
+ReserveAttempt: TypeAlias = Callable[[FailedAttempt], Awaitable[bool]]
+
+
 class NoAnswer(Exception):
     """No model has answered. `error` is the last model's: an UpstreamError, Unavailable if an API key cannot
     be read, or a ChatError for a fault of our own. `failed_attempts` has the usage of all attempts."""
@@ -94,30 +97,39 @@ class ModelClient:
         self._circuits = CircuitBreaker(now)
         self._http = HttpClient(settings, now=now, scripted=scripted)
 
-    async def start(self, chat_request: ChatRequest, models: Sequence[str], deadline: float) -> "ModelAnswer":
+    async def start(
+        self,
+        chat_request: ChatRequest,
+        models: Sequence[str],
+        deadline: float,
+        *,
+        reserve: ReserveAttempt | None = None,
+    ) -> "ModelAnswer":
         """Asks `models` in order and returns the answer of the first one that accepts the request.
 
         `deadline`, in the loop's time, holds for all models together. Each model gets an equal share of the
-        remaining time. Raises NoAnswer.
+        remaining time. `reserve` is called before each attempt after one that costs something; if it returns
+        False, no model is asked again. Raises NoAnswer.
         """
-        failed_attempts: list[FailedAttempt] = []
+        attempts = _FailedAttempts(reserve)
         error: ChatError | None = None
         names = self._circuits.available(models)
         for position, name in enumerate(names):
             models_left = len(names) - position
             if not self._circuits.allow_request(name) and models_left > 1:
                 continue
+            if not await attempts.allow_another():
+                break
             now = asyncio.get_running_loop().time()
             time_limit = now + (deadline - now) / models_left
-            result, failed = await self._ask(name, chat_request, time_limit, is_last=models_left == 1)
-            failed_attempts += failed
+            result = await self._ask(name, chat_request, time_limit, attempts, is_last=models_left == 1)
             if isinstance(result, ModelAnswer):
                 self._circuits.record_success(name)
-                result.failed_attempts = tuple(failed_attempts)
+                result.failed_attempts = tuple(attempts.failed)
                 return result
             self._record_failure(name, result)
             error = result
-        raise NoAnswer(error or UpstreamError("no model is configured"), tuple(failed_attempts))
+        raise NoAnswer(error or UpstreamError("no model is configured"), tuple(attempts.failed))
 
     def warm_up(self) -> WarmUp:
         """Starts to connect to the provider of the default model, for the first turn."""
@@ -127,33 +139,41 @@ class ModelClient:
         await self._http.aclose()
 
     async def _ask(
-        self, name: str, chat_request: ChatRequest, deadline: float, *, is_last: bool
-    ) -> tuple["ModelAnswer | ChatError", list[FailedAttempt]]:
+        self,
+        name: str,
+        chat_request: ChatRequest,
+        deadline: float,
+        attempts: "_FailedAttempts",
+        *,
+        is_last: bool,
+    ) -> "ModelAnswer | ChatError":
         """Asks one model. Retries while the error allows it and there is time. Returns its answer or its last
-        error, and the usage of the failed attempts."""
-        failed: list[FailedAttempt] = []
+        error. Adds the usage of failed attempts to `attempts`."""
         try:
             target = find_target(name, self._settings.providers)
             call = _ModelCall(target, _adapt(chat_request, target), deadline, is_last)
-            backoff = _BACKOFF_SECONDS
+            backoff, paid_attempts = _BACKOFF_SECONDS, 0
             while True:
                 try:
-                    return await self._attempt(call), failed
+                    return await self._attempt(call)
                 except _AttemptFailed as failure:
                     if failure.usage is not None:
-                        failed.append(FailedAttempt(target, failure.usage))
-                        if len(failed) == _MAX_PAID_ATTEMPTS:
-                            return failure.error, failed
+                        attempts.failed.append(FailedAttempt(target, failure.usage))
+                        paid_attempts += 1
+                        if paid_attempts == _MAX_PAID_ATTEMPTS:
+                            return failure.error
                     pause = max(failure.wait, backoff * random.uniform(0.75, 1.25))  # noqa: S311
                     if asyncio.get_running_loop().time() + pause >= deadline:
-                        return failure.error, failed
+                        return failure.error
+                    if not await attempts.allow_another():
+                        return failure.error
                 backoff *= 2
                 await self._sleep(pause)
         except (UpstreamError, Unavailable) as error:
-            return error, failed
+            return error
         except Exception:
             logger.exception("request to the model failed unexpectedly", **with_metrics(faults=1))
-            return ChatError("the request to the model failed"), failed
+            return ChatError("the request to the model failed")
 
     async def _attempt(self, call: "_ModelCall") -> "ModelAnswer":
         """Sends one request and waits for the first content. Raises _AttemptFailed."""
@@ -162,7 +182,11 @@ class ModelClient:
                 answer = await self._send(call.target, call.chat_request)
         except TimeoutError:
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT)) from None
-        events = await answer.first_events(call.deadline)
+        try:
+            events = await answer.first_events(call.deadline)
+        except asyncio.CancelledError:
+            await answer.aclose()
+            raise
         if events is None and not call.is_last:
             await answer.aclose()
             usage = _usage_of_failure([], call.chat_request)
@@ -301,6 +325,23 @@ class _ModelCall(Struct, frozen=True):
     chat_request: ChatRequest
     deadline: float
     is_last: bool
+
+
+class _FailedAttempts:
+    """The failed attempts of one turn that cost something. `reserve`: see `ModelClient.start`."""
+
+    def __init__(self, reserve: ReserveAttempt | None) -> None:
+        self.failed: list[FailedAttempt] = []
+        self._reserve = reserve
+        self._reserved_count = 0
+
+    async def allow_another(self) -> bool:
+        """Whether another attempt may be sent, after the cost of all failed ones is reserved."""
+        while self._reserve is not None and self._reserved_count < len(self.failed):
+            if not await self._reserve(self.failed[self._reserved_count]):
+                return False
+            self._reserved_count += 1
+        return True
 
 
 class _AttemptFailed(Exception):

@@ -613,3 +613,26 @@ def test_a_temperature_above_the_providers_maximum_is_lowered():
         return [request.json["temperature"] for request in mock.requests]
 
     assert run(scenario) == [1.0, 1.8]
+
+
+@pytest.mark.parametrize(("paid", "hits"), [(0, 1), (1, 2), (2, 3)])
+def test_after_an_attempt_that_costs_something_the_next_one_is_reserved_first(paid, hits):
+    """The model fails twice after it has reported its usage, and then answers."""
+    model = "anthropic/mock:error,after=0,input=30,fail=2"
+    reserved = []
+
+    async def reserve(failed):
+        reserved.append((failed.target.name, failed.usage.input))
+        return len(reserved) <= paid
+
+    async def scenario(mock, client):
+        deadline = asyncio.get_running_loop().time() + 10
+        # The second model is not asked either.
+        models = (model, "openai/mock")
+        with contextlib.suppress(NoAnswer):
+            await (await client.start(CHAT, models, deadline, reserve=reserve)).aclose()
+        return mock.hits
+
+    assert run(scenario) == hits
+    # A refused reservation is asked for once more, before the next model.
+    assert reserved[: min(paid + 1, 2)] == [(model, 30)] * min(paid + 1, 2)
