@@ -83,7 +83,7 @@ class OpenAI:
             return Answer(JSON, end=(json_bytes(self._completion(request)),))
         script = request.script
         end = [self._chunk(request, {}, script.output, finish=_finish_reason(script))]
-        if self._usage_mode(request) != "none" and (request.include_usage or script.usage == "end"):
+        if self._usage_mode(request) != "none" and (request.include_usage or script.usage in ("end", "zero")):
             end.append(_data(_head(request) | {"choices": [], "usage": _usage(script, script.output)}))
         return Answer(
             SSE,

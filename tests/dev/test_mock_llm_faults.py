@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -244,6 +245,59 @@ def test_the_finish_reason_has_the_vendors_name_or_is_left_out():
     events = events_of("openai", receive("openai", "finish=none")[0])
     assert {event["choices"][0]["finish_reason"] for event in events} == {None}
     assert b"done_reason" not in receive("ollama", "finish=none")[0]
+
+
+def test_the_last_usage_may_be_zero():
+    [*_, delta, _] = events_of("anthropic", receive("anthropic", "usage=zero,input=9")[0])
+    assert delta["usage"] == {"input_tokens": 0, "output_tokens": 0}
+    [*_, last] = events_of("nvidia", receive("nvidia", "usage=zero")[0])
+    assert (last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]) == (0, 0)
+    assert b'"eval_count":0' in receive("ollama", "usage=zero")[0]
+
+
+@pytest.mark.parametrize("form", ROUTES)
+def test_an_answer_may_end_without_its_end_mark_and_blank_line(form):
+    data, ended = receive(form, "no-end,usage=end")
+    assert ended == "closed"
+    assert data.endswith(b"}" + LAST_CHUNK)
+    assert text_of(form, data) == answer_text("")
+    assert form == "ollama" or TERMINAL[form] not in data
+
+
+@pytest.mark.parametrize("form", ROUTES)
+def test_an_answer_may_be_one_json_body(form):
+    head, _, body = receive(form, "whole,tokens=2,thinking=1,tags")[0].partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    whole = json.loads(b"".join(chunks_of(head + b"\r\n\r\n" + body)[0]))
+    content = {
+        "anthropic": lambda: whole["content"][0]["text"],
+        "ollama": lambda: whole["message"]["content"],
+    }.get(form, lambda: whole["choices"][0]["message"]["content"])()
+    assert content.startswith("<think>")
+    assert content.endswith(f"</think>\n\n{answer_text('tokens=2')}")
+
+
+def test_the_text_may_be_a_list_of_parts():
+    events = events_of("openai", receive("openai", "parts,tokens=1")[0])
+    assert events[1]["choices"][0]["delta"]["content"] == [{"type": "text", "text": answer_text("tokens=1")}]
+
+
+@pytest.mark.parametrize(("encoding", "wbits"), [("gzip", 16 + zlib.MAX_WBITS), ("deflate", zlib.MAX_WBITS)])
+def test_an_answer_may_be_compressed(encoding, wbits):
+    data, _ = receive("openai", f"encoding={encoding}")
+    assert b"content-encoding: " + encoding.encode() in data
+    chunks, _ = chunks_of(data)
+    inflater = zlib.decompressobj(wbits)
+    # Each chunk is one event that can be read at once.
+    assert inflater.decompress(chunks[0]).endswith(b"}\n\n")
+    assert inflater.decompress(b"".join(chunks[1:])).endswith(TERMINAL["openai"])
+
+
+def test_a_page_or_an_error_may_come_in_place_of_the_answer():
+    assert b"content-type: text/html" in receive("anthropic", "html")[0]
+    head, _, body = receive("openai", "error-body")[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert VENDOR_WORDS.encode() in body
 
 
 @pytest.mark.parametrize("script", ["headers=40ms,first=40ms,gap=20ms,tokens=3", "500,headers=120ms"])

@@ -111,8 +111,8 @@ def test_a_retry_after_a_reload_stores_the_question_once(chat):
     assert [role for role, *_ in chat.stored_messages()] == ["user", "assistant"]
 
 
-def test_thinking_is_collapsed(chat):
-    tab = chat.open()
+def test_thinking_inside_the_text_is_collapsed(serve_chat):
+    tab = serve_chat(OPENAI_THINK_TAGS="false").open()
     answer = tab.ask("mock:text=<think>Who is it%2C then?</think>It is you")
     assert tab.text_of(answer) == "It is you"
     expect(answer.get_by_text("Who is it, then?")).to_be_hidden()

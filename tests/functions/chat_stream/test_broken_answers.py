@@ -95,6 +95,25 @@ def test_the_usage_of_an_answer_without_usage_is_estimated(database, mock):
     assert usage["cost_usd"] > 0
 
 
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
+def test_a_usage_of_0_tokens_is_estimated(database, mock, provider):
+    ask(settings_for(database, mock, "tokens=10,usage=zero", provider))
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["status"], usage["estimated"]) == ("complete", True)
+    assert usage["tokens_in"] > 0
+    assert usage["tokens_out"] == -(-len(answer_text("tokens=10").encode()) // 4)
+
+
+@pytest.mark.parametrize("provider", ["nvidia", "anthropic", "ollama"])
+@pytest.mark.parametrize("script", ["tokens=0,thinking=4", "tokens=0,thinking=4,tags,finish=length"])
+def test_an_answer_that_only_thinks_is_an_error_with_its_cost(database, mock, provider, script):
+    events = ask(settings_for(database, mock, script, provider))
+    assert [event["type"] for event in events] == ["error"]
+    assert answer(database)["metadata"]["code"] == "empty_answer"
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["status"], usage["tokens_out"]) == ("error", 4)
+
+
 def test_characters_that_postgres_cannot_store_are_replaced(database, mock):
     events = ask(settings_for(database, mock, "odd"))
     assert events[-1]["type"] == "done"

@@ -97,8 +97,12 @@ def test_a_fallback_that_hangs_is_502_within_three_seconds(database, mock, first
     check(database, ask(config), "upstream_timeout")
 
 
-@pytest.mark.parametrize("first", ["500", "401", "no-headers", "error&after=0", "truncate&after=0"])
-def test_a_fallback_answers_within_three_seconds_if_the_first_model_fails(database, mock, first):
+# An answer with status 200 is paid for, and is asked for once more.
+@pytest.mark.parametrize(
+    ("first", "paid"),
+    [("500", 0), ("401", 0), ("no-headers", 0), ("error&after=0", 2), ("truncate&after=0", 2), ("html", 1)],
+)
+def test_a_fallback_answers_within_three_seconds_if_the_first_model_fails(database, mock, first, paid):
     config = settings(
         database.url,
         LLM_MODEL=f"openai/mock:{first}",
@@ -110,6 +114,8 @@ def test_a_fallback_answers_within_three_seconds_if_the_first_model_fails(databa
     response, seconds = ask(config)
     assert response.status_code == 200
     assert seconds < 3
-    assert database.rows("select provider, model from usage_logs") == [
-        {"provider": "ollama", "model": "mock:tokens=3"}
-    ]
+    attempts = database.rows(
+        "select provider, status, tokens_in > 0 as has_prompt from usage_logs order by id"
+    )
+    failed = {"provider": "openai", "status": "error", "has_prompt": True}
+    assert attempts == [failed] * paid + [{"provider": "ollama", "status": "complete", "has_prompt": True}]
