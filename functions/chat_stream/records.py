@@ -38,8 +38,9 @@ class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
     `is_anonymous`: the user has no account. `idempotency_key`: None if the client sent none. `request_hash`:
-    the SHA-256 hash that must be equal when the key is used again. `models`: the models that may answer, as
-    `provider/model`, the first choice first.
+    the SHA-256 hash of the request. It must be equal when the key is used again.
+    `resumes`: the client has a part of the answer, so only an earlier call can have started the turn.
+    `models`: the models that may answer, as `provider/model`, the first choice first.
     `system_tokens`, `prompt_tokens` and `max_tokens` are for an estimate of the cost: the tokens of the
     system prompt, of the whole prompt of a stateless turn, and the limit of the answer. For a stored turn the
     database adds the tokens of the history.
@@ -54,6 +55,7 @@ class NewTurn(Struct, frozen=True, kw_only=True):
     question: str
     idempotency_key: str | None
     request_hash: bytes
+    resumes: bool = False
     models: tuple[str, ...]
     system_tokens: int
     prompt_tokens: int
@@ -69,7 +71,7 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     """The result of `TurnStore.begin`.
 
     `conversation_id`: None for a stateless turn, or a turn that could not be stored.
-    `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
+    `repeated`: an earlier call has started the turn. Replay the stored answer; do not call a model.
     `history`: the newest messages of the conversation, the question last. `message_count`: the number of
     messages in the conversation up to the question.
     `max_tokens` of the answer and `prompt_bytes` (`costs.max_prompt_tokens`) are what the budgets pay; None

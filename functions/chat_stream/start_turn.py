@@ -13,22 +13,30 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.chat_stream.answer_response import ChatResponse, answer_response, replay_response
+from functions.chat_stream.answer_response import (
+    ChatResponse,
+    answer_response,
+    end_response,
+    replay_response,
+)
 from functions.chat_stream.authentication import Caller
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.json_response import dialect_error_response
+from functions.chat_stream.model_start import StoppedAnswer, start_model
 from functions.chat_stream.prompt.build_prompt import DEFAULT_MAX_TOKENS, build_prompt
 from functions.chat_stream.prompt.history_window import history_limits
 from functions.chat_stream.prompt.system_prompt import system_prompt
 from functions.chat_stream.records import NewTurn, Settlement, StartedTurn, UsageRow
-from functions.chat_stream.request import TurnRequest, idempotency_key
+from functions.chat_stream.request import EventId, TurnRequest, idempotency_key, last_event_id
 from functions.chat_stream.services import ChatServices
+from functions.chat_stream.stop_wait import begin_after_stop
 from functions.chat_stream.timeouts import Timeouts
 from functions.chat_stream.turn import Turn
 from functions.chat_stream.turn_log import TurnLog
 from shared import costs, rate_limits
 from shared.errors import ChatError, Unavailable
 from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
+from shared.llm.providers import find_target
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 from shared.web import read_body
@@ -61,6 +69,7 @@ class _TurnStart:
             active_turns=lambda: services.background.active_turns,
             tracer=services.tracer,
         )
+        self._last_event: EventId | None = None  # of the answer that a repeated request continues
         # Saves that may still run when an error response is sent. They are awaited after the response.
         self._unfinished_saves: list[asyncio.Task[object]] = []
 
@@ -70,6 +79,10 @@ class _TurnStart:
         caller = await services.authentication.caller(self._request, token_optional=dialect.allows_anonymous)
         body = await read_body(self._request, limit=dialect.max_body_bytes)
         turn_request = dialect.parse(body)
+        if dialect.description.events.has_ids:
+            self._last_event = last_event_id(self._request)
+        if self._last_event is not None and self._last_event.is_end:
+            return end_response()
         models = services.model_choice.resolve(turn_request.model)
         # Chosen before the turn begins, because the tokens of the system prompt count for the budget.
         system = system_prompt(turn_request, services.system_prompt)
@@ -110,6 +123,7 @@ class _TurnStart:
             question=question,
             idempotency_key=key,
             request_hash=sha256(self._dialect.route.encode() + b"\n" + hashed_content).digest(),
+            resumes=self._last_event is not None,
             models=models,
             system_tokens=costs.estimate_tokens(system),
             prompt_tokens=costs.estimate_tokens(system, *texts),
@@ -126,7 +140,8 @@ class _TurnStart:
         trip."""
         try:
             with self._log.measure("begin"):
-                started = await self._store.begin(new_turn, within=self._timeouts.seconds_to_respond())
+                begin = partial(self._store.begin, new_turn)
+                started, self._timeouts = await begin_after_stop(begin, self._timeouts)
         except Unavailable:
             if not self._may_run_unstored(new_turn):
                 # The database may have started the turn although its reply was lost. The turn is settled, so
@@ -149,7 +164,7 @@ class _TurnStart:
         return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget
 
     async def _replay(self, turn_request: TurnRequest, started: StartedTurn) -> ChatResponse:
-        """Returns the stored answer of this idempotency key. No model is called."""
+        """Returns the stored answer of this request, after the client's last event. No model is called."""
         return await replay_response(
             self._services,
             self._dialect,
@@ -157,23 +172,33 @@ class _TurnStart:
             user_id=started.user_id,
             answer_id=started.answer_id,
             timeouts=self._timeouts,
+            last_event=self._last_event,
         )
 
     async def _ask_model(
         self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn
-    ) -> ModelAnswer:
+    ) -> ModelAnswer | StoppedAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
         last error."""
         reserve = None if started.max_tokens is None else partial(self._reserve_attempt, started)
         try:
             with self._log.measure("model"):
-                answer = await self._services.model_client.start(
-                    chat_request, models, self._timeouts.start_until, reserve=reserve
+                answer = await start_model(
+                    partial(
+                        self._services.model_client.start,
+                        chat_request,
+                        models,
+                        self._timeouts.start_until,
+                        reserve=reserve,
+                    ),
+                    partial(self._store.checkpoint, started, None),
                 )
         except NoAnswer as failure:
             failed_attempts = self._usage_rows(failure.failed_attempts)
             await self._settle_without_answer(started, failure.error, failed_attempts)
             raise failure.error from None
+        if answer is None:
+            return StoppedAnswer(find_target(models[0], self._services.settings.providers))
         self._log.set_model(answer.target.name, models)
         return answer
 
@@ -198,7 +223,11 @@ class _TurnStart:
         error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
 
     def _run_turn(
-        self, turn_request: TurnRequest, started: StartedTurn, chat_request: ChatRequest, answer: ModelAnswer
+        self,
+        turn_request: TurnRequest,
+        started: StartedTurn,
+        chat_request: ChatRequest,
+        answer: ModelAnswer | StoppedAnswer,
     ) -> ChatResponse:
         """Starts the turn as a background task and returns the response that sends the turn's events."""
         turn = Turn(
@@ -210,6 +239,8 @@ class _TurnStart:
             store=self._store,
             log=self._log,
         )
+        if isinstance(answer, StoppedAnswer):
+            turn.cancel()
         producer = self._services.background.run_turn(turn)
         return answer_response(
             self._services,
@@ -220,6 +251,7 @@ class _TurnStart:
             answer_id=started.answer_id,
             model=answer.target.name,
             headers=_turn_headers(started),
+            on_disconnect=turn.cancel if self._dialect.stops_on_disconnect else None,
         )
 
     def _start_save(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:

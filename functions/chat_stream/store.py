@@ -8,7 +8,7 @@ import itertools
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,7 @@ from shared import costs, rate_limits
 from shared.db import Database, json_argument
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
-from shared.ids import parse_uuid
+from shared.ids import derive_conversation_id, parse_uuid
 from shared.llm.wire_format import ChatMessage
 from shared.logs import logger
 from shared.rate_limits import RateLimitState
@@ -38,9 +38,29 @@ _SAVE_BACKOFF_SECONDS = (0.5, 1.0, 2.0)
 _FAILOVER_SECONDS = 30.0
 
 
+_CONFLICTS = {
+    "repeated": "this idempotency key was used before, and this route stores no answers",
+    "not_resumable": "there is no answer to continue: send the request without Last-Event-ID",
+    "conflict": "another answer is being written in this conversation",
+}
+_RETRY_SOON = {"Retry-After": "1"}
+
+
+class StoppingAnswer(Conflict):
+    """The user has stopped the running answer of the conversation, and it is not settled yet."""
+
+
 class _Outcome(Struct):
     outcome: Literal[
-        "started", "repeated", "mismatch", "rate_limited", "not_found", "conflict", "budget_exceeded"
+        "started",
+        "repeated",
+        "mismatch",
+        "not_resumable",
+        "stopping",
+        "rate_limited",
+        "not_found",
+        "conflict",
+        "budget_exceeded",
     ]
     conversation_id: UUID | None = None
     answer_id: UUID | None = None
@@ -67,10 +87,11 @@ class TurnStore:
         empty. Waits `within` seconds at most.
 
         Raises RateLimited, NotFound if the user has no such conversation or no such answer to regenerate,
-        Conflict while another answer of the conversation is being written or if the key was used on a route
-        that stores no answers, IdempotencyMismatch, BudgetExceeded, and Unavailable. After Unavailable the
-        turn may have started: see `cancel_unconfirmed_begin`. A refused turn stores no question and no
-        answer. It still counts for the rate limit.
+        Conflict while another answer of the conversation is being written, if the key was used on a route
+        that stores no answers, or if there is no answer to resume, StoppingAnswer, IdempotencyMismatch,
+        BudgetExceeded, and Unavailable. After Unavailable the turn may have started: see
+        `cancel_unconfirmed_begin`. A refused turn stores no question and no answer. It still counts for the
+        rate limit.
         """
         if new_turn.conversation is None:
             query, request = "select $functions.begin_stateless_turn(%s)::text", self._common_fields(new_turn)
@@ -106,7 +127,9 @@ class TurnStore:
             "user_id": new_turn.user_id,
             "answer_id": new_turn.answer_id,
             "idempotency_key": new_turn.idempotency_key,
-            "request_hash": new_turn.request_hash.hex() if new_turn.idempotency_key is not None else None,
+            "request_hash": new_turn.request_hash.hex(),
+            "resumes": new_turn.resumes,
+            "waits_for_stop": True,
             "model": model,
             "max_tokens": new_turn.max_tokens,
             "usd_per_input": usd_per_input,
@@ -278,12 +301,6 @@ class BestEffortStore(TurnStore):
         return settlement.status
 
 
-def derive_conversation_id(user_id: UUID, external_id: str) -> UUID:
-    """The id of a conversation for which the client chose `external_id`. It is derived from both ids, so that
-    two users can choose the same one."""
-    return uuid5(user_id, f"conversation {external_id}")
-
-
 def _outcome_error(outcome: _Outcome) -> ChatError:
     match outcome.outcome:
         case "rate_limited":
@@ -293,14 +310,14 @@ def _outcome_error(outcome: _Outcome) -> ChatError:
             return BudgetExceeded(
                 "the daily budget is used up; a new one starts at midnight UTC", retry_after=outcome.renews_in
             )
-        case "repeated":
-            return Conflict("this idempotency key was used before, and this route stores no answers")
         case "mismatch":
             return IdempotencyMismatch("this idempotency key was used for another request")
-        case "conflict":
-            return Conflict("another answer is being written in this conversation")
-        case _:
+        case "stopping":
+            return StoppingAnswer(_CONFLICTS["conflict"], headers=_RETRY_SOON)
+        case "not_found":
             return NotFound("no such conversation")
+        case kind:
+            return Conflict(_CONFLICTS[kind], headers=_RETRY_SOON if kind == "conflict" else None)
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from msgspec import structs
 from functions.chat_stream.answer_bound import AnswerBound
 from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
+from functions.chat_stream.model_start import StoppedAnswer
 from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow, final_status
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SilenceTimer, Timeouts
@@ -42,7 +43,7 @@ class Turn:
         self,
         started: StartedTurn,
         chat_request: ChatRequest,
-        answer: ModelAnswer,
+        answer: ModelAnswer | StoppedAnswer,
         *,
         failed_attempts: list[UsageRow],
         timeouts: Timeouts,
@@ -105,6 +106,10 @@ class Turn:
             if self._read_timeout is not None:
                 self._read_timeout.reschedule(0)  # a moment in the past: `_read` stops at once
 
+    def cancel(self) -> None:
+        """Ends the answer as cancelled, with the text received so far."""
+        self.stop(Finished("cancelled"))
+
     async def _read(self) -> None:
         if self._end is not None:
             return  # stopped before the first read
@@ -152,7 +157,7 @@ class Turn:
 
     def _on_checkpoint(self, state: str | None) -> None:
         if state == "cancel":
-            self.stop(Finished("cancelled"))
+            self.cancel()
         elif state != "running":  # settled by another process, or not in the database
             self.stop(_SETTLED_BY_ANOTHER_PROCESS)
 

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- Starts a turn whose messages are not stored. Only its cost is stored.
 --
 -- Request: as for begin_turn, with prompt_tokens, prompt_bytes and fixed_bytes (the sizes of the whole prompt,
@@ -27,7 +27,7 @@ begin
     perform set_config('app.user_id', request.user_id::text, true);
 
     -- 1. Is the call a repeat?
-    previous_turn := $functions.previous_turn(request.user_id, request.answer_id, request.idempotency_key);
+    previous_turn := $functions.previous_turn(p_request);
     if previous_turn.attempt_id = request.answer_id then
         return $functions.started_turn(null, previous_turn.id, null, to_jsonb(previous_turn), null);
     elsif previous_turn.request_hash <> decode(request.request_hash, 'hex') then

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- Starts a turn: stores the question and an empty answer, and reads the history for the model.
 --
 -- Checks first, in this order: whether the call is a repeat, the rate limit, whether the user has the
@@ -13,6 +13,8 @@
 --   create_missing       true: if there is no conversation_id, use or create new_conversation_id
 --   replaces             the answer to regenerate: its id, or '' for the last answer
 --   idempotency_key, request_hash (hex)
+--   resumes              true: continue the answer of an earlier call; never start a turn
+--   waits_for_stop       true: the caller knows the outcome `stopping`
 --   model, system_tokens, max_tokens, usd_per_input, usd_per_output (for one token), priced
 --   system_bytes         the largest number of tokens of the system prompt: see prompt_size
 --   history_limit, history_step, history_bytes, history_characters: see read_history
@@ -25,6 +27,8 @@
 --                    model. max_tokens, prompt_bytes: the limits of a turn with a budget, else null
 --   repeated         conversation_id, answer_id: the key was used before; replay that answer
 --   mismatch         the key was used for another request
+--   not_resumable    there is no answer to continue
+--   stopping         the user has stopped the running answer of the conversation: call again soon
 --   rate_limited     rate: see consume_rate_limit
 --   not_found        this user has no such conversation, or no such answer to regenerate
 --   conflict         another answer of the conversation is being written
@@ -62,7 +66,7 @@ begin
     perform set_config('app.user_id', request.user_id::text, true);
 
     -- 1. Is the call a repeat?
-    previous_turn := $functions.previous_turn(request.user_id, request.answer_id, request.idempotency_key);
+    previous_turn := $functions.previous_turn(p_request);
     is_restart := previous_turn.id is not null;
     if previous_turn.attempt_id = request.answer_id then
         -- The history ends before the answer, or before the messages that the answer replaces.
@@ -79,11 +83,19 @@ begin
         );
     elsif previous_turn.request_hash <> decode(request.request_hash, 'hex') then
         return jsonb_build_object('outcome', 'mismatch');
-    elsif is_restart and not $functions.can_restart_turn(previous_turn) then
+    elsif is_restart
+        and (p_request -> 'resumes' = 'true' or not $functions.can_restart_turn(previous_turn))
+    then
         return jsonb_build_object(
             'outcome', 'repeated',
             'conversation_id', previous_turn.conversation_id, 'answer_id', previous_turn.id
         );
+    elsif p_request -> 'resumes' = 'true' then
+        return jsonb_build_object('outcome', 'not_resumable');
+    elsif p_request -> 'waits_for_stop' = 'true' and $functions.has_stopping_turn(
+        array[previous_turn.conversation_id, request.conversation_id, request.new_conversation_id]
+    ) then
+        return jsonb_build_object('outcome', 'stopping');
     end if;
 
     -- 2. Does the rate limit allow the turn?

@@ -177,7 +177,11 @@ class ModelClient:
                 answer = await self._send(call.target, call.chat_request)
         except TimeoutError:
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT)) from None
-        events = await answer.first_events(call.deadline)
+        try:
+            events = await answer.first_events(call.deadline)
+        except asyncio.CancelledError:
+            await answer.aclose()
+            raise
         if events is None and not call.is_last:
             await answer.aclose()
             # The provider has received the prompt and charges for its tokens.

@@ -9,7 +9,8 @@ select app.begin_request('{"user_id": "00000000-0000-4000-8000-000000000001"}');
 select app.begin_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001",
     "answer_id": "00000000-0000-4000-8000-0000000000a1",
-    "idempotency_key": "first", "request_hash": "00ff", "model": "openai/some-model", "max_tokens": 1000,
+    "idempotency_key": "first", "request_hash": "00ff", "resumes": false, "waits_for_stop": true,
+    "model": "openai/some-model", "max_tokens": 1000,
     "usd_per_input": "0.000001", "usd_per_output": "0.00001", "priced": true, "lease": "15 seconds",
     "rate_limit": 5, "rate_window": 60, "budget": "1.5", "budget_anonymous": "0", "budget_total": "20",
     "prices": {
@@ -57,6 +58,12 @@ select app.cancel_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1"
 }');
 
+-- {"answer_id": "00000000-0000-4000-8000-0000000000a1", "status": "running"}
+select app.cancel_conversation('{
+    "user_id": "00000000-0000-4000-8000-000000000001",
+    "conversation_ids": ["00000000-0000-4000-8000-0000000000c9", "00000000-0000-4000-8000-0000000000c1"]
+}')::text;
+
 -- "cancelled"
 select app.finish_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1",
@@ -73,7 +80,8 @@ select app.finish_turn('{
 select app.begin_stateless_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001",
     "answer_id": "00000000-0000-4000-8000-0000000000a2",
-    "idempotency_key": null, "request_hash": null, "model": "openai/some-model", "max_tokens": 1000,
+    "idempotency_key": null, "request_hash": "00ff", "resumes": false, "waits_for_stop": true,
+    "model": "openai/some-model", "max_tokens": 1000,
     "usd_per_input": "0.000001", "usd_per_output": "0.00001", "priced": true, "lease": "15 seconds",
     "rate_limit": 5, "rate_window": 60, "budget": "0", "budget_anonymous": "0", "budget_total": "0",
     "prices": {
