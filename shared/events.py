@@ -54,7 +54,8 @@ class Finished(Struct, frozen=True, gc=False):
 
 class Failed(Struct, frozen=True, gc=False):
     """The answer failed. `code` is a code of `shared.errors`. `message` is a fixed text for developers; it
-    contains no text of a provider, a prompt or an answer."""
+    contains no text of a provider, a prompt or an answer. `retryable`: if the answer failed before its first
+    content, the model may be asked again at once."""
 
     code: str
     message: str

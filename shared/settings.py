@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
+from typing import get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
 from shared.llm.providers import PROVIDERS, ProviderSettings
+from shared.llm.think_tags import ThinkTags
 from shared.secret_sources import GeneratedToken, Secret, StaticSecret
 
 __all__ = [
@@ -435,11 +437,19 @@ def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
             "Whether to ask for the usage. `false` for compatible servers that refuse `stream_options`.",
             default=True,
         )
+        think_tags = env.choice(
+            f"{prefix}_THINK_TAGS",
+            "Whether `<think>` at the beginning of an answer opens the model's thinking, which is no text. "
+            "`closing` for servers whose answers always begin with thinking and have only `</think>`.",
+            choices=get_args(ThinkTags),
+            default=provider.think_tags,
+        )
         if key or url:
             configured[provider.name] = ProviderSettings(
                 base_url=(url or provider.base_url).rstrip("/"),
                 api_key=key,
                 stream_options=stream_options,
+                think_tags=think_tags,
             )
     return configured
 

@@ -38,9 +38,9 @@ class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
     `is_anonymous`: the user has no account. `idempotency_key`: None if the client sent none. `request_hash`:
-    the SHA-256 hash of the request. It must be equal when the key is used again.
-    `resumes`: the client has a part of the answer, so only an earlier call can have started the turn.
-    `models`: the models that may answer, as `provider/model`, the first choice first.
+    the SHA-256 hash of the request. It must be equal when the key is used again. `resumes`: the client has a
+    part of the answer, so only an earlier call can have started the turn. `models`: the models that may
+    answer, as `provider/model`, the first choice first.
     `system_tokens`, `prompt_tokens` and `max_tokens` are for an estimate of the cost: the tokens of the
     system prompt, of the whole prompt of a stateless turn, and the limit of the answer. For a stored turn the
     database adds the tokens of the history.

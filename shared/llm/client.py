@@ -35,6 +35,8 @@ _WIRE_FORMATS: Mapping[WireFormatName, WireFormat] = {
 }
 
 _BACKOFF_SECONDS = 0.15
+# The requests to one model that may cost something: an answer with status 200 and one more.
+_MAX_PAID_ATTEMPTS = 2
 _NEVER = float("inf")
 _MAX_ERROR_BODY_BYTES = 65_536
 # After the last event only the end of the chunked encoding may follow.
@@ -150,13 +152,16 @@ class ModelClient:
         try:
             target = find_target(name, self._settings.providers)
             call = _ModelCall(target, _adapt(chat_request, target), deadline, is_last)
-            backoff = _BACKOFF_SECONDS
+            backoff, paid_attempts = _BACKOFF_SECONDS, 0
             while True:
                 try:
                     return await self._attempt(call)
                 except _AttemptFailed as failure:
                     if failure.usage is not None:
                         attempts.failed.append(FailedAttempt(target, failure.usage))
+                        paid_attempts += 1
+                        if paid_attempts == _MAX_PAID_ATTEMPTS:
+                            return failure.error
                     pause = max(failure.wait, backoff * random.uniform(0.75, 1.25))  # noqa: S311
                     if asyncio.get_running_loop().time() + pause >= deadline:
                         return failure.error
@@ -184,18 +189,16 @@ class ModelClient:
             raise
         if events is None and not call.is_last:
             await answer.aclose()
-            # The provider has received the prompt and charges for its tokens.
-            usage = Usage(call.chat_request.estimated_tokens(), 0, estimated=True)
+            usage = _usage_of_failure([], call.chat_request)
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT), usage=usage)
         first = next((event for event in events or () if isinstance(event, _CONTENT_OR_END)), None)
         if not isinstance(first, Failed):
             return answer
         await answer.aclose()
-        reported = [event for event in events or () if isinstance(event, Usage)]
         raise _AttemptFailed(
             _to_error(first),
             wait=0 if first.retryable else _NEVER,
-            usage=reported[-1] if reported else None,
+            usage=_usage_of_failure(events or [], call.chat_request),
         )
 
     async def _send(self, target: ModelTarget, chat_request: ChatRequest) -> "ModelAnswer":
@@ -222,7 +225,7 @@ class ModelClient:
         try:
             response = await self._http.post(wire_format.request(chat_request, target, key))
             if response.status_code == 200:
-                return ModelAnswer(target, response, wire_format.decoder())
+                return ModelAnswer(target, response, wire_format.decoder(target.think_tags))
             body = await _error_body(response)
         except (httpx.HTTPError, OSError) as error:
             kind, sentence = next(
@@ -304,6 +307,8 @@ class ModelAnswer:
     async def _read(self) -> list[Event]:
         try:
             data = await anext(self._reads)
+        except httpx.DecodingError:
+            return self._decoder.reject()
         except (StopAsyncIteration, httpx.HTTPError, OSError):
             # The connection may break before or after the end of the answer. The decoder tells the two cases
             # apart.
@@ -385,6 +390,16 @@ async def _error_body(response: httpx.Response) -> bytes:
     finally:
         await response.aclose()
     return body[:_MAX_ERROR_BODY_BYTES]
+
+
+def _usage_of_failure(events: Sequence[Event], chat_request: ChatRequest) -> Usage:
+    """What an answer without content costs: what the provider has reported, else the prompt. A provider that
+    answers with 200 has received the prompt and charges for its tokens."""
+    reported = [event for event in events if isinstance(event, Usage)]
+    usage = reported[-1] if reported else Usage(0, 0, estimated=True)
+    if usage.input:
+        return usage
+    return structs.replace(usage, input=chat_request.estimated_tokens(), estimated=True)
 
 
 def _to_error(failed: Failed) -> UpstreamError:
