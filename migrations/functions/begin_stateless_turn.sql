@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- Starts a turn whose messages are not stored. Only its cost is stored.
 --
 -- Request: as for begin_turn, with prompt_tokens, prompt_bytes and fixed_bytes (the sizes of the whole prompt,

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- Starts a turn: stores the question and an empty answer, and reads the history for the model.
 --
 -- Checks first, in this order: whether the call is a repeat, the rate limit, whether the user has the
