@@ -73,6 +73,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     `parameters`: all that its handler reads; a path with `{id}` has a parameter of this name.
     `errors`: those that do not follow from the other fields. `dev/openapi.py` adds these.
     `error_type`: the type of the JSON of an error, if it is not the error contract of `shared/errors.py`.
+    `statuses`: the statuses of error codes that have another status here.
     """
 
     method: Method
@@ -87,6 +88,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     body: Body[Any] | None = None
     errors: tuple[type[ChatError], ...] = ()
     error_type: Callable[[], Any] | None = None
+    statuses: Mapping[str, int] = {}
 
 
 def summary_and_description(docstring: str | None) -> tuple[str, str]:

@@ -145,6 +145,12 @@ class Environment:
             raise ConfigError(f"{name} must be a whole number from {at_least} to {at_most}.")
         return int(value)
 
+    def optional_integer(self, name: str, meaning: str, *, at_least: int, at_most: int) -> int | None:
+        """None if it is not set."""
+        if self._value(name, meaning, None) is None:
+            return None
+        return self.integer(name, meaning, default=at_least, at_least=at_least, at_most=at_most)
+
     def money(self, name: str, meaning: str) -> Decimal:
         """An amount in USD; 0 if it is not set."""
         value = self._value(name, meaning, 0) or "0"

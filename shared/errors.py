@@ -2,6 +2,7 @@
 
 ChatError                     500  internal
 ├── InvalidRequest            400  invalid_request
+│   └── UnknownModel          400  model_not_found        404 in OpenAI's format
 ├── Unauthorized              401  unauthorized
 ├── Forbidden                 403  forbidden
 ├── NotFound                  404  not_found
@@ -18,7 +19,13 @@ ChatError                     500  internal
     ├── UpstreamUnreachable   502  upstream_unreachable   no connection, no name
     ├── UpstreamTimeout       502  upstream_timeout       connected, and then silence
     ├── UpstreamAuth          502  upstream_auth          our key was refused
-    ├── UpstreamRejected      502  upstream_rejected      our request was refused
+    │   └── UpstreamUnpaid    502  upstream_auth          our account has no credit or quota left
+    ├── UpstreamRejected      502  upstream_rejected      our request was refused; not the client's fault
+    │   ├── RequestRefused         400  invalid_request
+    │   │   └── SystemRoleRefused  400  invalid_request
+    │   ├── ContextLengthExceeded  400  context_length_exceeded
+    │   ├── ContentFiltered        400  content_filter
+    │   └── ModelNotFound          400  model_not_found   404 in OpenAI's format
     ├── UpstreamRateLimited   502  upstream_rate_limited
     ├── UpstreamOverloaded    502  upstream_overloaded
     ├── UpstreamTruncated     502  upstream_truncated     the stream ended without its end
@@ -29,7 +36,7 @@ exception.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 SIGN_IN_AGAIN = "I had trouble remembering you. Please sign in again."
 TAKE_A_BREATH = "Let's take a breath. You can continue in a moment."
@@ -54,6 +61,9 @@ class ChatError(Exception):
         return {"error": self.message, "code": self.code, "userMessage": self.user_message}
 
 
+T = TypeVar("T", bound=ChatError)
+
+
 class InvalidRequest(ChatError):
     """The request is malformed; `field` is the JSON field or parameter at fault, where one is."""
 
@@ -65,6 +75,12 @@ class InvalidRequest(ChatError):
 
     def body(self) -> dict[str, str]:
         return super().body() | ({"field": self.field} if self.field else {})
+
+
+class UnknownModel(InvalidRequest):
+    """The request names a model that it may not choose."""
+
+    code = "model_not_found"
 
 
 class Unauthorized(ChatError):
@@ -150,8 +166,56 @@ class UpstreamAuth(UpstreamError):
     code, retryable = "upstream_auth", False
 
 
+class UpstreamUnpaid(UpstreamAuth):
+    """The key is right. Another provider may answer, as in an outage."""
+
+
 class UpstreamRejected(UpstreamError):
     code, retryable = "upstream_rejected", False
+
+
+class RequestRefused(UpstreamRejected):
+    """The provider refused a parameter or the messages. `field` is the parameter, if it is known."""
+
+    status, code = 400, "invalid_request"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def body(self) -> dict[str, str]:
+        return super().body() | ({"field": self.field} if self.field else {})
+
+
+class SystemRoleRefused(RequestRefused):
+    """The chat template of the model has no system role."""
+
+
+class ContextLengthExceeded(UpstreamRejected):
+    """The prompt and the answer do not fit into the model's context, also after the prompt was shortened.
+
+    `limit` is the context, and `prompt_tokens` the length of the prompt, in tokens as the provider counts;
+    None where it did not say.
+    """
+
+    status, code = 400, "context_length_exceeded"
+
+    def __init__(self, message: str, *, limit: int | None = None, prompt_tokens: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.prompt_tokens = prompt_tokens
+
+
+class ContentFiltered(UpstreamRejected):
+    """The provider's filter refused the messages."""
+
+    status, code = 400, "content_filter"
+
+
+class ModelNotFound(UpstreamRejected):
+    """The provider does not have this model."""
+
+    status, code = 400, "model_not_found"
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -172,7 +236,16 @@ class UpstreamInvalid(UpstreamError):
 
 def class_for_code(code: str) -> type[ChatError]:
     """The error of a stable code; ChatError itself for one that is none."""
-    kinds = [ChatError]
+    return _find_class(code, ChatError)
+
+
+def upstream_class_for_code(code: str) -> type[UpstreamError]:
+    """The error of a provider with a stable code; UpstreamError itself for one that is none."""
+    return _find_class(code, UpstreamError)
+
+
+def _find_class(code: str, base: type[T]) -> type[T]:
+    kinds = [base]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    return next((kind for kind in kinds if kind.code == code), ChatError)
+    return next((kind for kind in kinds if kind.code == code), base)

@@ -46,9 +46,11 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """The answer is complete, or was ended on purpose. `reason` says how."""
+    """The answer is complete, or was ended on purpose. `reason` says how. `model` is the `provider/model`
+    that answered, in a replay; else None."""
 
     reason: FinishReason
+    model: str | None = None
 
 
 class Failed(Struct, frozen=True, gc=False):

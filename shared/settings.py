@@ -161,7 +161,7 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         ),
         first_token_timeout=env.seconds(
             "LLM_FIRST_TOKEN_TIMEOUT",
-            "Seconds from the accepted request to the first text of the answer.",
+            "Seconds from the request to the provider to the first text of the answer.",
             default=20,
         ),
         idle_timeout=env.seconds(
@@ -369,11 +369,21 @@ def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
             "Whether to ask for the usage. `false` for compatible servers that refuse `stream_options`.",
             default=True,
         )
+        num_ctx = None
+        if provider.wire_format == "ollama":
+            num_ctx = env.optional_integer(
+                f"{prefix}_NUM_CTX",
+                "Context window asked of Ollama, in tokens. If it is not set: as much as the prompt and the "
+                "answer need, in powers of two.",
+                at_least=512,
+                at_most=100_000_000,
+            )
         if key or url:
             configured[provider.name] = ProviderSettings(
                 base_url=(url or provider.base_url).rstrip("/"),
                 api_key=key,
                 stream_options=stream_options,
+                num_ctx=num_ctx,
             )
     return configured
 

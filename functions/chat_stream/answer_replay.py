@@ -70,7 +70,7 @@ def _last_events(stored: StoredAnswer) -> list[Event]:
     usage = stored.usage.as_event() if stored.usage else Usage(0, 0, estimated=True)
     reason: FinishReason | None = stored.metadata.get("finish_reason")
     if reason is not None:
-        return [usage, Finished(reason)]
+        return [usage, Finished(reason, model=stored.metadata.get("model"))]
     # An answer that ended with an error has a code. An answer whose process died has neither.
     code = stored.metadata.get("code", "interrupted")
     return [usage, Failed(code, "the answer was interrupted", retryable=True)]

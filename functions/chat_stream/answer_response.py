@@ -3,6 +3,7 @@
 import asyncio
 import time
 from typing import TypeAlias
+from urllib.parse import quote
 from uuid import UUID
 
 from starlette.responses import Response
@@ -19,6 +20,9 @@ from functions.chat_stream.timeouts import Timeouts
 
 ChatResponse: TypeAlias = Response | SSEResponse | JSONAnswerResponse
 
+# Clients choose names of models where LLM_ALLOWED_MODELS has a pattern. Other characters are encoded.
+_HEADER_CHARACTERS = "!#$&'()*+,/:;=?@[]^{|}"
+
 # A resumed stream has no request body; encoders still need a request object.
 RESUME_REQUEST = TurnRequest(messages=())
 
@@ -31,17 +35,23 @@ def answer_response(
     producer: asyncio.Task[None],
     *,
     answer_id: UUID,
-    model: str,
+    model: str | None,
     headers: dict[str, str],
     offset: int = 0,
 ) -> ChatResponse:
     """Returns a stream, or one JSON body if the client asked for `"stream": false`.
 
-    `producer` is the task that fills `events`. `model` is the `provider/model` that answers. The client
-    already has the first `offset` characters.
+    `producer` is the task that fills `events`. `model` is the `provider/model` that answers; None if it is
+    not known yet. The client already has the first `offset` characters.
     """
-    meta = AnswerMeta(message_id=str(answer_id), model=model, created=int(time.time()))
+    meta = AnswerMeta(
+        message_id=str(answer_id),
+        model=model or services.model_choice.listed_models[0],
+        created=int(time.time()),
+    )
     headers = {**dialect.headers, "X-Message-Id": meta.message_id, **headers}
+    if model is not None:
+        headers["X-Model"] = quote(model, safe=_HEADER_CHARACTERS)
     if not request.stream:
         return JSONAnswerResponse(events, dialect, producer, meta=meta, headers=headers)
     return SSEResponse(
@@ -79,7 +89,8 @@ async def replay_response(
         replay.events,
         services.background.run_replay(replay),
         answer_id=answer_id,
-        model=stored_answer.metadata.get("model", services.model_choice.listed_models[0]),
+        # Another process may be writing the answer. Its first checkpoint says which model answers.
+        model=stored_answer.metadata.get("model"),
         headers={"X-Conversation-Id": str(stored_answer.conversation_id)},
         offset=offset,
     )

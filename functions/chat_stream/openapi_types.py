@@ -23,6 +23,7 @@ class DoneEvent(Struct, frozen=True, rename="camel"):
 
     type: Literal["done"]
     message_id: UUID
+    model: str
     usage: TokenCounts
     finish_reason: Literal["length", "content_filter", "cancelled", "deadline"] | UnsetType = UNSET
 
@@ -30,6 +31,7 @@ class DoneEvent(Struct, frozen=True, rename="camel"):
 class FailedEvent(Struct, frozen=True):
     type: Literal["error"]
     message: str
+    code: str
 
 
 class ContentEvent(Struct, frozen=True):

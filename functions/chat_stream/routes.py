@@ -23,8 +23,11 @@ from shared.errors import (
     BudgetExceeded,
     ChatError,
     Conflict,
+    ContentFiltered,
+    ContextLengthExceeded,
     IdempotencyMismatch,
     InvalidRequest,
+    ModelNotFound,
     NotFound,
     RateLimited,
     UpstreamError,
@@ -63,10 +66,14 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
             IdempotencyMismatch,
             RateLimited,
             BudgetExceeded,
+            ContextLengthExceeded,
+            ContentFiltered,
+            ModelNotFound,
             UpstreamError,
             *((NotFound, Conflict) if description.can_store else ()),
         ),
         error_type=description.error_type,
+        statuses=dialect.statuses,
     )
 
 

@@ -81,8 +81,10 @@ class _TurnStart:
         chat_request = build_prompt(
             turn_request, started, system, history_limit=services.settings.history_messages
         )
-        answer = await self._ask_model(chat_request, models, started)
-        return self._run_turn(turn_request, started, chat_request, answer)
+        answer = await self._ask_model(
+            chat_request, models, started, is_choice=turn_request.model is not None
+        )
+        return self._run_turn(turn_request, started, answer)
 
     def error_response(self, error: ChatError) -> Response:
         """Logs the error and returns it as a response of this dialect."""
@@ -157,14 +159,14 @@ class _TurnStart:
         )
 
     async def _ask_model(
-        self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn
+        self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn, *, is_choice: bool
     ) -> ModelAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
-        last error."""
+        last error. `is_choice`: the client named the first model."""
         try:
             with self._log.measure("model"):
                 answer = await self._services.model_client.start(
-                    chat_request, models, self._timeouts.start_until
+                    chat_request, models, self._timeouts.start_until, is_choice=is_choice
                 )
         except NoAnswer as failure:
             failed_attempts = self._usage_rows(failure.failed_attempts)
@@ -188,13 +190,10 @@ class _TurnStart:
         self._log.write_no_answer(error, rows)
         error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
 
-    def _run_turn(
-        self, turn_request: TurnRequest, started: StartedTurn, chat_request: ChatRequest, answer: ModelAnswer
-    ) -> ChatResponse:
+    def _run_turn(self, turn_request: TurnRequest, started: StartedTurn, answer: ModelAnswer) -> ChatResponse:
         """Starts the turn as a background task and returns the response that sends the turn's events."""
         turn = Turn(
             started,
-            chat_request,
             answer,
             failed_attempts=self._usage_rows(answer.failed_attempts),
             timeouts=self._timeouts,

@@ -12,7 +12,14 @@ from msgspec import structs
 
 from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
-from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow, final_status
+from functions.chat_stream.records import (
+    Settlement,
+    StartedTurn,
+    Status,
+    UsageRow,
+    final_status,
+    refusal_mark,
+)
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SilenceTimer, Timeouts
 from functions.chat_stream.turn_log import TurnLog
@@ -20,7 +27,6 @@ from shared import costs
 from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
 from shared.llm.client import ModelAnswer
-from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 
 # The limit of the column `messages.content`, in characters. Longer answers are cut and end with `length`.
@@ -33,14 +39,13 @@ _SETTLED_BY_ANOTHER_PROCESS = Failed("conflict", "this turn was settled by anoth
 class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
-    `chat_request` is the request that the model got. The tokens of the prompt are estimated if the provider
-    does not report them. `failed_attempts` are the usage rows of earlier requests that gave no answer.
+    The tokens of the prompt are estimated if the provider does not report them. `failed_attempts` are the
+    usage rows of earlier requests that gave no answer.
     """
 
     def __init__(
         self,
         started: StartedTurn,
-        chat_request: ChatRequest,
         answer: ModelAnswer,
         *,
         failed_attempts: list[UsageRow],
@@ -50,7 +55,6 @@ class Turn:
     ) -> None:
         self.events = EventQueue()
         self._started = started
-        self._chat_request = chat_request
         self._answer = answer
         self._failed_attempts = failed_attempts
         self._timeouts = timeouts
@@ -64,7 +68,9 @@ class Turn:
         self._read_timeout: asyncio.Timeout | None = None
         self._silence_timer = SilenceTimer(timeouts, self.stop)
         # Reads `_text_pieces` while `_handle_events` appends to it.
-        self._checkpoints = Checkpoints(store, started, self._text_pieces, on_state=self._on_checkpoint)
+        self._checkpoints = Checkpoints(
+            store, started, self._text_pieces, model=answer.target.name, on_state=self._on_checkpoint
+        )
 
     async def run(self) -> None:
         """Reads the answer, saves checkpoints and settles the turn. Never raises: an error becomes the last
@@ -107,7 +113,7 @@ class Turn:
             return  # stopped before the first read
         try:
             async with asyncio.timeout(None) as self._read_timeout:
-                self._silence_timer.start()
+                self._silence_timer.start(self._answer.asked_at)
                 async for events in self._answer:
                     self._handle_events(events)
         except TimeoutError:
@@ -170,6 +176,7 @@ class Turn:
                 "model": self._answer.target.name,
                 "cost_usd": row.cost_usd,
                 **({"finish_reason": end.reason} if isinstance(end, Finished) else {"code": end.code}),
+                **refusal_mark(end.reason if isinstance(end, Finished) else end.code),
             },
             usage=[*self._failed_attempts, row],
         )
@@ -199,7 +206,7 @@ class Turn:
         estimated_output = costs.estimate_tokens(text, "".join(self._reasoning_pieces))
         return structs.replace(
             counted,
-            input=counted.input or self._chat_request.estimated_tokens(),
+            input=counted.input or self._answer.chat_request.estimated_tokens(),
             output=max(counted.output, estimated_output),
         )
 

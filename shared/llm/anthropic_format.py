@@ -1,6 +1,6 @@
 """The format of Anthropic's Messages API: https://docs.anthropic.com/en/api/messages-streaming."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
@@ -10,7 +10,14 @@ from shared.errors import UpstreamError
 from shared.events import FinishReason, Usage
 from shared.llm.decoding import SSEAnswerDecoder, count
 from shared.llm.providers import ModelTarget
-from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, HttpRequest, error_for_status
+from shared.llm.wire_format import (
+    ChatRequest,
+    Decoder,
+    HttpRequest,
+    alternating,
+    error_for_response,
+    refusal_in,
+)
 
 
 class AnthropicFormat:
@@ -21,7 +28,10 @@ class AnthropicFormat:
         body: dict[str, object] = {
             "model": target.model,
             "max_tokens": chat_request.max_tokens,
-            "messages": _alternating(chat_request.messages),
+            "messages": [
+                {"role": message.role, "content": message.content}
+                for message in alternating(chat_request.messages)
+            ],
             "stream": True,
         }
         if chat_request.system:
@@ -33,22 +43,8 @@ class AnthropicFormat:
     def decoder(self) -> Decoder:
         return AnthropicDecoder()
 
-    def error(self, status: int, body: bytes) -> UpstreamError:  # noqa: ARG002
-        return error_for_status(status)
-
-
-def _alternating(messages: Iterable[ChatMessage]) -> list[dict[str, str]]:
-    """The API accepts only alternating roles that start with the user, and no empty messages. Drops and
-    merges messages accordingly."""
-    merged: list[dict[str, str]] = []
-    for message in messages:
-        if not message.content.strip():
-            continue
-        if merged and merged[-1]["role"] == message.role:
-            merged[-1]["content"] += "\n\n" + message.content
-        elif merged or message.role == "user":
-            merged.append({"role": message.role, "content": message.content})
-    return merged
+    def error(self, status: int, body: bytes) -> UpstreamError:
+        return error_for_response(status, body)
 
 
 class _OutputDetails(Struct):
@@ -78,6 +74,7 @@ class _Content(Struct, gc=False):
 
 class _Error(Struct):
     type: str | None = None
+    message: str | None = None
 
 
 class _Event(Struct, gc=False):
@@ -166,8 +163,10 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
 
 
 def _to_error(error: _Error | str | None) -> UpstreamError:
-    named = error.type if isinstance(error, _Error) else None
-    return _ERRORS.get(named or "", UpstreamError)("the model provider sent an error")
+    name, message = (error.type or "", error.message) if isinstance(error, _Error) else ("", error)
+    kind = _ERRORS.get(name)
+    refusal = refusal_in(name, message) if kind is None or not kind.retryable else None
+    return refusal or (kind or UpstreamError)("the model provider sent an error")
 
 
 _REASONS: Mapping[str, FinishReason] = {
@@ -180,12 +179,11 @@ _REASONS: Mapping[str, FinishReason] = {
     "refusal": "content_filter",
 }
 _ERRORS: Mapping[str, type[UpstreamError]] = {
-    "invalid_request_error": errors.UpstreamRejected,
+    "api_error": UpstreamError,
+    "invalid_request_error": errors.RequestRefused,
     "authentication_error": errors.UpstreamAuth,
-    "billing_error": errors.UpstreamAuth,
+    "billing_error": errors.UpstreamUnpaid,
     "permission_error": errors.UpstreamAuth,
-    "not_found_error": errors.UpstreamRejected,
-    "request_too_large": errors.UpstreamRejected,
     "rate_limit_error": errors.UpstreamRateLimited,
     "timeout_error": errors.UpstreamTimeout,
     "overloaded_error": errors.UpstreamOverloaded,

@@ -31,6 +31,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     names. If it is set, `max_tokens_field` is used only for these models and for the vendor's own host. All
     other models use `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
     `retries_429_without_retry_after` is False where such a response means that waiting does not help.
+    `no_system_role`: prefixes of the models whose chat template has no system role. Others are found by the
+    provider's refusal.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     own_models: tuple[str, ...] = ()
     max_temperature: float = 2.0
     retries_429_without_retry_after: bool = True
+    no_system_role: tuple[str, ...] = ()
 
 
 # The order matters: LLM_MODEL defaults to the model of the first configured provider that has one.
@@ -75,6 +78,7 @@ _ROWS = (
         base_url="https://integrate.api.nvidia.com/v1",
         settings_prefix="NVIDIA",
         default_model="nvidia/meta/llama-3.3-70b-instruct",
+        no_system_role=("google/gemma-2", "google/gemma-7b", "google/codegemma"),
     ),
     # No default model: the models depend on the server.
     Provider(
@@ -102,12 +106,14 @@ PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
 class ProviderSettings(Struct, frozen=True, kw_only=True):
     """The settings of one configured provider. `base_url` has no slash at its end.
 
-    `stream_options` is False for OpenAI-compatible servers that refuse the field `stream_options`.
+    `stream_options` is False for OpenAI-compatible servers that refuse the field `stream_options`. `num_ctx`
+    is the context that is asked of Ollama, in tokens; None: as much as the request needs.
     """
 
     base_url: str
     api_key: Secret | None = None
     stream_options: bool = True
+    num_ctx: int | None = None
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -121,6 +127,7 @@ class ModelTarget(Struct, frozen=True, kw_only=True):
     """One model at one configured provider. `name` is `provider/model`; `model` is the vendor's name.
 
     The value of `secret` is the API key. It is read for each request, because it may rotate.
+    `has_system_role` and `num_ctx`: see Provider and ProviderSettings.
     """
 
     name: str
@@ -129,6 +136,8 @@ class ModelTarget(Struct, frozen=True, kw_only=True):
     base_url: str
     variant: Variant
     secret: Secret | None = None
+    has_system_role: bool = True
+    num_ctx: int | None = None
 
 
 def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelTarget:
@@ -144,6 +153,8 @@ def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelT
         base_url=settings.base_url,
         variant=variant_of(provider, model, settings),
         secret=settings.api_key,
+        has_system_role=not model.startswith(provider.no_system_role),
+        num_ctx=settings.num_ctx,
     )
 
 

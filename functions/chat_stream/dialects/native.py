@@ -3,8 +3,8 @@ events and one `done` or `error` event.
 
     id: 5
     data: {"type":"token","content":"Hello"}
-    data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
-    data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
+    data: {"type":"done","messageId":"<uuid>","model":"openai/gpt-6-luna","usage":{"prompt_tokens":100,...}}
+    data: {"type":"error","message":"Coach is taking a moment. Let's try again.","code":"upstream_timeout"}
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
 sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` if the model did
@@ -34,7 +34,7 @@ from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
 
 _TOKEN = frame(b'{"type":"token","content":%b}', id=b"%d")
-_ERROR = frame(b'{"type":"error","message":%b}' % TAKING_A_MOMENT_JSON)
+_ERROR = frame(b'{"type":"error","message":%b,"code":"%%b"}' % TAKING_A_MOMENT_JSON)
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -61,18 +61,19 @@ class NativeEncoder:
                 case Usage():
                     self._usage = event
                 case Finished():
-                    frames.append(frame(to_json(self._done(event.reason))))
+                    frames.append(frame(to_json(self._done(event))))
                 case Failed():
-                    frames.append(_ERROR)
+                    frames.append(_ERROR % event.code.encode())
         return b"".join(frames)
 
-    def _done(self, reason: str) -> dict[str, object]:
+    def _done(self, end: Finished) -> dict[str, object]:
         done: dict[str, object] = {
             "type": "done",
             "messageId": self._meta.message_id,
+            "model": end.model or self._meta.model,
             "usage": token_counts(self._usage),
         }
-        return done if reason == "stop" else done | {"finishReason": reason}
+        return done if end.reason == "stop" else done | {"finishReason": end.reason}
 
 
 def _event_types() -> tuple[Any, ...]:
