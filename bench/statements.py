@@ -85,8 +85,8 @@ class CountingProxy:
 def counts(proxy: CountingProxy, target: LoadTarget, turns: int) -> Counts:
     """Measures `turns` turns with the first request of `target`.
 
-    The provider must pause after each word. The messages before and after the first token are told apart by
-    time.
+    The provider must pause after each word, because the time of a message decides whether it counts as before
+    or after the first token.
     """
     sides: list[tuple[list[int], list[int]]] = []
     with http_client.connect(target.port) as connection:

@@ -87,7 +87,8 @@ def _migrate(env: Mapping[str, str], advice: str = "") -> None:
     try:
         migrate.apply(env["MIGRATION_DATABASE_URL"], schemas=schemas, replaces_any_function=True)
     except MigrationError as error:
-        raise ConfigError(f"{error}.{advice}") from error
+        says_so = "make reset" in str(error)
+        raise ConfigError(f"{error}.{'' if says_so else advice}") from error
     except psycopg.Error as error:
         # The text of Postgres has more lines: where in the statement, and hints.
         reason = str(error).strip().partition("\n")[0]

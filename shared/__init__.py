@@ -1,1 +1,1 @@
-"""What both functions share: errors, settings, tokens, CORS, database, model client, costs, runtime."""
+"""Code that both functions share: errors, settings, tokens, CORS, database, model client, costs, runtime."""

@@ -1,5 +1,5 @@
-"""Finds the network address of a client, and hashes it for rate limits and anonymous users. The address
-itself is never stored."""
+"""Finds the network address of a client, and hashes it for rate limits and address users. The address itself
+is never stored."""
 
 import hmac
 import ipaddress
@@ -8,17 +8,20 @@ from shared.asgi import Scope
 
 
 def client_address(scope: Scope, proxies: int) -> str | None:
-    """The client's IP address. Without proxies it is the address that the endpoint (function URL or REST API)
-    reports. With `proxies` own proxies in front of the endpoint, it is the entry of X-Forwarded-For that the
-    first of these proxies added, counted from the right. Entries further left may be forged by the client."""
-    seen: list[str] = [
+    """The client's IP address.
+
+    `proxies` is the number of the operator's own proxies in front of the endpoint (function URL or REST API).
+    With 0 the address is the one that the endpoint reports. Otherwise it is the entry of X-Forwarded-For that
+    the first of these proxies added, counted from the right. The client may forge entries further left.
+    """
+    forwarded_for: list[str] = [
         address.strip()
         for name, value in scope["headers"]
         if name == b"x-forwarded-for"
         for address in value.decode("latin-1").split(",")
     ]
-    if 0 < proxies < len(seen):
-        return seen[-1 - proxies]
+    if 0 < proxies < len(forwarded_for):
+        return forwarded_for[-1 - proxies]
     client: tuple[str, int] | None = scope.get("client")
     return client[0] if client else None
 

@@ -26,8 +26,6 @@ from shared.secret_sources import Secret, StaticSecret
 from shared.settings import ConfigError, Settings
 from shared.warmup import WarmUp
 
-# PyJWT imports cryptography if that is installed, also when only HS256 is used.
-
 
 class Identity(Struct, frozen=True):
     """The user of a token. `subject` and `issuer` are claims of it; `derive_user_id` makes `user_id`."""
@@ -39,7 +37,7 @@ class Identity(Struct, frozen=True):
 
 
 class TokenVerifier:
-    """Verifies tokens that are signed with our secret (HS256) or with a key of the key set.
+    """Verifies tokens that are signed with JWT_SECRET (HS256) or with a key of the key set.
 
     If the secret is in Secrets Manager and rotates, tokens that are signed with its previous version are
     valid too.
@@ -82,7 +80,7 @@ class TokenVerifier:
 
     def warm_up(self) -> WarmUp:
         """Starts to read the secret and to fetch the key set. The first token waits for both."""
-        return WarmUp("keys of tokens", self._load_keys, now=self._now)
+        return WarmUp("token keys", self._load_keys, now=self._now)
 
     async def verify(self, authorization: str | None) -> Identity:
         """The identity of the token in an `Authorization` header. Any header value is accepted as input.
@@ -127,7 +125,7 @@ class TokenVerifier:
         if self._jwks is not None and algorithm in ALGORITHMS:
             key = await self._jwks.key(header.get("kid"), algorithm)
         if key is None:
-            raise Unauthorized("the token is not signed with a key that is accepted here")
+            raise Unauthorized("the token is not signed with an accepted key")
         return _verify_signature(token, key)
 
     async def _verify_with_secret(self, token: str, secret: Secret) -> bytes | None:
@@ -200,9 +198,9 @@ _SUBJECTS = uuid.UUID("1c4d6d0e-8a5b-4f0c-9a47-0d3c1f6b2e95")
 _BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)", re.ASCII)
 _MAX_TOKEN = 8 * 1024  # In characters: the usual limit of servers for a header line.
 _LEEWAY = 30  # The seconds that an issuer's clock may be ahead of ours.
-_VERIFIED_SECONDS = 60.0  # A token may be accepted for this time after its key was withdrawn.
+_VERIFIED_SECONDS = 60.0  # A token may still be accepted for this time after its key was removed.
 _MAX_VERIFIED_TOKENS = 1_000
-_YEAR_10000 = 253_402_300_800  # A later `exp` is not a date.
+_YEAR_10000 = 253_402_300_800  # Later times are not dates.
 
 # Headers with a key or the address of a key, and extensions that change what is signed (RFC 7515, section
 # 4.1; RFC 7797). Tokens for this service do not need them.
@@ -239,7 +237,7 @@ def _bearer_token(authorization: str | None) -> str:
         raise Unauthorized("the token is missing")
     match = _BEARER.fullmatch(authorization)
     if match is None:
-        raise Unauthorized("the Authorization header is not Bearer and one token")
+        raise Unauthorized("the Authorization header must be Bearer and one token")
     if len(match[1]) > _MAX_TOKEN:
         raise Unauthorized("the token is too long")
     return match[1]
@@ -247,9 +245,9 @@ def _bearer_token(authorization: str | None) -> str:
 
 def _check_header(header: dict[str, Any]) -> None:
     if not _REFUSED_HEADERS.isdisjoint(header):
-        raise Unauthorized("the token has a header that is not accepted here")
+        raise Unauthorized("the token has a header parameter that is not accepted")
     if str(header.get("typ", "JWT")).lower() not in _TYPES:
-        raise Unauthorized("the token is of a type that is not accepted here")
+        raise Unauthorized("the token's type is not accepted")
 
 
 def _to_identity(claims: _Claims) -> Identity:

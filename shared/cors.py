@@ -1,4 +1,4 @@
-"""Cross-origin requests (CORS): which pages may call, and the headers that say so to browsers.
+"""Cross-origin requests (CORS): the allowed origins, and the headers that tell browsers.
 
 Tokens are sent in the Authorization header and never in cookies, so no response allows credentials.
 """
@@ -29,7 +29,7 @@ _PREFLIGHT: tuple[Header, ...] = (
 )
 
 
-# A DNS name has 253 characters at most; with scheme and port an origin has fewer than this.
+# A DNS name has at most 253 characters. An origin is longer by its scheme and its port.
 _LONGEST_LOGGED_ORIGIN = 300
 
 
@@ -60,8 +60,8 @@ class Cors:
         """The headers of the response to a preflight. Other origins get no headers that allow anything.
 
         The status is 204 also for origins that are not allowed. With a 204 browsers report that the origin is
-        not allowed; with a 403 they report only a failed request. The log names the setting: browsers do not
-        show it, and only the operator may change it.
+        not allowed; with a 403 they report only a failed request. The setting's name is only logged, because
+        clients cannot change the setting.
         """
         headers = self.headers(origin)
         if _EXPOSE in headers:

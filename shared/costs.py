@@ -15,10 +15,9 @@ from shared.events import Usage
 from shared.llm.providers import PROVIDERS
 
 _MILLION = 1_000_000
-# The precision of the column `usage_logs.cost_usd`. This precision is exact for prices with up to four
-# decimals.
+# The precision of the column `usage_logs.cost_usd`. It is exact for prices with up to four decimals.
 _SMALLEST = Decimal("1e-10")
-# The largest value of the token columns. No model reads or writes a hundredth of it.
+# The largest value of the token columns. No model reads or writes as many tokens.
 _MAX_TOKENS = 2**31 - 1
 
 
@@ -74,17 +73,17 @@ def cost(provider: str, model: str, usage: Usage) -> Cost:
         return Cost(usd=Decimal(0), priced=True)
     known = lookup(provider, model)
     prices: Prices = known or _FALLBACK
-    sent = _clamp(usage.input, _MAX_TOKENS)
-    cache_read = _clamp(usage.cache_read, sent)
-    cache_write = _clamp(usage.cache_write, sent - cache_read)
-    received = _clamp(usage.output, _MAX_TOKENS)
-    if known and known.above and sent > known.above.prompt_tokens:
+    input_tokens = _clamp(usage.input, _MAX_TOKENS)
+    cache_read = _clamp(usage.cache_read, input_tokens)
+    cache_write = _clamp(usage.cache_write, input_tokens - cache_read)
+    output_tokens = _clamp(usage.output, _MAX_TOKENS)
+    if known and known.above and input_tokens > known.above.prompt_tokens:
         prices = known.above
     millionths = (
-        (sent - cache_read - cache_write) * prices.input
+        (input_tokens - cache_read - cache_write) * prices.input
         + cache_read * _price_or(prices.cache_read, prices.input)
         + cache_write * _price_or(prices.cache_write, prices.input)
-        + received * prices.output
+        + output_tokens * prices.output
     )
     return Cost(usd=(millionths / _MILLION).quantize(_SMALLEST, ROUND_HALF_UP), priced=known is not None)
 

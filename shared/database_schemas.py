@@ -1,4 +1,4 @@
-"""The names of the two schemas in the database, and the placeholders of SQL that stand for them.
+"""The names of the two schemas in the database, and their placeholders in SQL.
 
 SQL of this project writes `$tables.messages` and `$functions.begin_turn`. The placeholders are filled in
 before a statement is sent, so that the project can share a database with schemas of other applications.
@@ -14,8 +14,8 @@ _PLACEHOLDER = re.compile(r"\$(tables|functions)\b")
 
 
 class DatabaseSchemas(Struct, frozen=True):
-    """`tables` is the schema of the tables, `functions` that of the stored functions and of the
-    bookkeeping of migrations. Raises ValueError for a name that does not match NAME_PATTERN."""
+    """`tables` is the schema of the tables. `functions` is the schema of the stored functions and of the
+    table of applied migrations. Raises ValueError for a name that does not match NAME_PATTERN."""
 
     tables: str = "public"
     functions: str = "app"

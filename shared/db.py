@@ -1,4 +1,4 @@
-"""A pool of connections to Postgres, with a time limit for each call and one round trip a call.
+"""A pool of connections to Postgres. Each call has a time limit and takes one round trip.
 
 Each call is one transaction, which ends before the call returns: no connection is in use while a model
 streams. The SQL is in the functions' `store.py`.
@@ -42,10 +42,10 @@ _CONTENTION = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetec
 class Database:
     """A small pool. `timeout` is the time limit of a call in seconds. It includes the wait for a connection.
 
-    A statement may run twice, if the connection is lost before the reply arrives. So it must be safe to
-    repeat: ids are made by the caller and inserts use `on conflict`. Statements name the `schemas` by the
-    placeholders `$tables` and `$functions`. `now` is wall-clock time, because a monotonic clock may stand
-    still while a function is frozen.
+    A statement may run twice, if the connection is lost before the reply arrives. So statements must be safe
+    to repeat: ids are made by the caller and inserts use `on conflict`. Statements contain the placeholders
+    `$tables` and `$functions` for the names of the `schemas`. `now` is wall-clock time, because a monotonic
+    clock may stand still while a function is frozen.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Database:
         self._timeout = timeout
         self._now = now
         self._idle: list[tuple[Connection, float]] = []
-        self._free = asyncio.Semaphore(max_connections)
+        self._slots = asyncio.Semaphore(max_connections)
         self._warm_up: WarmUp | None = None
 
     @classmethod
@@ -80,9 +80,9 @@ class Database:
         return self._warm_up
 
     async def call(self, query: str, params: Sequence[Any] = (), *, within: float | None = None) -> Any:
-        """The first column of the first row, or None. For stored functions that set the user themselves.
+        """The first column of the first row, or None. For stored functions, which set the user themselves.
 
-        `within` is a shorter limit than the pool's, in seconds. Raises Unavailable.
+        `within` is a time limit in seconds that is shorter than `timeout`. Raises Unavailable.
         """
 
         async def work(connection: Connection) -> Any:
@@ -108,7 +108,7 @@ class Database:
         return await self._run(work, self._timeout)
 
     def _statement(self, query: str) -> bytes:
-        """The query with the names of the schemas. Each query of the code is filled in once."""
+        """The query with the names of the schemas. Cached."""
         statement = self._statements.get(query)
         if statement is None:
             statement = self._statements[query] = self._schemas.fill(query).encode()
@@ -134,7 +134,7 @@ class Database:
         return task.result()
 
     async def _run_with_retries(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._free:
+        async with self._slots:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     connection = await self._acquire()
@@ -148,7 +148,8 @@ class Database:
                 except _CONTENTION:
                     if attempt == _ATTEMPTS:
                         logger.exception(
-                            "database transaction kept colliding", **with_metrics(database_errors=1)
+                            "database transaction had too many conflicts",
+                            **with_metrics(database_errors=1),
                         )
                         raise Unavailable("the database is too busy") from None
                 except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
@@ -180,7 +181,7 @@ class Database:
             if replacement is None:
                 logger.exception("database login refused", **with_metrics(database_errors=1))
                 raise Unavailable("the database cannot be reached") from error
-            logger.warning("database login refused, another is tried")
+            logger.warning("database login refused; trying another version of the password")
         return await self._open(replacement)
 
     async def _open(self, password: str | None) -> Connection:
@@ -204,9 +205,8 @@ class Database:
             "database connection lost",
             **with_metrics(attempt=attempt, sqlstate=error.sqlstate, database_errors=1),
         )
-        # Classes 08 and 57 (shutdown, terminated) are about the connection. A server that refuses writes
-        # (25006) was the primary before a failover. Another SQLSTATE is about the query, which would be
-        # refused again.
+        # Classes 08 and 57 (shutdown, terminated) are about the connection. 25006 (read-only) comes from a
+        # server that was the primary before a failover. Other codes are about the query: a retry fails again.
         is_lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "25"}
         if attempt == _ATTEMPTS or not is_lost:
             raise Unavailable("the database cannot be reached") from error
@@ -218,7 +218,7 @@ def json_argument(request: Any) -> str:
 
 
 def _is_open(connection: Connection) -> bool:
-    """False if the server has closed an idle connection, as far as this end knows."""
+    """False if this end has received the server's close of an idle connection."""
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
     try:

@@ -50,8 +50,8 @@ class DatabaseCredentials(Struct, frozen=True, kw_only=True):
         return await self.secret.replacement_for(password)
 
     async def server_secret(self) -> str:
-        """A lasting value that clients do not know: the secret, or the parameters if there is no secret or
-        only a token that changes. Raises Unavailable."""
+        """A value that clients do not know: the secret, or the parameters if there is no secret or only a
+        password that changes. It changes when the secret rotates. Raises Unavailable."""
         if self.secret is None or self.is_password:
             return "\n".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
         return await self.secret.value()
@@ -105,5 +105,5 @@ def _ca_file(host: str) -> str:
     name = "proxy" if match[1] else match[2]
     file = _CA_FOLDER / f"{name}.pem"
     if not file.exists():
-        logger.error("no certificate authorities of this region are known: set DATABASE_CA_FILE", region=name)
+        logger.error("no certificate authorities for this region: set DATABASE_CA_FILE", region=name)
     return str(file)

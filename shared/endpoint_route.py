@@ -1,4 +1,4 @@
-"""The route of the endpoints of one path."""
+"""A Starlette route for all endpoints of one path."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
@@ -15,7 +15,7 @@ RequestHandler: TypeAlias = Callable[[Request], Awaitable[ASGIApp]]
 class EndpointRoute(Route):
     """One path, with its endpoints and their handlers.
 
-    A method that the path does not have is answered with 405 and all methods that it has.
+    Other methods get a 405 with the allowed methods.
     """
 
     def __init__(self, path: str, handlers: Sequence[tuple[Endpoint, RequestHandler]]) -> None:

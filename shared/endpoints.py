@@ -1,7 +1,7 @@
 """The declaration of an endpoint: its route, its parameters, its body, its replies and its errors.
 
-The declaration stands where the handler is defined. Requests are read by it, and `dev/openapi.py` makes
-the OpenAPI document of the routes that have one.
+The declaration stands beside the handler. It parses requests, and `dev/openapi.py` makes the OpenAPI document
+from it.
 """
 
 import inspect
@@ -16,9 +16,10 @@ from shared.parameters import Parameter
 T = TypeVar("T")
 
 Method: TypeAlias = Literal["GET", "POST", "PATCH", "DELETE"]
-# Who may call: a user with a token, everyone without a token, or both where ALLOW_ANONYMOUS is on.
+# `user`: a token is required. `public`: no token is needed. `optional`: the token is optional if
+# ALLOW_ANONYMOUS is on.
 Access: TypeAlias = Literal["user", "public", "optional"]
-# Types that only the description needs are imported when the description is made.
+# A function that imports and returns types that only the OpenAPI document needs.
 LazyTypes: TypeAlias = Callable[[], tuple[Any, ...]]
 
 RATE_LIMIT_HEADERS = ("RateLimit", "RateLimit-Policy")
@@ -39,9 +40,9 @@ class Body(Struct, Generic[T], frozen=True, kw_only=True, eq=False):
 class Reply(Struct, frozen=True, kw_only=True):
     """A successful response.
 
-    `types`: the msgspec types of its JSON; without a type the body is text.
+    `types`: the msgspec types of its JSON body. Without types the body is text.
     `media_type`: None for a response without a body.
-    `headers` are always sent, `optional_headers` sometimes.
+    `headers` are always present, `optional_headers` are not.
     """
 
     description: str
@@ -55,7 +56,7 @@ class Reply(Struct, frozen=True, kw_only=True):
 class EventStream(Reply, frozen=True, kw_only=True):
     """A response of Server-Sent Events.
 
-    The data of each event is JSON of one of the `types`, or `last_data` at the end of a complete answer.
+    The data of each event is JSON of one of `types`, or `last_data` at the end of a complete answer.
     `event_names`: the values of `event`, if events have names. `has_ids`: events have an `id`.
     `format_docs`: the docstring of the module that writes the events; the description ends with it.
     """
@@ -70,9 +71,9 @@ class EventStream(Reply, frozen=True, kw_only=True):
 class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     """One method of one path.
 
-    `parameters`: all that its handler reads; a path with `{id}` has a parameter of this name.
-    `errors`: those that do not follow from the other fields. `dev/openapi.py` adds these.
-    `error_type`: the type of the JSON of an error, if it is not the error contract of `shared/errors.py`.
+    `parameters`: all parameters that the handler reads. A path with `{id}` has a parameter `id`.
+    `errors`: the errors of this endpoint. Errors that follow from other fields are added by `dev/openapi.py`.
+    `error_type`: returns the type of an error's JSON, if it is not the error contract of `shared/errors.py`.
     `statuses`: the statuses of error codes that have another status here.
     """
 

@@ -1,4 +1,4 @@
-"""Every error that a client can see, with its status, stable code and warm sentence.
+"""Every error that a client can see, with its HTTP status, its stable code and its message for the user.
 
 ChatError                     500  internal
 ├── InvalidRequest            400  invalid_request
@@ -13,11 +13,11 @@ ChatError                     500  internal
 ├── IdempotencyMismatch       422  idempotency_mismatch
 ├── RateLimited               429  rate_limited
 │   └── BudgetExceeded        429  budget_exceeded
-├── Unavailable               503  unavailable            the database cannot be reached
+├── Unavailable               503  unavailable            the database or a secret cannot be reached
 ├── Interrupted               503  interrupted            the process that wrote the answer has ended
 └── UpstreamError             502  upstream_error
-    ├── UpstreamUnreachable   502  upstream_unreachable   no connection, no name
-    ├── UpstreamTimeout       502  upstream_timeout       connected, and then silence
+    ├── UpstreamUnreachable   502  upstream_unreachable   no connection, or an unknown host name
+    ├── UpstreamTimeout       502  upstream_timeout       connected, but no answer in time
     ├── UpstreamAuth          502  upstream_auth          our key was refused
     │   └── UpstreamUnpaid    502  upstream_auth          our account has no credit or quota left
     ├── UpstreamRejected      502  upstream_rejected      our request was refused; not the client's fault
@@ -28,7 +28,7 @@ ChatError                     500  internal
     │   └── ModelNotFound          400  model_not_found   404 in OpenAI's format
     ├── UpstreamRateLimited   502  upstream_rate_limited
     ├── UpstreamOverloaded    502  upstream_overloaded
-    ├── UpstreamTruncated     502  upstream_truncated     the stream ended without its end
+    ├── UpstreamTruncated     502  upstream_truncated     the stream ended before the answer was complete
     └── UpstreamInvalid       502  upstream_invalid       not the provider's wire format
 
 `message` is for developers and is sent to clients. It is always a fixed text, never the text of another
@@ -65,7 +65,7 @@ T = TypeVar("T", bound=ChatError)
 
 
 class InvalidRequest(ChatError):
-    """The request is malformed; `field` is the JSON field or parameter at fault, where one is."""
+    """The request is malformed. `field` is the JSON field or parameter that is invalid, or None."""
 
     status, code = 400, "invalid_request"
 
@@ -135,16 +135,16 @@ class BudgetExceeded(RateLimited):
 
 
 class Unavailable(ChatError):
-    """Something of ours, the database above all, cannot be reached."""
+    """A part of this service cannot be reached: the database, the key set or a secret."""
 
     status, code, retryable = 503, "unavailable", True
 
 
 class Interrupted(ChatError):
-    """The process that wrote an answer ended before the answer did. The saved text can be read.
+    """The process that wrote an answer ended before the answer was complete. The saved text can be read.
 
-    Never raised. A replay uses its code for an answer that ended without a reason, and a JSON response looks
-    it up with `class_for_code` for the status.
+    Never raised. A replay uses the code if a settled answer has neither a finish reason nor a code.
+    `JSONAnswerResponse` finds the status with `class_for_code`.
     """
 
     status, code, retryable = 503, "interrupted", True
@@ -235,17 +235,17 @@ class UpstreamInvalid(UpstreamError):
 
 
 def class_for_code(code: str) -> type[ChatError]:
-    """The error of a stable code; ChatError itself for one that is none."""
+    """The error class with this code; ChatError if no class has it."""
     return _find_class(code, ChatError)
 
 
 def upstream_class_for_code(code: str) -> type[UpstreamError]:
-    """The error of a provider with a stable code; UpstreamError itself for one that is none."""
+    """The error class of providers with this code; UpstreamError if no class has it."""
     return _find_class(code, UpstreamError)
 
 
 def _find_class(code: str, base: type[T]) -> type[T]:
     kinds = [base]
-    for kind in kinds:
+    for kind in kinds:  # the list grows, so that all subclasses are visited
         kinds += kind.__subclasses__()
     return next((kind for kind in kinds if kind.code == code), base)

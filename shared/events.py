@@ -1,8 +1,7 @@
-"""What can happen during a turn, from the provider's decoder to the dialect's encoder.
+"""The events of an answer, from the provider's decoder to the dialect's encoder.
 
-A turn yields any number of these and exactly one `Finished` or `Failed`, which is the last.
-A turn or a replay makes `Started`. Decoders make the others. A turn may also end an answer with `Finished` or
-`Failed`. Dialects encode all of them.
+The last event of a turn is exactly one `Finished` or `Failed`. A turn or a replay makes `Started`. Decoders
+make the others. A turn may also end an answer with `Finished` or `Failed`. Dialects encode all events.
 """
 
 from typing import Literal, TypeAlias
@@ -19,13 +18,13 @@ class Started(Struct, frozen=True, gc=False):
 
 
 class TextDelta(Struct, frozen=True, gc=False):
-    """More of the answer's text; never empty."""
+    """The next piece of the answer's text. Never empty."""
 
     text: str
 
 
 class ReasoningDelta(Struct, frozen=True, gc=False):
-    """More of the model's reasoning, where the provider shows it; never part of the answer's text."""
+    """The next piece of the model's reasoning, if the provider sends it. Not part of the answer's text."""
 
     text: str
 
@@ -34,7 +33,7 @@ class Usage(Struct, frozen=True, gc=False):
     """Tokens so far, cumulative: a later `Usage` replaces an earlier one.
 
     `input` is the whole prompt and includes `cache_read` and `cache_write`; `output` includes
-    `reasoning`. `estimated` says that a number is not (yet) the provider's final word.
+    `reasoning`. `estimated`: at least one number is not the provider's final count.
     """
 
     input: int

@@ -1,7 +1,7 @@
 """The one form of a UUID that requests may use: 8-4-4-4-12 hexadecimal digits, in either case.
 
-`uuid.UUID` also reads braces, URNs and 32 digits without hyphens, and msgspec reads the last. With several
-forms of one id, two parts of the project could take one text for different things.
+`uuid.UUID` also reads braces, URNs and 32 digits without hyphens. msgspec also reads 32 digits. If an id had
+several forms, parts of the project could disagree whether a text is an id.
 """
 
 import re
@@ -27,5 +27,5 @@ def decode_hook(type_: type, value: Any) -> Any:
     if type_ is not RequestId:
         raise NotImplementedError
     if not isinstance(value, str) or not _CANONICAL.fullmatch(value):
-        raise ValueError("Invalid UUID")  # the words of msgspec for a plain UUID
+        raise ValueError("Invalid UUID")  # msgspec's own message for a UUID
     return RequestId(value)

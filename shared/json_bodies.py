@@ -12,11 +12,11 @@ from shared.ids import decode_hook
 
 T = TypeVar("T")
 
-_MAX_NAME = 100  # characters of a name of the body that an error repeats
+_MAX_NAME = 100  # characters of a field name in an error
 
 
-def decode(body: bytes, shape: type[T]) -> T:
-    """Decodes `body` as `shape`, a msgspec Struct. Raises InvalidRequest.
+def decode(body: bytes, struct: type[T]) -> T:
+    """Decodes `body` as `struct`, a msgspec Struct. Raises InvalidRequest.
 
     Refuses duplicate names in an object, NaN and Infinity, numbers that are sent as text, and NUL
     characters, which Postgres does not store. Ignores unknown names, because some clients send them.
@@ -25,33 +25,33 @@ def decode(body: bytes, shape: type[T]) -> T:
         # If a name occurs twice in an object, some parsers keep the first value and others the last. Such
         # bodies are refused.
         value = json.loads(body, object_pairs_hook=_checked_object)
-        return msgspec.json.decode(body, type=shape, dec_hook=decode_hook)
+        return msgspec.json.decode(body, type=struct, dec_hook=decode_hook)
     except msgspec.ValidationError:
-        raise _error(value, shape) from None
+        raise _error(value, struct) from None
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
 
 
 def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise InvalidRequest("the body has a name twice in one object", field=_safe(repeated))
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        (duplicate, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidRequest("the body has an object with a duplicate name", field=_safe(duplicate))
     for name, value in pairs:
         texts = value if isinstance(value, list) else [value]
         if any("\0" in text for text in (name, *texts) if isinstance(text, str)):
             raise InvalidRequest("the body has a NUL character in a text", field=_safe(name))
-    return found
+    return members
 
 
 def _safe(name: str) -> str:
-    """A name of the body, without the characters that could be markup or break a line of a log."""
+    """A field name that is safe to print: only letters, digits and `_ . [ ] -`; others become `?`."""
     return re.sub(r"[^\w.\[\]-]", "?", name)[:_MAX_NAME]
 
 
-def _error(value: Any, shape: type[Any]) -> InvalidRequest:
-    from shared import validation  # noqa: PLC0415 (a cold start does not load it)
+def _error(value: Any, struct: type[Any]) -> InvalidRequest:
+    from shared import validation  # noqa: PLC0415 (imported only for an invalid body)
 
     # `find_error` returns None only for a very long integer (4,300 digits), which Python accepts and msgspec
     # does not.
-    return validation.find_error(value, shape) or InvalidRequest("the body has a number out of range")
+    return validation.find_error(value, struct) or InvalidRequest("the body has a number out of range")

@@ -15,12 +15,12 @@ from msgspec import Struct
 from shared.errors import Unavailable
 from shared.logs import logger
 
-# One algorithm for each type of key (RFC 7518, section 3.1; RFC 8037). `oct`, a shared secret, is left out
-# on purpose, because a published secret proves nothing.
+# One algorithm for each type of key (RFC 7518, section 3.1; RFC 8037). `oct`, a shared secret, is left out:
+# anyone can sign with a secret that is published.
 _ALGORITHMS_BY_KEY_TYPE = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 ALGORITHMS = tuple(_ALGORITHMS_BY_KEY_TYPE.values())
 
-# The least time in seconds between two fetches, whatever number of unknown key ids clients send.
+# The shortest time in seconds between two fetches, also if clients send many unknown key ids.
 _FETCH_INTERVAL = 30.0
 # Seconds for DNS, connection and body together. Short, because a request waits for it.
 _FETCH_TIMEOUT = 2.0
@@ -28,7 +28,7 @@ _MAX_BODY = 256 * 1024  # bytes
 
 
 class JwksCache:
-    """Keys by id. They are fetched at the first use, after `ttl` seconds, and when a key id is unknown.
+    """The keys by id. They are fetched at the first use, after `ttl` seconds, and when a key id is unknown.
 
     While the host is down the last keys stay in use, however old they are. `fetch` returns the body at the
     URL or raises any exception. `now` is wall-clock time in seconds, because a monotonic clock may stand
@@ -100,7 +100,7 @@ class JwksCache:
             self._fetched_at = self._now()
 
     def _is_within(self, since: float, seconds: float) -> bool:
-        # The lower bound is for a wall clock that is set back: it must not make the keys fresh for hours.
+        # If the wall clock is set back, `since` is in the future. Then the keys count as old.
         return 0 <= self._now() - since < seconds
 
 
@@ -131,7 +131,7 @@ def _verification_key(member: Any) -> jwt.PyJWK | None:
         algorithm = _ALGORITHMS_BY_KEY_TYPE.get((jwk.kty, jwk.crv))
         if algorithm is None or jwk.alg not in (None, algorithm):
             return None
-        # A key that is published with its private part (d) proves nothing.
+        # Anyone can sign with a key that is published with its private part (d).
         if jwk.use != "sig" or "verify" not in jwk.key_ops or jwk.d is not None:
             return None
         key = jwt.PyJWK(member, algorithm)
@@ -143,7 +143,7 @@ def _verification_key(member: Any) -> jwt.PyJWK | None:
 
 
 async def _fetch(url: str) -> bytes:
-    import httpx  # noqa: PLC0415 (57 ms, and only key sets need it here)
+    import httpx  # noqa: PLC0415 (the import takes 57 ms and is needed only for key sets)
 
     async with (
         asyncio.timeout(_FETCH_TIMEOUT),

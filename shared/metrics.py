@@ -86,10 +86,10 @@ def _directives(
 
 
 def error_metric(code: str) -> dict[str, Any]:
-    """The metric of an error's code, where it has one."""
-    kind = "faults" if code in _FAULTS else code
-    return {kind: 1} if kind in METRICS else {}
+    """The metric that counts errors with this code, or {} if there is none."""
+    name = "faults" if code in _FAULTS else code
+    return {name: 1} if name in METRICS else {}
 
 
-# What is neither the client's doing nor a provider's.
+# The codes of errors that this service causes.
 _FAULTS = frozenset({"internal", "unavailable"})

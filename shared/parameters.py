@@ -1,7 +1,7 @@
 """The parameters of requests: one object checks a parameter and describes it in OpenAPI.
 
-Parameters are in the query string, in the path or in a header. Each class says what `parse` returns for
-a text, and gives its JSON Schema, from the same fields.
+Parameters are in the query string, in the path or in a header. `parse` and `schema` of a class use the same
+fields.
 """
 
 import re
@@ -29,7 +29,7 @@ class Parameter(Struct, Generic[T_co], frozen=True, kw_only=True, eq=False):
     required: bool = False
 
     def parse(self, text: str | None) -> T_co:
-        """The value of a text, or of an absent parameter (None). Raises InvalidRequest with the name."""
+        """The value of a text; None is an absent parameter. Raises InvalidRequest with the name."""
         raise NotImplementedError
 
     def schema(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Parameter(Struct, Generic[T_co], frozen=True, kw_only=True, eq=False):
 
 
 class Integer(Parameter[int], frozen=True, kw_only=True, eq=False):
-    """A whole number from `at_least` to `at_most`, in up to 10 ASCII digits; absent, `default`."""
+    """A whole number from `at_least` to `at_most`, in up to 10 ASCII digits. Absent: `default`."""
 
     default: int
     at_least: int
@@ -63,7 +63,7 @@ class Integer(Parameter[int], frozen=True, kw_only=True, eq=False):
 
 
 class Choice(Parameter[ChoiceT_co], Generic[ChoiceT_co], frozen=True, kw_only=True, eq=False):
-    """One of `choices`; absent, the first."""
+    """One of `choices`. Absent: the first."""
 
     choices: tuple[ChoiceT_co, ...]
 
@@ -78,7 +78,7 @@ class Choice(Parameter[ChoiceT_co], Generic[ChoiceT_co], frozen=True, kw_only=Tr
 
 
 class SearchText(Parameter[str], frozen=True, kw_only=True, eq=False):
-    """A text of 1 to `max_length` characters that are not all white space, without NUL."""
+    """A text of 1 to `max_length` characters, with at least one that is not white space, and without NUL."""
 
     max_length: int
 
@@ -96,7 +96,7 @@ class SearchText(Parameter[str], frozen=True, kw_only=True, eq=False):
 class ResourceId(Parameter[UUID], frozen=True, kw_only=True, eq=False):
     """The id of a `resource`, such as a conversation.
 
-    `parse` raises NotFound for a text that is not a UUID: such a resource does not exist either.
+    `parse` raises NotFound for a text that is not a UUID, because no resource has such an id.
     """
 
     resource: str

@@ -15,8 +15,8 @@ RateLimitName = Literal["chat", "write", "sign_in"]
 
 
 class RateLimitState(Struct, frozen=True):
-    """The result of the stored function `consume_rate_limit`: `remaining` of `limit` requests in any `window`
-    seconds, and the seconds until the limit has more room (`reset`)."""
+    """The state of a rate limit after a request, as the database returns it: `remaining` of `limit` requests
+    in any `window` seconds. `reset`: the seconds until `remaining` grows."""
 
     allowed: bool
     limit: int

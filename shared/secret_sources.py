@@ -1,8 +1,8 @@
 """The sources of secrets: a setting, a store such as Secrets Manager, a field of another secret, or a
 generated token.
 
-A secret may rotate, so code that uses one asks for it each time and keeps no copy. That costs nothing while
-the cached value is fresh. `shared.aws` reads Secrets Manager.
+A secret may rotate, so code must read it each time and keep no copy. Reading a cached value is cheap.
+`shared.aws` reads Secrets Manager.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Stage = Literal["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"]
 _MAX_AGE_SECONDS = 300.0
 # The shortest time between two forced reads, so that invalid tokens of clients cannot cause many reads.
 _REFRESH_INTERVAL_SECONDS = 5.0
-# The longest time that a caller waits for the store. The read goes on for later callers.
+# The longest time that a caller waits for the store. The read continues for later callers.
 _MAX_WAIT_SECONDS = 2.0
 # A database token is valid for 15 minutes and is used for 10, so that it cannot expire while a connection is
 # opened.
@@ -40,15 +40,15 @@ class Secret(ABC):
 
     @abstractmethod
     async def refresh(self) -> tuple[str, ...]:
-        """All versions that may be valid. Reads them again, unless that was done a few seconds ago. Called
-        when another party's token or server fits none of the known versions."""
+        """All versions that may be valid, read again if the source allows it. A store is read at most once in
+        5 s. Called when no known version verifies a token, or when a server refuses the known version."""
 
     async def value(self) -> str:
         """The version to use for a login or a request, for example to a provider."""
         return self._choose(await self.current_versions())
 
     async def replacement_for(self, refused: str) -> str | None:
-        """The version to send after `refused` was not accepted; None if no other version is known."""
+        """Another version to try after `refused` was refused; None if there is none."""
         known = await self.value()
         if known != refused:  # Another task has already replaced it.
             return known
@@ -122,7 +122,7 @@ class SecretsManagerSecret(Secret):
 
     def _known_versions(self) -> tuple[str, ...]:
         if not self._versions:
-            raise Unavailable("a secret that this needs cannot be read")
+            raise Unavailable("a secret of the service cannot be read")
         return self._versions
 
     def _start_read(self) -> asyncio.Task[None]:
@@ -148,7 +148,7 @@ class SecretsManagerSecret(Secret):
             self._read_at = self._now()
 
     def _is_within(self, since: float, seconds: float) -> bool:
-        # The lower bound is for a wall clock that is set back: it must not make a secret fresh for hours.
+        # If the wall clock is set back, `since` is in the future. Then the secret counts as old.
         return 0 <= self._now() - since < seconds
 
 
@@ -169,7 +169,7 @@ class JsonFieldSecret(Secret):
         found = [text for json_secret in json_versions if (text := self._read_field(json_secret))]
         if not found:
             logger.error("a secret is not a JSON object with the configured field", field=self._field)
-            raise Unavailable("a secret that this needs is malformed")
+            raise Unavailable("a secret of the service is malformed")
         return tuple(found)
 
     def _read_field(self, json_secret: str) -> str | None:
@@ -181,7 +181,7 @@ class JsonFieldSecret(Secret):
 
 
 class GeneratedToken(Secret):
-    """A token that `generate` makes again before it expires. `generate` may block."""
+    """A token that is generated again before it expires. `generate` may block."""
 
     def __init__(self, generate: Callable[[], str], *, now: Callable[[], float] = time.time) -> None:
         self._generate = generate
@@ -200,7 +200,7 @@ class GeneratedToken(Secret):
             async with asyncio.timeout(_MAX_WAIT_SECONDS):
                 self._tokens = (await asyncio.to_thread(self._generate),)
         except Exception as error:
-            logger.exception("a token could not be made")
-            raise Unavailable("a secret that this needs cannot be made") from error
+            logger.exception("a token could not be generated")
+            raise Unavailable("a secret of the service cannot be generated") from error
         self._generated_at = generated_at
         return self._tokens

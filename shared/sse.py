@@ -1,7 +1,7 @@
-"""Decodes server-sent events, and makes the comments that keep a stream moving.
+"""Decodes server-sent events, and makes heartbeat and padding comments.
 
-Decoding follows the WHATWG standard (HTML, 9.2.6 "Interpreting an event stream"). The module knows nothing
-of the data of an event: that belongs to providers and dialects.
+Decoding follows the WHATWG standard (HTML, 9.2.6 "Interpreting an event stream"). The data of
+an event is not decoded here: its format belongs to providers and dialects.
 """
 
 from msgspec import Struct
@@ -35,8 +35,8 @@ class SSEDecoder:
     """Decodes the bytes of one stream into events. Reads may split the stream at any byte.
 
     The time is linear in the number of bytes. The decoder holds at most `max_event_bytes` plus one read in
-    memory. An event that is not complete at the end of the stream is dropped, as the standard says. So is
-    `retry`: the application decides when to reconnect.
+    memory. An event that is not complete at the end of the stream is dropped, as the standard says.
+    `retry` is dropped too: the application decides when to reconnect.
     """
 
     def __init__(self, max_event_bytes: int = 1024 * 1024) -> None:
@@ -75,8 +75,8 @@ class SSEDecoder:
         return events
 
     def _decode_fast(self, data: bytes) -> list[ServerSentEvent]:
-        """The events of `data` when all of them have the form that nearly all events of providers have, else
-        none. There are two such forms. This takes a third of the time of decoding by lines."""
+        """Decodes `data` if all its events have one of the two usual forms (`data: …`, or `event: …` and
+        `data: …`), else returns []. Three times faster than decoding by lines."""
         if data.startswith(b"data: "):
             payloads = data[6:].split(b"\n\ndata: ")
             events = [
@@ -102,8 +102,8 @@ class SSEDecoder:
         return data.removeprefix(_BOM)
 
     def _with_lf_only(self, data: bytes) -> bytes:
-        """Replaces CR and CRLF by LF. A CR at the end of a read ends its line at once: the LF after it may
-        never come."""
+        """Replaces CR and CRLF by LF. A CR at the end of a read ends its line at once, because an LF may not
+        follow."""
         if not data:
             return data
         after_cr, self._after_cr = self._after_cr, data.endswith(b"\r")

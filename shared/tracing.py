@@ -1,7 +1,7 @@
 """Sends one X-Ray segment for each turn, as a UDP datagram, to the daemon that Lambda runs for a traced
 function.
 
-Loaded only where tracing is on. X-Ray's SDK is not used: it keeps its state per thread, patches libraries,
+Imported only if tracing is on. X-Ray's SDK is not used: it keeps its state per thread, patches libraries,
 and its import takes longer than the start of the function. At the end of a turn this module has all the data
 that the SDK would have collected.
 
@@ -33,9 +33,9 @@ class Tracer:
         self._socket: socket.socket | None = None
 
     def trace(self) -> "Trace | None":
-        """The trace of the invocation under way, if it is one of those that are recorded."""
-        given = os.environ.get("_X_AMZN_TRACE_ID", "")
-        parts = dict(part.partition("=")[::2] for part in given.split(";"))
+        """The trace of this invocation. None if X-Ray does not sample it, or the header is incomplete."""
+        trace_header = os.environ.get("_X_AMZN_TRACE_ID", "")
+        parts = dict(part.partition("=")[::2] for part in trace_header.split(";"))
         if parts.get("Sampled") != "1" or not parts.get("Root") or not parts.get("Parent"):
             return None
         return Trace(self, parts["Root"], parts["Parent"])
@@ -70,22 +70,22 @@ class Trace:
         spans = dict(waits)
         if "model" in waits and "finish" in waits:
             spans["answer"] = (waits["model"][1], waits["finish"][0])
-        epoch = time.time() - now
+        to_epoch = time.time() - now
         self._tracer.send(
             {
-                **_span("turn", arrived_at + epoch, now + epoch),
+                **_span("turn", arrived_at + to_epoch, now + to_epoch),
                 "type": "subsegment",
                 "trace_id": self._trace_id,
                 "parent_id": self._parent_id,
                 "fault": line["status"] == "error",
                 "annotations": {name: line[name] for name in _ANNOTATIONS if line.get(name) is not None},
                 "subsegments": [
-                    _span(name, began + epoch, ended + epoch)
-                    for name, (began, ended) in sorted(spans.items(), key=lambda span: span[1])
+                    _span(name, started_at + to_epoch, ended_at + to_epoch)
+                    for name, (started_at, ended_at) in sorted(spans.items(), key=lambda span: span[1])
                 ],
             }
         )
 
 
-def _span(name: str, began: float, ended: float) -> dict[str, Any]:
-    return {"name": name, "id": secrets.token_hex(8), "start_time": began, "end_time": ended}
+def _span(name: str, started_at: float, ended_at: float) -> dict[str, Any]:
+    return {"name": name, "id": secrets.token_hex(8), "start_time": started_at, "end_time": ended_at}

@@ -1,7 +1,7 @@
 """Finds the first field of a JSON value that does not match a msgspec type, and describes what it must be.
 
 msgspec decides whether a body is valid. This module runs after msgspec has refused one, because msgspec's
-own messages name Python types and only one bound. The sentences contain nothing of the body.
+own messages name Python types and only one bound. The sentences contain no values of the body.
 """
 
 import math
@@ -49,14 +49,14 @@ class _Problem(NamedTuple):
     sentence: str
 
 
-def find_error(value: Any, shape: type[Any]) -> InvalidRequest | None:
+def find_error(value: Any, struct: type[Any]) -> InvalidRequest | None:
     """The error of the first invalid field, in the order of the body, or None when all fields are valid.
 
-    `value` is what `json.loads` returns. `shape` is a msgspec Struct of strings, numbers, booleans, literal
-    strings, ids (`RequestId`), times, lists, objects of any values, and other Structs. A field is named as
-    in `messages[0].role`.
+    `value` is what `json.loads` returns. `struct` is a msgspec Struct of strings, numbers, booleans, literal
+    strings, ids (`RequestId`), times, lists, objects of any values, and other Structs. The name of a field
+    has the form `messages[0].role`.
     """
-    problem = _check(value, inspect.type_info(shape), ())
+    problem = _check(value, inspect.type_info(struct), ())
     if problem is None:
         return None
     if not problem.path:
@@ -70,12 +70,12 @@ def _check(value: Any, expected: inspect.Type, choices: Sequence[str]) -> _Probl
     """`choices` are the allowed values of a field with literals."""
     types = expected.types if isinstance(expected, inspect.UnionType) else (expected,)
     problem = None
-    for each in types:
-        if type(value) in _JSON_TYPES[type(each)]:
-            found = _check_type(value, each, choices)
-            if found is None:
+    for type_ in types:
+        if type(value) in _JSON_TYPES[type(type_)]:
+            type_problem = _check_type(value, type_, choices)
+            if type_problem is None:
                 return None
-            problem = problem or found
+            problem = problem or type_problem
     return problem or _Problem((), _describe_all(types, choices))
 
 
@@ -101,8 +101,8 @@ def _check_items(items: Sequence[Any], expected: inspect.Type, choices: Sequence
 def _check_struct(value: Mapping[str, Any], struct: Hashable) -> _Problem | None:
     fields = _fields(struct)
     for name, item in value.items():
-        if found := fields.get(name):
-            field, choices = found
+        if entry := fields.get(name):
+            field, choices = entry
             if problem := _check(item, field.type, choices):
                 return _Problem((name, *problem.path), problem.sentence)
     missing = next((name for name in _required(struct) if name not in value), None)
@@ -171,15 +171,15 @@ def _is_double(value: float) -> bool:
 
 def _is_finite(value: Any) -> bool:
     """Whether an untyped value has only finite numbers. Integers have no limit."""
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
+    pending = [value]
+    while pending:
+        match pending.pop():
             case float() as number if not math.isfinite(number):
                 return False
             case dict() as members:
-                waiting += members.values()
+                pending += members.values()
             case list() as items:
-                waiting += items
+                pending += items
     return True
 
 

@@ -1,4 +1,4 @@
-"""What both functions do with every request: middleware, JSON responses, errors, and request bodies."""
+"""Code that both functions use for each request: middleware, JSON responses, errors and request bodies."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -92,9 +92,9 @@ def error_response(error: ChatError) -> Response:
 def log_error(error: ChatError) -> None:
     """Logs errors with a status of 500 or more, and errors that a metric counts (rate limit, budget). Other
     errors of clients are not logged."""
-    counted = metrics.error_metric(error.code)
-    if counted or error.status >= 500:
-        logger.warning("request refused", **metrics.with_metrics(code=error.code, **counted))
+    metric = metrics.error_metric(error.code)
+    if metric or error.status >= 500:
+        logger.warning("request refused", **metrics.with_metrics(code=error.code, **metric))
 
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -104,8 +104,11 @@ def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | Non
 
 
 async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The body, of at most `limit` bytes. Raises UnsupportedMediaType unless it is declared as JSON:
-    a page of another origin cannot send that without asking first. Raises TooLarge."""
+    """Reads a body of at most `limit` bytes. Raises TooLarge.
+
+    Raises UnsupportedMediaType unless the content type is application/json: browsers send JSON to another
+    origin only after a preflight.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType("the body must be application/json")
@@ -116,9 +119,9 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
             if len(body) > limit:
                 raise TooLarge(f"the body must be at most {limit} bytes")
     except ClientDisconnect:
-        # The client has disconnected, so no response arrives. This error prevents that the disconnect is
-        # logged as a fault.
-        raise InvalidRequest("the body broke off") from None
+        # The client has disconnected and gets no response. With this error the disconnect is not logged as a
+        # fault.
+        raise InvalidRequest("the request body ended early") from None
     return bytes(body)
 
 
@@ -129,6 +132,6 @@ def _as_chat_error(error: Exception) -> ChatError:
     if isinstance(error, HTTPException) and error.status_code == 404:
         return NotFound("no such route")
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return MethodNotAllowed("this route has no such method", headers=error.headers)
+        return MethodNotAllowed("this route does not allow this method", headers=error.headers)
     logger.exception("request failed", **metrics.with_metrics(faults=1))
-    return ChatError("something went wrong here")
+    return ChatError("internal error")

@@ -1,24 +1,24 @@
 /**
- * Streaming chat for browsers (of 2024 on) and Node 20: sends a message, hands over the answer as it comes,
- * and takes up a cut connection where it broke. How a chat looks is left to the page.
+ * A streaming chat client for browsers (2024 or newer) and Node 20: sends a message, streams the answer, and
+ * resumes it after a lost connection. It has no user interface.
  *
  * @typedef {{ message: string, conversationId?: string, model?: string, temperature?: number,
- *   maxTokens?: number }} ChatRequest Without conversationId a new conversation begins.
+ *   maxTokens?: number }} ChatRequest Without conversationId, the message starts a new conversation.
  * @typedef {{ messageId: string, conversationId: string }} Started
  * @typedef {Started & { text: string, usage?: Record<string, number>, finishReason:
  *   "stop" | "length" | "content_filter" | "cancelled" | "deadline" }} Completed
  * @typedef {object} Handlers
  * @property {(started: Started) => void} [onStart]
- * @property {(text: string, lastEventId: number) => void} [onChunk] The id is what `resume` takes.
+ * @property {(text: string, lastEventId: number) => void} [onChunk] `resume` takes the id.
  * @property {(completed: Completed) => void} [onComplete]
  * @property {(error: ChatError) => void} [onError]
  * @property {(state: "connecting" | "waiting" | "streaming" | "reconnecting" | "offline") => void}
- *   [onState] waiting: for the first word.
+ *   [onState] "waiting" is for the first text.
  * @typedef {string | null | undefined} Token
  * @typedef {object} Answer
  * @property {Promise<Completed>} done Rejects with a ChatError or the signal's reason.
- * @property {() => Promise<void>} stop Ends the answer where it is, on the server too.
- * @property {() => Answer} retry After an error, under the same key: nothing is doubled.
+ * @property {() => Promise<void>} stop Stops the answer, here and on the server.
+ * @property {() => Answer} retry Tries again after an error, with the same idempotency key.
  */
 export type ChatRequest = {
     message: string;
@@ -39,13 +39,13 @@ export type Completed = Started & {
 export type Handlers = {
     onStart?: (started: Started) => void;
     /**
-     * The id is what `resume` takes.
+     * `resume` takes the id.
      */
     onChunk?: (text: string, lastEventId: number) => void;
     onComplete?: (completed: Completed) => void;
     onError?: (error: ChatError) => void;
     /**
-     * waiting: for the first word.
+     * "waiting" is for the first text.
      */
     onState?: (state: "connecting" | "waiting" | "streaming" | "reconnecting" | "offline") => void;
 };
@@ -56,11 +56,11 @@ export type Answer = {
      */
     done: Promise<Completed>;
     /**
-     * Ends the answer where it is, on the server too.
+     * Stops the answer, here and on the server.
      */
     stop: () => Promise<void>;
     /**
-     * After an error, under the same key: nothing is doubled.
+     * Tries again after an error, with the same idempotency key.
      */
     retry: () => Answer;
 };
@@ -70,15 +70,15 @@ export declare class ChatError extends Error {
     userMessage: string;
     status: number;
     field: string;
-    /** Seconds, or 0. */
+    /** In seconds; 0 if unknown. */
     retryAfter: number;
-    /** Whether `retry` may bring an answer. */
+    /** Whether `retry` can succeed. */
     retryable: boolean;
     /** @param {string} message @param {Partial<ChatError>} details */
     constructor(message: string, details: Partial<ChatError>);
 }
-export declare function createChatClient({ baseUrl, getToken, fetch, retries, // in a row, without new text
-retryDelay, silenceTimeout, // three heartbeats: then the connection is dead
+export declare function createChatClient({ baseUrl, getToken, fetch, retries, // successive failures without new text
+retryDelay, silenceTimeout, // three heartbeats
 stopTimeout, }?: {
     baseUrl?: string | undefined;
     fetch?: typeof globalThis.fetch | undefined;
@@ -90,14 +90,15 @@ stopTimeout, }?: {
     silenceTimeout?: number | undefined;
     stopTimeout?: number | undefined;
 }): {
-    /** Sends a message, once: all attempts have one key. Aborting the signal only disconnects.
+    /** Sends a message. All attempts have the same idempotency key.
+     * Aborting the signal only disconnects; the server completes the answer.
      * @param {ChatRequest} request @param {Handlers} [handlers]
      * @param {{ signal?: AbortSignal, idempotencyKey?: string }} [options] */
     sendMessage(request: ChatRequest, handlers?: Handlers, { signal, idempotencyKey }?: {
         signal?: AbortSignal;
         idempotencyKey?: string;
     }): Answer;
-    /** Reads an answer on after a chunk's `lastEventId`, while it is written or later.
+    /** Reads an answer from the `lastEventId` of a chunk on, at any time.
      * @param {string} messageId @param {number} lastEventId @param {Handlers} [handlers]
      * @param {{ signal?: AbortSignal }} [options] */
     resume(messageId: string, lastEventId: number, handlers?: Handlers, { signal }?: {

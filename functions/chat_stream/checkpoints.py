@@ -1,4 +1,4 @@
-"""Saves the text of a running answer, 0.8 s after the last save."""
+"""Saves the text of a running answer every 0.8 s, counted from the end of the last save."""
 
 import asyncio
 from collections.abc import Callable

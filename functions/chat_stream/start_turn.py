@@ -141,8 +141,8 @@ class _TurnStart:
     def _may_run_unstored(self, new_turn: NewTurn) -> bool:
         """Whether the turn can continue without the database.
 
-        Not with a budget, because only the database knows how much of the budget is left. Not if it is
-        stateless: `requires_storage` is about stored turns.
+        False for stateless turns, for dialects that require storage, and with a budget, because only the
+        database knows how much of the budget is left.
         """
         has_budget = bool(self._services.settings.budget_usd_per_day)
         return not self._dialect.requires_storage and new_turn.conversation is not None and not has_budget

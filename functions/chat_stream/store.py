@@ -30,8 +30,8 @@ _LEASE = "15 seconds"
 # The pauses between attempts to save, in seconds.
 _SAVE_BACKOFF_SECONDS = (0.5, 1.0, 2.0)
 # How long a save of an answer is tried again: as long as a failover of Aurora takes. The client gets
-# heartbeats during this time. The last pause is repeated: once the lease has expired, the next request
-# settles the turn as interrupted.
+# heartbeats during this time. The save is tried every 2 s, because once the lease has expired, the next
+# request settles the turn as interrupted.
 _FAILOVER_SECONDS = 30.0
 
 
@@ -253,7 +253,7 @@ def _outcome_error(outcome: _Outcome) -> ChatError:
         case "conflict":
             return Conflict("another answer is being written in this conversation")
         case _:
-            return NotFound("no such conversation, or no such answer to regenerate")
+            return NotFound("no such conversation")
 
 
 @lru_cache(maxsize=64)

@@ -39,8 +39,8 @@ _SETTLED_BY_ANOTHER_PROCESS = Failed("conflict", "this turn was settled by anoth
 class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
-    The tokens of the prompt are estimated if the provider does not report them. `failed_attempts` are the
-    usage rows of earlier requests that gave no answer.
+    `failed_attempts` are the usage rows of earlier attempts that gave no answer. The tokens of the prompt are
+    estimated if the provider does not report them.
     """
 
     def __init__(

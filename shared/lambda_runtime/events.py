@@ -19,7 +19,7 @@ class UnsupportedEvent(Exception):
 def http_request(event: Any) -> tuple[dict[str, Any], bytes]:
     """Returns the ASGI scope and the body of `event`, which is any JSON value. Raises UnsupportedEvent.
 
-    The scope's `client` is the address that the endpoint saw. Headers cannot change it.
+    The scope's `client` is the address in the event's request context. Headers cannot change it.
     """
     try:
         context = event["requestContext"]
@@ -33,7 +33,7 @@ def _from_function_url(event: dict[str, Any]) -> dict[str, Any]:
     http = event["requestContext"]["http"]
     headers = {name.lower(): value for name, value in event["headers"].items()}
     # AWS sends cookies twice: joined in the headers and split in `cookies`. Some endpoints send only
-    # the latter.
+    # `cookies`.
     if cookies := event.get("cookies"):
         headers["cookie"] = "; ".join(cookies)
     return _scope(
@@ -46,26 +46,26 @@ def _from_function_url(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_rest_api(event: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, list[str]] = {}
-    for name, several in (event["multiValueHeaders"] or {}).items():
-        values.setdefault(name.lower(), []).extend(several)
-    if cookies := values.get("cookie"):
-        values["cookie"] = ["; ".join(cookies)]
+    headers: dict[str, list[str]] = {}
+    for name, values in (event["multiValueHeaders"] or {}).items():
+        headers.setdefault(name.lower(), []).extend(values)
+    if cookies := headers.get("cookie"):
+        headers["cookie"] = ["; ".join(cookies)]
     return _scope(
         method=event["httpMethod"],
         path=event["path"],
         query=urlencode(event["multiValueQueryStringParameters"] or {}, doseq=True),
-        headers=[(name.encode(), value.encode()) for name, several in values.items() for value in several],
+        headers=[(name.encode(), value.encode()) for name, values in headers.items() for value in values],
         client=event["requestContext"]["identity"]["sourceIp"],
     )
 
 
 def _scope(*, method: str, path: str, query: str, headers: Headers, client: str) -> dict[str, Any]:
-    first = dict(reversed(headers))
-    scheme = first.get(b"x-forwarded-proto", b"https").decode()
+    first_values = dict(reversed(headers))
+    scheme = first_values.get(b"x-forwarded-proto", b"https").decode()
     return {
         "type": "http",
-        # With 2.4 a framework does not listen for a disconnect while it sends: Lambda reports none.
+        # With 2.4 frameworks do not wait for `http.disconnect` while they send. Lambda sends none.
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
@@ -76,7 +76,7 @@ def _scope(*, method: str, path: str, query: str, headers: Headers, client: str)
         "root_path": "",
         "headers": headers,
         "client": (client, 0),
-        "server": _server(first.get(b"host", b"").decode(), 80 if scheme == "http" else 443),
+        "server": _server(first_values.get(b"host", b"").decode(), 80 if scheme == "http" else 443),
     }
 
 

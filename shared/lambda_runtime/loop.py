@@ -33,12 +33,13 @@ _SHUTDOWN_SECONDS = 0.3
 
 
 class HandlerNotFound(Exception):
-    """The target does not have the form `module:attribute`, or it names no ASGI app."""
+    """The target does not have the form `module:attribute`, or there is no such app."""
 
 
 @dataclass(frozen=True)
 class LambdaContext:
-    """`scope["aws.context"]`. `deadline` is in seconds since the epoch: Lambda kills the process then."""
+    """The Lambda context, `scope["aws.context"]`. `deadline` is in seconds since the epoch: Lambda kills the
+    process then."""
 
     aws_request_id: str
     invoked_function_arn: str
@@ -108,7 +109,7 @@ async def _serve_until_sigterm(app: ASGIApp, api: RuntimeApi, lifespan: Lifespan
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SHUTDOWN_SECONDS):
             serving.cancel()
-            # A request may ignore the cancellation until the app's shutdown ends what it waits for.
+            # A request may ignore the cancellation until the app's shutdown ends its turn.
             await asyncio.wait({serving}, timeout=_SHUTDOWN_SECONDS / 6)
             await lifespan.shutdown()
             await asyncio.wait({serving})
@@ -145,7 +146,7 @@ async def _handle_invocation(
         event = json.loads(invocation.event)
         scope, body = http_request(event)
     except (UnsupportedEvent, ValueError, RecursionError):
-        logger.warning("an event that is no HTTP request was refused", request_id=invocation.request_id)
+        logger.warning("refused an event that is not an HTTP request", request_id=invocation.request_id)
         await api.report_error(invocation, _UNSUPPORTED_EVENT)
         return
     scope["state"] = state.copy()
@@ -168,7 +169,7 @@ async def _handle_invocation(
 
 
 class _RequestResponseCycle:
-    """One invocation as the app sees it: a request and its response."""
+    """The ASGI request and response of one invocation."""
 
     def __init__(self, api: RuntimeApi, invocation: Invocation, body: bytes) -> None:
         self._api = api
@@ -181,7 +182,7 @@ class _RequestResponseCycle:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        # Lambda does not report that a client has disconnected. The app is told at the end of its response.
+        # Lambda does not report disconnects. The app gets `http.disconnect` when its response is complete.
         await self._complete.wait()
         return {"type": "http.disconnect"}
 
@@ -214,7 +215,7 @@ def _app_error(task: asyncio.Task[None], invocation: Invocation) -> ErrorReport 
     if error is None:
         return None
     logger.error("the app failed", exc_info=error, request_id=invocation.request_id)
-    message = "The function failed; its log says where."
+    message = "The function failed; see its log."
     return ErrorReport("Function.Unhandled", type(error).__name__, message)
 
 
@@ -226,12 +227,12 @@ def _init_error(error: Exception) -> ErrorReport:
             reason = "Runtime.ImportModuleError"
         case _:
             reason = "Runtime.InitError"
-    message = "The function failed to initialise; its log says why."
+    message = "The function failed to initialise; see its log."
     return ErrorReport(reason, type(error).__name__, message)
 
 
 def _restore_error(error: Exception) -> ErrorReport:
-    message = "The function failed to start after the snapshot; its log says why."
+    message = "The function failed to start after the snapshot; see its log."
     return ErrorReport("Runtime.AfterRestoreError", type(error).__name__, message)
 
 

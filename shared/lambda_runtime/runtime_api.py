@@ -1,6 +1,6 @@
 """A client of the Lambda Runtime API: takes invocations, sends responses and error reports.
 
-This module knows HTTP and Lambda's headers, and nothing of ASGI. Sources: AWS, "Using the Lambda runtime
+This module is about HTTP and Lambda's headers, and does not use ASGI. Sources: AWS, "Using the Lambda runtime
 API" and "Response streaming". The prelude and the trailers follow AWS's Node.js runtime client.
 """
 
@@ -35,7 +35,7 @@ class Invocation:
     """One call of the function.
 
     `event` is JSON. `deadline` is in seconds since the epoch: Lambda kills the process then, without
-    notice. `invocation_id` is sent back with the response where Lambda has sent one.
+    notice. `invocation_id` is sent back with the response if Lambda has sent one.
     """
 
     request_id: str
@@ -72,7 +72,7 @@ class RuntimeApi:
         self._connection: HttpConnection | None = None
 
     async def next_invocation(self) -> Invocation:
-        """Waits for the next invocation, without a time limit: Lambda freezes the process meanwhile.
+        """Waits for the next invocation, without a time limit: Lambda freezes the process during the wait.
         Raises RuntimeApiLost."""
         response = await self._get("/runtime/invocation/next")
         headers = response.headers
@@ -108,7 +108,7 @@ class RuntimeApi:
         await self._report(path, error, *_invocation_id(invocation))
 
     async def report_init_error(self, error: ErrorReport) -> None:
-        """Lambda expects that the process exits after this."""
+        """Reports that the start failed. Lambda expects the process to exit then."""
         await self._report("/runtime/init/error", error)
 
     async def wait_for_restore(self) -> None:
@@ -117,7 +117,7 @@ class RuntimeApi:
         await self._get("/runtime/restore/next")
 
     async def report_restore_error(self, error: ErrorReport) -> None:
-        """Lambda expects that the process exits after this."""
+        """Reports that the start after a snapshot failed. Lambda expects the process to exit then."""
         await self._report("/runtime/restore/error", error)
 
     async def _get(self, path: str) -> HttpResponse:
@@ -130,11 +130,11 @@ class RuntimeApi:
             if response.status != 200:
                 raise RuntimeApiLost(f"the runtime API answered {response.status}")
             return response
-        raise RuntimeApiLost("the runtime API is out of reach")
+        raise RuntimeApiLost("the runtime API cannot be reached")
 
     async def _start_request(self, method: str, path: str, *headers: tuple[str, str]) -> HttpConnection:
-        """Sends the head of a request over the connection of the last request, or over a new one where
-        that cannot be used again."""
+        """Sends the head of a request over the connection of the last request, or over a new one if that
+        connection cannot be used again."""
         connection = self._connection
         if connection is None or not connection.start_next_cycle():
             if connection is not None:
@@ -218,4 +218,4 @@ async def _wait_until_accepted(connection: HttpConnection, subject: str) -> None
     # three cases only the response to the client is lost, so a warning is enough.
     if response is None or response.status != 202:
         status = response.status if response else None
-        logger.warning("lambda did not take a report", report=subject, status=status)
+        logger.warning("lambda did not accept a request", request=subject, status=status)

@@ -64,7 +64,7 @@ class _Message(Struct):
 
 
 class _Content(Struct, gc=False):
-    """A content block, a delta to one, or the delta of `message_delta`."""
+    """A content block, the delta of a content block, or the delta of `message_delta`."""
 
     type: str | None = None
     text: str | None = None

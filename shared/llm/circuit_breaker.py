@@ -1,7 +1,7 @@
 """Circuit breakers of the models: a model that failed several times in a row is skipped for a while.
 
-The state is in memory, per process. After the pause one turn asks the model again. If the circuits of all
-models are open, all are asked: an attempt that may fail is better than none.
+Each process has its own state, in memory. After the pause one turn asks the model again. If the circuits of
+all models are open, all are asked: an attempt that may fail is better than none.
 """
 
 import time

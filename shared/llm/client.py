@@ -48,7 +48,11 @@ _HTTP_ERRORS: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
     (httpx.ProxyError, errors.UpstreamUnreachable, "the proxy did not reach the model provider"),
     (httpx.TimeoutException, errors.UpstreamTimeout, _TIMED_OUT),
     (httpx.NetworkError, errors.UpstreamUnreachable, _UNREACHABLE),
-    (httpx.RemoteProtocolError, errors.UpstreamUnreachable, "the model provider hung up without an answer"),
+    (
+        httpx.RemoteProtocolError,
+        errors.UpstreamUnreachable,
+        "the model provider closed the connection without an answer",
+    ),
     (httpx.HTTPError, UpstreamError, "the request to the model provider failed"),
     # httpx does not convert faults inside TLS.
     (OSError, errors.UpstreamUnreachable, _UNREACHABLE),
@@ -57,7 +61,7 @@ _CONTENT_OR_END = (TextDelta, ReasoningDelta, Finished, Failed)
 
 
 class FailedAttempt(Struct, frozen=True):
-    """A request without an answer, and the usage that the provider reported for it."""
+    """An attempt without an answer, and the usage that the provider reported for it."""
 
     target: ModelTarget
     usage: Usage
@@ -65,7 +69,7 @@ class FailedAttempt(Struct, frozen=True):
 
 class NoAnswer(Exception):
     """No model has answered. `error` is the last model's: an UpstreamError, Unavailable if an API key cannot
-    be read, or a ChatError for a fault of our own. `failed_attempts` has the usage of all requests."""
+    be read, or a ChatError for a fault of our own. `failed_attempts` has the usage of all attempts."""
 
     def __init__(self, error: ChatError, failed_attempts: tuple[FailedAttempt, ...]) -> None:
         super().__init__(error.message)
@@ -74,8 +78,8 @@ class NoAnswer(Exception):
 
 
 class ModelClient:
-    """Asks models. One instance serves a whole process; `aclose` closes its connections. `now` is
-    wall-clock time; `scripted` is the transport of the scripted provider."""
+    """Asks models. A process has one instance; `aclose` closes its connections. `now` is wall-clock time.
+    `scripted` is the transport of the scripted provider."""
 
     def __init__(
         self,
@@ -134,7 +138,7 @@ class ModelClient:
         self, name: str, chat_request: ChatRequest, deadline: float, *, is_last: bool
     ) -> tuple["ModelAnswer | ChatError", list[FailedAttempt]]:
         """Asks one model. Retries while the error allows it and there is time. Returns its answer or its last
-        error, and what the failed attempts cost."""
+        error, and the usage of the failed attempts."""
         failed: list[FailedAttempt] = []
         try:
             target = find_target(name, self._settings.providers)
@@ -161,8 +165,8 @@ class ModelClient:
         except (UpstreamError, Unavailable) as error:
             return error, failed
         except Exception:
-            logger.exception("model could not be asked", **with_metrics(faults=1))
-            return ChatError("the model could not be asked"), failed
+            logger.exception("request to the model failed unexpectedly", **with_metrics(faults=1))
+            return ChatError("the request to the model failed"), failed
 
     def _adapt(self, chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
         """The request within the limits of this model and provider."""
@@ -227,7 +231,9 @@ class ModelClient:
             replacement = await target.secret.replacement_for(key)
             if replacement is None:
                 raise
-        logger.warning("model provider refused a key, another is tried", provider=target.provider.name)
+        logger.warning(
+            "model provider refused an API key; trying another version of it", provider=target.provider.name
+        )
         return await self._post(target, chat_request, replacement)
 
     async def _post(self, target: ModelTarget, chat_request: ChatRequest, key: str | None) -> "ModelAnswer":
@@ -265,11 +271,10 @@ class ModelClient:
 
 
 class ModelAnswer:
-    """A started answer. Iterate over it to get the events of each read, then close it. Each item is the list
-    of events of one read.
+    """A started answer. Iterate over it, then close it. Each item is the list of events of one read.
 
-    The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer
-    earlier closes the connection, which tells the provider to stop. `failed_attempts` are those before this
+    The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer earlier
+    closes the connection, which tells the provider to stop. `failed_attempts` are the attempts before this
     answer. `chat_request` is the request as it was sent, and `asked_at` the time of it (the loop's time).
     """
 
@@ -334,8 +339,8 @@ class ModelAnswer:
 
 
 class _ModelCall(Struct, frozen=True):
-    """A question to one model. `is_last` means that no other model is asked after this one: then a model
-    that has sent nothing by the deadline is still waited for by the turn."""
+    """The request to one model, which may take several attempts. `is_last`: no other model follows, so the
+    turn keeps waiting for this one after the deadline."""
 
     target: ModelTarget
     chat_request: ChatRequest
@@ -344,8 +349,8 @@ class _ModelCall(Struct, frozen=True):
 
 
 class _AttemptFailed(Exception):
-    """A request failed. `wait`: the shortest time in seconds before the next request. `usage`: the usage of
-    this request."""
+    """An attempt failed. `wait`: the shortest time in seconds before the next attempt. `usage`: the usage of
+    this attempt."""
 
     def __init__(self, error: UpstreamError, *, wait: float = _NEVER, usage: Usage | None = None) -> None:
         super().__init__(error.message)
@@ -377,7 +382,7 @@ def _wait_before_retry(error: UpstreamError, response: httpx.Response, target: M
         return _NEVER
     retry_after = response.headers.get("retry-after", "")
     if retry_after and not retry_after.replace(".", "", 1).isdecimal():
-        return _NEVER  # A date is at least a second away, and that is too late.
+        return _NEVER  # A date is at least a second away, which is too late.
     if not retry_after:
         is_final = response.status_code == 429 and not target.provider.retries_429_without_retry_after
         return _NEVER if is_final else 0

@@ -31,8 +31,8 @@ class AnswerDecoder(ABC):
         self._events: list[Event] = []
         self._ended = False
         # The first half of a surrogate pair at the end of the last delta, and the kind of that delta.
-        self._half = ""
-        self._half_kind: type[TextDelta | ReasoningDelta] = TextDelta
+        self._high_surrogate = ""
+        self._high_surrogate_kind: type[TextDelta | ReasoningDelta] = TextDelta
 
     def feed(self, data: bytes) -> list[Event]:
         events = self._events = []
@@ -53,15 +53,15 @@ class AnswerDecoder(ABC):
         """Called when the stream ends before the answer has."""
         self._fail_truncated()
 
-    # Printable text has neither NUL nor surrogates. Nearly all text is printable.
     def _add_text(self, text: str) -> None:
-        if self._half or not text.isprintable():
+        # A fast check: printable text has neither NUL nor surrogates.
+        if self._high_surrogate or not text.isprintable():
             text = self._clean(TextDelta, text)
         if text:
             self._events.append(TextDelta(text))
 
     def _add_reasoning(self, text: str) -> None:
-        if self._half or not text.isprintable():
+        if self._high_surrogate or not text.isprintable():
             text = self._clean(ReasoningDelta, text)
         if text:
             self._events.append(ReasoningDelta(text))
@@ -76,25 +76,25 @@ class AnswerDecoder(ABC):
         self._fail(UpstreamTruncated("the model provider's answer ended before its end mark"))
 
     def _fail_invalid(self) -> None:
-        self._fail(UpstreamInvalid("the model provider sent what is not its wire format"))
+        self._fail(UpstreamInvalid("the model provider sent invalid data"))
 
     def _clean(self, kind: type[TextDelta | ReasoningDelta], text: str) -> str:
-        if kind is not self._half_kind:
-            self._replace_half()
-            self._half_kind = kind
-        text = self._half + text.replace("\0", _REPLACEMENT)
-        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        text = text.removesuffix(self._half)
+        if kind is not self._high_surrogate_kind:
+            self._replace_high_surrogate()
+            self._high_surrogate_kind = kind
+        text = self._high_surrogate + text.replace("\0", _REPLACEMENT)
+        self._high_surrogate = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        text = text.removesuffix(self._high_surrogate)
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
-    def _replace_half(self) -> None:
+    def _replace_high_surrogate(self) -> None:
         """The second half of a surrogate pair is missing: U+FFFD replaces it."""
-        if self._half:
-            self._events.append(self._half_kind(_REPLACEMENT))
-            self._half = ""
+        if self._high_surrogate:
+            self._events.append(self._high_surrogate_kind(_REPLACEMENT))
+            self._high_surrogate = ""
 
     def _end(self, event: Finished | Failed) -> None:
-        self._replace_half()
+        self._replace_high_surrogate()
         self._events.append(event)
         self._ended = True
 

@@ -1,4 +1,4 @@
-"""HTTP to the providers: one transport for the life of a process."""
+"""HTTP requests to the providers, over one transport for each process."""
 
 import asyncio
 import base64
@@ -24,11 +24,11 @@ _SCRIPTED_URL = PROVIDERS["scripted"].base_url
 
 
 class HttpClient:
-    """Sends requests and sets no timeouts: those are the caller's. `scripted` answers for the scripted
-    provider. The transport is made for the first request, or by `warm_up`.
+    """Sends requests without timeouts; the caller sets them. `scripted` is the transport of the scripted
+    provider. The other transport is made for the first request, or by `warm_up`.
 
-    Requests go to httpx's transports directly. httpx's own client adds redirects, cookies and logins,
-    which no provider's API has, and takes longer than sending the request.
+    Requests go to the transports directly. httpx's own client handles redirects, cookies and authentication,
+    which no provider needs, and it takes more time than the request itself.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class HttpClient:
         return self._warm_up
 
     async def post(self, request: HttpRequest) -> httpx.Response:
-        """Sends a request and returns when the response's headers have come. Raises httpx's errors, and
+        """Sends a request and returns when the response's headers have arrived. Raises httpx's errors, and
         OSError for faults inside TLS, which httpx does not convert."""
         if self._warm_up is not None:
             await self._warm_up.wait()
@@ -59,8 +59,8 @@ class HttpClient:
         headers = {**_HEADERS, **request.headers}
         url = _parse_url(request.url)
         if url.userinfo:
-            login = f"{url.username}:{url.password}".encode()
-            headers["authorization"] = f"Basic {base64.b64encode(login).decode()}"
+            userinfo = f"{url.username}:{url.password}".encode()
+            headers["authorization"] = f"Basic {base64.b64encode(userinfo).decode()}"
         outgoing = httpx.Request("POST", url, headers=headers, content=request.body)
         if request.url.startswith(_SCRIPTED_URL):
             return await self._scripted.handle_async_request(outgoing)
@@ -82,7 +82,7 @@ class HttpClient:
         await asyncio.gather(key, self._connect(target.base_url))
 
     async def _connect(self, url: str) -> None:
-        # In a thread: loading certificates releases the interpreter's lock, so other warm-ups go on.
+        # In a thread: loading certificates releases the interpreter's lock, so other warm-ups continue.
         transport = self._new_transport(await asyncio.to_thread(_tls_context, self._settings))
         if self._transport is None:
             self._transport = transport

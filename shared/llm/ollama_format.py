@@ -1,4 +1,4 @@
-"""The format of Ollama's chat API, one JSON object a line:
+"""The format of Ollama's chat API, one JSON object on each line:
 https://github.com/ollama/ollama/blob/main/docs/api.md."""
 
 import msgspec
@@ -29,7 +29,7 @@ _BYTES_PER_TOKEN = 3
 class OllamaFormat:
     def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest:
         headers = {"content-type": "application/json"}
-        if api_key:  # Only Ollama's cloud needs one.
+        if api_key:  # Only Ollama's cloud needs an API key.
             headers["authorization"] = f"Bearer {api_key}"
         messages = [
             {"role": message.role, "content": message.content}

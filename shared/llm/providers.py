@@ -30,7 +30,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     `max_tokens_field` is the name of the output limit in the OpenAI format. `own_models`: prefixes of model
     names. If it is set, `max_tokens_field` is used only for these models and for the vendor's own host. All
     other models use `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
-    `retries_429_without_retry_after` is False where such a response means that waiting does not help.
+    `retries_429_without_retry_after`: False if a 429 without `retry-after` is permanent.
     `no_system_role`: prefixes of the models whose chat template has no system role. Others are found by the
     provider's refusal.
     """
@@ -117,7 +117,8 @@ class ProviderSettings(Struct, frozen=True, kw_only=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True):
-    """The differences between servers of the OpenAI format. `stream_options` asks for the usage."""
+    """The differences between servers of the OpenAI format. `stream_options`: send this field, which asks for
+    the usage."""
 
     max_tokens_field: MaxTokensField = "max_tokens"
     stream_options: bool = True
@@ -159,7 +160,7 @@ def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelT
 
 
 def variant_of(provider: Provider, model: str, settings: ProviderSettings) -> Variant:
-    """The variant of the OpenAI format that this model takes at this server."""
+    """The variant of the OpenAI format for this model at this server."""
     if not provider.own_models:
         return Variant(max_tokens_field=provider.max_tokens_field, stream_options=settings.stream_options)
     at_vendor = urlsplit(settings.base_url).hostname == urlsplit(provider.base_url).hostname

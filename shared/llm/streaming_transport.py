@@ -1,8 +1,8 @@
 """A transport of httpx for HTTP/1.1 answers that come in many small chunks.
 
-It has httpx's interface and errors. One read of the socket is one piece for the reader, however many chunks
-it has; the chunks are parsed in C on an asyncio protocol (docs/decisions/0005). Connections are kept for
-later requests to the same origin.
+It has httpx's interface and errors. All chunks of one socket read are returned as one piece. Chunks are
+parsed in C on an asyncio protocol (docs/decisions/0005). Connections are kept for later requests to the same
+origin.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import cast
 import httptools
 import httpx
 
-# The limit of unread data, above which reading pauses until the reader takes it.
+# The limit of unread data. Above it, reading from the socket pauses.
 _READ_AHEAD_BYTES = 262_144
 _MAX_HEAD_BYTES = 65_536
 
@@ -117,10 +117,10 @@ class _Connection(asyncio.Protocol):
         """Prepares the connection for another response."""
         self._head = _Head()
         self._head_size = 0
-        self._has_head = False
-        self._complete = False
-        self._until_eof = False
-        self._keep = False
+        self._head_complete = False
+        self._response_complete = False
+        self._body_ends_at_eof = False
+        self._server_keeps_alive = False
         self._error: httpx.TransportError | None = None
         self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -130,29 +130,29 @@ class _Connection(asyncio.Protocol):
 
     def set_idle(self) -> None:
         """Sets the state after a response, for a connection that has had no request yet."""
-        self._complete = self._keep = True
+        self._response_complete = self._server_keeps_alive = True
 
     @property
     def usable(self) -> bool:
         """Whether another request can follow: the response is read and the server keeps the connection."""
-        return self._complete and self._keep and not self._lost and not self._pieces
+        return self._response_complete and self._server_keeps_alive and not self._lost and not self._pieces
 
     def send(self, data: bytes) -> None:
         assert self._transport is not None
         self._transport.write(data)
 
     async def head(self) -> _Head:
-        while not self._has_head:
-            self._raise_if_ended("the server hung up without an answer")
+        while not self._head_complete:
+            self._raise_if_ended("the server closed the connection without an answer")
             await self._wait()
         return self._head
 
     async def read(self) -> bytes:
         """All unread data. Waits until there is some; b"" at the end of the response."""
         while not self._pieces:
-            if self._complete:
+            if self._response_complete:
                 return b""
-            self._raise_if_ended("the connection broke in mid-answer")
+            self._raise_if_ended("the connection was lost before the end of the answer")
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
@@ -169,17 +169,17 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._complete:
+        if self._response_complete:
             # Data without a request must not become a part of the next response.
             self.abort()
             return
-        if not self._has_head:
+        if not self._head_complete:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._fail(httpx.RemoteProtocolError("the server does not speak HTTP"))
-        if not self._has_head and self._head_size > _MAX_HEAD_BYTES:
+        if not self._head_complete and self._head_size > _MAX_HEAD_BYTES:
             self._fail(httpx.RemoteProtocolError("the head of the answer is too long"))
         if sum(map(len, self._pieces)) > _READ_AHEAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
@@ -187,16 +187,16 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._lost = True
-        if self._has_head and self._until_eof and self._error is None:
-            self._complete = True
+        if self._head_complete and self._body_ends_at_eof and self._error is None:
+            self._response_complete = True
         self._wake()
 
     def on_message_begin(self) -> None:
-        if self._complete:
-            raise httpx.RemoteProtocolError("more than one response")  # Ends the parser, not the response.
+        if self._response_complete:
+            raise httpx.RemoteProtocolError("more than one response")  # Stops the parser.
 
     def on_status(self, _: bytes) -> None:
-        self._head = _Head()  # Again after an interim response (1xx), whose headers do not count.
+        self._head = _Head()  # A new head: the headers of an interim response (1xx) are ignored.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.headers.append((name, value))
@@ -206,13 +206,13 @@ class _Connection(asyncio.Protocol):
         if self._head.status < 200:
             return
         names = {name.lower() for name, _ in self._head.headers}
-        self._until_eof = not names & {b"content-length", b"transfer-encoding"}
-        self._has_head = True
+        self._body_ends_at_eof = not names & {b"content-length", b"transfer-encoding"}
+        self._head_complete = True
 
     def on_message_complete(self) -> None:
-        if self._has_head:
-            self._complete = True
-            self._keep = self._parser.should_keep_alive()
+        if self._head_complete:
+            self._response_complete = True
+            self._server_keeps_alive = self._parser.should_keep_alive()
 
     def _raise_if_ended(self, sentence: str) -> None:
         if self._error is not None:

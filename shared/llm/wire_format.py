@@ -1,4 +1,4 @@
-"""The interface of a wire format: it makes requests, decodes answers and names errors.
+"""The interface of a wire format: it builds requests, decodes answers and maps errors.
 
 All three do no I/O. Connections, timeouts, retries and fallbacks belong to `shared.llm.client`.
 """
@@ -26,7 +26,7 @@ class ChatMessage(Struct, frozen=True):
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """A prompt and its parameters, independent of the model.
 
-    `messages` is never empty and holds the roles `user` and `assistant` only, as stored: wire formats send
+    `messages` is never empty and has only the roles `user` and `assistant`, in any order: wire formats send
     them through `alternating`. `temperature`: None means that it is not sent.
     """
 
@@ -88,12 +88,12 @@ class Decoder(Protocol):
         """The events that these bytes complete, in order. Reads may split the stream anywhere."""
 
     def close(self) -> list[Event]:
-        """Tells that the stream has ended. No events if the answer was complete, else a `Failed` with
-        `upstream_truncated`."""
+        """Called at the end of the stream. Returns the events that are still missing: none if the answer has
+        ended, its last events if the format needs no end mark, else a `Failed` with `upstream_truncated`."""
 
 
 class WireFormat(Protocol):
-    """The API of one vendor, which other vendors may copy."""
+    """The format of one vendor's API. Other vendors may use the same format."""
 
     def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest: ...
 
@@ -123,14 +123,14 @@ def error_for_status(status: int, *, field: str | None = None) -> UpstreamError:
     if status in {400, 422}:
         named = f": {field}" if field else ""
         return errors.RequestRefused(f"the model provider refused the request{named}", field=field)
-    rejected = 300 <= status < 500  # A redirect too: then the base URL is wrong.
+    rejected = 300 <= status < 500  # A redirect too: the base URL is wrong.
     kind = _ERRORS.get(status, errors.UpstreamRejected if rejected else UpstreamError)
     return kind(f"the model provider answered {status}")
 
 
 _ERRORS: Mapping[int, type[UpstreamError]] = {
     401: errors.UpstreamAuth,
-    402: errors.UpstreamUnpaid,  # Not paid: as with a bad key, only the owner of the account can help.
+    402: errors.UpstreamUnpaid,  # Payment required: only the owner of the account can fix it.
     403: errors.UpstreamAuth,
     408: errors.UpstreamTimeout,
     409: UpstreamError,

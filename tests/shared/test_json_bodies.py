@@ -58,7 +58,7 @@ def test_unknown_fields_are_ignored():
         (b'{"name": "a", "id": "one"}', "id must be a UUID", "id"),
         (
             b'{"name": "a", "inner": {"size": 1, "size": 2}}',
-            "the body has a name twice in one object",
+            "the body has an object with a duplicate name",
             "size",
         ),
         (b'{"name": "a\\u0000"}', "the body has a NUL character in a text", "name"),

@@ -1,5 +1,5 @@
-/** `useChat` of the AI SDK, versions 5, 6 and 7, without its React: the chat, its transport, and the real
- * functions. Needs CHAT_URL and TOKENS, one user's each. */
+/** The AI SDK, versions 5, 6 and 7, with the real functions: the chat of `useChat` without React, and its
+ * transport. Needs CHAT_URL and TOKENS, one per user. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,7 +14,7 @@ const { CHAT_URL, TOKENS = "" } = process.env;
 const tokens = TOKENS.split(",");
 const WARM = "Coach is taking a moment. Let's try again.";
 
-/** What React would be told of a chat. */
+/** The state of a chat, in options of React's. */
 class State {
   #status = "ready";
   #messages;
@@ -43,7 +43,8 @@ class State {
   replaceMessage = (index, message) => (this.#messages = this.#messages.with(index, this.snapshot(message)));
 }
 
-/** Where a connection breaks within an answer, Node says "terminated"; the SDK knows what browsers say. */
+/** If a connection breaks during an answer, throws the error of browsers, which the SDK recognizes. Node's
+ * error is "terminated". */
 async function fetchAsBrowsersDo(...request) {
   const response = await fetch(...request);
   if (!response.ok || !response.body) return response;
@@ -63,7 +64,7 @@ async function fetchAsBrowsersDo(...request) {
   return new Response(body, response);
 }
 
-/** A page with a chat in it. `finished` are the calls of `onFinish`, `statuses` what the page showed. */
+/** A page with a chat. `finished` are the calls of `onFinish`, `statuses` the statuses so far. */
 function open({ ai, id, token, url = CHAT_URL, model = "tokens=12&thinking=3", messages = [] }) {
   class Chat extends ai.AbstractChat {}
   const state = new State(messages);
@@ -82,7 +83,7 @@ function texts(message, type = "text") {
   return message.parts.filter((part) => part.type === type).map((part) => part.text);
 }
 
-/** The messages that are stored of the one chat that a user has. */
+/** The stored messages of the user's only chat. */
 async function stored(token) {
   const headers = { Authorization: `Bearer ${token}` };
   const list = await (await fetch(`${CHAT_URL}/api/chat/conversations`, { headers })).json();
@@ -114,7 +115,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
   const on = (name, run, options = {}) => test(`ai ${version}: ${name}`, options, run);
   const page = (more) => ({ ai, id: `chat of ${version}`, token: tokens.pop(), ...more });
 
-  on("an answer is streamed with its thinking, and the chat goes on", async () => {
+  on("an answer is streamed with its reasoning, and a second turn follows", async () => {
     const one = page();
     const chat = open(one);
     await chat.sendMessage({ text: "Hi" });
@@ -135,7 +136,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.deepEqual(chat.messages.map(({ role }) => role), roles);
   });
 
-  on("a message that is sent twice is one turn", async () => {
+  on("a message that is sent twice is stored as one turn", async () => {
     const one = page();
     const message = { id: "m1", role: "user", parts: [{ type: "text", text: "Hi" }] };
     const [first, second] = [open(one), open(one)];
@@ -146,7 +147,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.equal((await stored(one.token)).length, 2);
   });
 
-  on("stop keeps what came, and a cancel ends it on the server", async () => {
+  on("stop keeps the text so far, and cancel stops the answer on the server", async () => {
     const one = page({ model: "tokens=500&gap=20ms" });
     const chat = open(one);
     const sent = chat.sendMessage({ text: "Hi" });
@@ -163,7 +164,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.ok(answer.content.startsWith(once(chat.lastMessage)));
   });
 
-  on("who watches a chat that another page stops sees it end", async () => {
+  on("a second page sees the end of an answer that the first page cancels", async () => {
     const one = page({ model: "tokens=500&gap=20ms" });
     const [writer, watcher] = [open(one), open(one)];
     const sent = writer.sendMessage({ text: "Hi" });
@@ -180,7 +181,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     }
   });
 
-  on("after a cut the same page resumes with no text doubled", async (t) => {
+  on("after a lost connection the same page resumes without repeated text", async (t) => {
     const proxy = await breaking(t, CHAT_URL);
     proxy.pass = (count) => count < 1200 || proxy.connections > 1;
     const one = page({ model: "tokens=60&gap=20ms", url: proxy.url });
@@ -195,9 +196,9 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.equal(answer.status, "complete");
     assert.ok(answer.content.startsWith(before));
     assert.deepEqual([chat.lastMessage.id, once(chat.lastMessage)], [answer.id, answer.content]);
-  }, { skip: version === "5" && "it adds what it is given to what it has: open the chat anew" });
+  }, { skip: version === "5" && "version 5 appends the resumed answer to the text so far" });
 
-  on("a page that is opened again resumes what was cut", async (t) => {
+  on("a page that is opened again resumes an answer after a lost connection", async (t) => {
     const proxy = await breaking(t, CHAT_URL);
     proxy.pass = (count) => count < 1200 || proxy.connections > 1;
     const one = page({ model: "tokens=60&gap=20ms", url: proxy.url });
@@ -210,7 +211,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.deepEqual([chat.lastMessage.id, once(chat.lastMessage)], [answer.id, answer.content]);
   });
 
-  on("where nothing is running there is nothing to resume", async () => {
+  on("without a running answer a resume changes nothing", async () => {
     const one = page();
     const chat = open(one);
     await chat.resumeStream();
@@ -221,7 +222,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.deepEqual(chat.messages, before);
   });
 
-  on("an answer that breaks off is an error, keeps its text, and is written anew", async () => {
+  on("a failed answer is an error, keeps its text, and can be regenerated", async () => {
     const one = page({ model: "tokens=12&after=5&fault=truncate" });
     const broken = open(one);
     await broken.sendMessage({ text: "Hi" });
@@ -238,7 +239,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.deepEqual([chat.messages.length, once(chat.lastMessage)], [2, answer.content]);
   });
 
-  on("an answer is written anew in the place of the old one", async () => {
+  on("a regenerated answer replaces the old answer", async () => {
     const one = page();
     const chat = open(one);
     await chat.sendMessage({ text: "one" });
@@ -256,7 +257,7 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.deepEqual([now[1].id, now[1].content], [chat.lastMessage.id, once(chat.lastMessage)]);
   });
 
-  on("a refusal is an error whose text is the error contract's JSON", async () => {
+  on("a refusal is an error with the JSON of the server's error as its message", async () => {
     const chat = open(page({ token: "nonsense" }));
     await chat.sendMessage({ text: "Hi" });
     assert.equal(chat.status, "error");
@@ -265,25 +266,25 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.equal(userMessage, "I had trouble remembering you. Please sign in again.");
   });
 
-  on("a question that was refused is asked when it is tried again", async () => {
+  on("regenerate sends a question that was refused", async () => {
     const one = page();
     const talk = open(one);
     await talk.sendMessage({ text: "one" });
     const refused = { id: "m2", role: "user", parts: [{ type: "text", text: "two" }] };
-    for (const [place, said, questions] of [
+    for (const [options, history, questions] of [
       [one, talk.messages, ["one", "two"]],
       [page(), [], ["two"]],
     ]) {
-      const chat = open({ ...place, messages: [...structuredClone(said), refused] });
+      const chat = open({ ...options, messages: [...structuredClone(history), refused] });
       await chat.regenerate();
       assert.deepEqual([chat.status, chat.error], ["ready", undefined]);
-      const now = await stored(place.token);
+      const now = await stored(options.token);
       assert.deepEqual(now.filter(({ role }) => role === "user").map(({ content }) => content), questions);
       assert.equal(now.length, 2 * questions.length);
     }
   });
 
-  on("the parts of a stream are what the transport and the reader make of them", async () => {
+  on("the transport and readUIMessageStream read the stream", async () => {
     const one = page();
     const transport = new ai.DefaultChatTransport({
       api: `${CHAT_URL}/api/ui/chat`,

@@ -1,7 +1,7 @@
-"""A real browser for tests: Debian's chromium, driven by Playwright, watched for what no page may do.
+"""A real browser for tests: Debian's chromium, controlled by Playwright, and checks of what a page does.
 
-Playwright's synchronous API keeps an event loop running in its thread, where no test that uses asyncio can
-run. So the browser belongs to this package, and ends with the last of its tests that a worker has.
+Playwright's synchronous API keeps an event loop running in its thread, so tests with asyncio cannot run while
+a browser is open. Therefore the browser is a fixture of this package and is closed after its last test.
 """
 
 import os
@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not on this machine: apt-get install chromium"
+    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
 )
-# A slow machine with four browsers on two cores is no reason to fail.
-PATIENCE_MS = 90_000
+# Long enough for a slow machine with four browsers on two cores.
+TIMEOUT_MS = 90_000
 _ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
@@ -27,14 +27,14 @@ _ARGUMENTS = [
     "--disable-quic",
     "--disable-sync",
     "--no-first-run",
-    # What leaves in spite of all ends here.
+    # Blocks all other connections.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
 
 
 @contextmanager
-def launched() -> Iterator[Browser]:
+def launch_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         try:
@@ -43,9 +43,9 @@ def launched() -> Iterator[Browser]:
             browser.close()
 
 
-class Watched:
-    """Opens contexts and writes down in `faults` what no page may do: throw, log an error, break its own
-    content policy, or speak to anybody but the origins it is given."""
+class MonitoredBrowser:
+    """Opens browser contexts and records in `faults` what a page must not do: throw, log an error, break its
+    content security policy, or send a request to another origin than the given ones."""
 
     def __init__(self, browser: Browser, *origins: str) -> None:
         self.faults: list[str] = []
@@ -55,11 +55,11 @@ class Watched:
 
     def context(self, **options: Any) -> BrowserContext:
         context = self._browser.new_context(**{"locale": "en-US", **options})
-        context.set_default_timeout(PATIENCE_MS)
-        context.set_default_navigation_timeout(PATIENCE_MS)
-        context.on("weberror", self._threw)
-        context.on("console", self._logged)
-        context.on("request", self._asked)
+        context.set_default_timeout(TIMEOUT_MS)
+        context.set_default_navigation_timeout(TIMEOUT_MS)
+        context.on("weberror", self._on_error)
+        context.on("console", self._on_console)
+        context.on("request", self._on_request)
         self._contexts.append(context)
         return context
 
@@ -67,15 +67,15 @@ class Watched:
         while self._contexts:
             self._contexts.pop().close()
 
-    def _threw(self, error: WebError) -> None:
+    def _on_error(self, error: WebError) -> None:
         self.faults.append(f"uncaught: {error.error}")
 
-    def _logged(self, message: ConsoleMessage) -> None:
-        # That a request was refused or cut is logged by the browser, whatever the page makes of it.
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # The browser logs each failed request, also if the page handles the failure.
         if message.type == "error" and not message.text.startswith("Failed to load resource: "):
             self.faults.append(f"console: {message.text}")
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob") and f"{parts.scheme}://{parts.netloc}" not in self._origins:
             self.faults.append(f"request: {request.url}")

@@ -1,4 +1,4 @@
-/** What the client makes of broken connections, refusals, stops and aborts. Every byte is in the test. */
+/** The client with broken connections, refusals, stops and aborts. The tests contain every byte. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -19,19 +19,19 @@ function client(url, options) {
   return createChatClient({ baseUrl: url, retryDelay: () => 1, ...options });
 }
 
-/** Handlers that write down what they are told. */
-function notes() {
-  const told = { started: [], text: "", ids: [], states: [], completed: [], errors: [] };
+/** Handlers that record their calls in `calls`. */
+function recorder() {
+  const calls = { started: [], text: "", ids: [], states: [], completed: [], errors: [] };
   return {
-    told,
-    onStart: (started) => told.started.push(started),
+    calls,
+    onStart: (started) => calls.started.push(started),
     onChunk: (text, id) => {
-      told.text += text;
-      told.ids.push(id);
+      calls.text += text;
+      calls.ids.push(id);
     },
-    onComplete: (completed) => told.completed.push(completed),
-    onError: (error) => told.errors.push(error),
-    onState: (state) => told.states.push(state),
+    onComplete: (completed) => calls.completed.push(completed),
+    onError: (error) => calls.errors.push(error),
+    onState: (state) => calls.states.push(state),
   };
 }
 
@@ -41,9 +41,9 @@ test("a base URL may end with a slash", async (t) => {
   assert.equal(requests[0].path, "/chat-stream");
 });
 
-test("a good answer is told from its start to its end", async (t) => {
+test("a complete answer calls all handlers in order", async (t) => {
   const { url, requests } = await scripted(t, HEAD + token("Hel", 3) + token("lo", 5) + DONE);
-  const handlers = notes();
+  const handlers = recorder();
   const request = { message: "Hi", conversationId: "conversation-1" };
   const getToken = async () => "secret";
   const completed = await client(url, { getToken }).sendMessage(request, handlers).done;
@@ -54,18 +54,18 @@ test("a good answer is told from its start to its end", async (t) => {
     usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 },
     finishReason: "stop",
   });
-  const { told } = handlers;
-  assert.deepEqual(told.started, [{ messageId: "message-1", conversationId: "conversation-1" }]);
-  assert.deepEqual([told.text, told.ids], ["Hello", [3, 5]]);
-  assert.deepEqual(told.states, ["connecting", "waiting", "streaming"]);
-  assert.deepEqual([told.completed, told.errors], [[completed], []]);
+  const { calls } = handlers;
+  assert.deepEqual(calls.started, [{ messageId: "message-1", conversationId: "conversation-1" }]);
+  assert.deepEqual([calls.text, calls.ids], ["Hello", [3, 5]]);
+  assert.deepEqual(calls.states, ["connecting", "waiting", "streaming"]);
+  assert.deepEqual([calls.completed, calls.errors], [[completed], []]);
   const [{ method, path, headers, body }] = requests;
   assert.deepEqual([method, path, body], ["POST", "/chat-stream", JSON.stringify(request)]);
   assert.equal(headers.authorization, "Bearer secret");
   assert.equal(headers["content-type"], "application/json");
 });
 
-test("each message has a key of its own, or the one it is given; no token goes where none is", async (t) => {
+test("each message has its own idempotency key or the given one, and without a token no header is sent", async (t) => {
   const { url, requests } = await scripted(t, OK, OK, OK);
   const chat = client(url);
   await chat.sendMessage(REQUEST).done;
@@ -78,16 +78,16 @@ test("each message has a key of its own, or the one it is given; no token goes w
   assert.ok(!("authorization" in requests[0].headers));
 });
 
-test("before its headers a cut request is made again, the same under the same key", async (t) => {
+test("a request that fails before the response headers is repeated with the same key", async (t) => {
   const cut = (socket) => socket.resetAndDestroy();
   const { url, requests } = await scripted(t, cut, "HTTP/1.1 200 OK\r\nX-Mess", OK);
-  const handlers = notes();
+  const handlers = recorder();
   await client(url).sendMessage(REQUEST, handlers).done;
   assert.deepEqual(requests.map(({ path }) => path), Array(3).fill("/chat-stream"));
   assert.equal(new Set(requests.map(({ headers, body }) => headers["idempotency-key"] + body)).size, 1);
-  const { told } = handlers;
-  assert.deepEqual([told.started.length, told.text], [1, "a"]);
-  assert.deepEqual(told.states, ["connecting", "reconnecting", "reconnecting", "waiting", "streaming"]);
+  const { calls } = handlers;
+  assert.deepEqual([calls.started.length, calls.text], [1, "a"]);
+  assert.deepEqual(calls.states, ["connecting", "reconnecting", "reconnecting", "waiting", "streaming"]);
 });
 
 const CUTS = {
@@ -97,24 +97,24 @@ const CUTS = {
   "is cut inside a character": (socket) => socket.end(Buffer.from("id: 3\ndata: 🦉").subarray(0, -2)),
 };
 for (const [fault, cut] of Object.entries(CUTS)) {
-  test(`an answer that ${fault} is read on by its last id, with nothing missing or double`, async (t) => {
+  test(`an answer that ${fault} is resumed from its last id, without lost or repeated text`, async (t) => {
     const first = (socket) => {
       socket.write(HEAD + token("🦉", 1));
       cut(socket);
     };
     const { url, requests } = await scripted(t, first, HEAD + token("🦉b", 3) + DONE);
-    const handlers = notes();
+    const handlers = recorder();
     const { text } = await client(url).sendMessage(REQUEST, handlers).done;
     assert.equal(text, "🦉🦉b");
-    const { told } = handlers;
-    assert.deepEqual([told.text, told.ids, told.started.length], ["🦉🦉b", [1, 3], 1]);
-    assert.deepEqual(told.states, ["connecting", "waiting", "streaming", "reconnecting", "streaming"]);
+    const { calls } = handlers;
+    assert.deepEqual([calls.text, calls.ids, calls.started.length], ["🦉🦉b", [1, 3], 1]);
+    assert.deepEqual(calls.states, ["connecting", "waiting", "streaming", "reconnecting", "streaming"]);
     const [, { method, path, headers }] = requests;
     assert.deepEqual([method, path, headers["last-event-id"]], ["GET", RESUME, "1"]);
   });
 }
 
-test("a server that is restarted for a while is waited for", async (t) => {
+test("the client waits for a server that restarts", async (t) => {
   const starting = refused(503, { error: "starting", code: "unavailable", userMessage: "Soon." });
   const cut = HEAD + token("a", 1);
   const { url } = await scripted(t, cut, starting, refused(502, "<html>"), HEAD + token("b", 2) + DONE);
@@ -122,22 +122,22 @@ test("a server that is restarted for a while is waited for", async (t) => {
   assert.equal(text, "ab");
 });
 
-test("it gives up after so many failures in a row, and new text begins another row", async (t) => {
+test("the client gives up after `retries` successive failures, and new text resets the count", async (t) => {
   const cut = (socket) => socket.destroy();
   const { url, requests } = await scripted(t, HEAD + token("a", 1), cut, HEAD + token("b", 2), cut, cut, cut);
   const asked = [];
   const retryDelay = (failures) => asked.push(failures) && 1;
-  const handlers = notes();
+  const handlers = recorder();
   const answer = client(url, { retries: 3, retryDelay }).sendMessage(REQUEST, handlers);
   await assert.rejects(answer.done, { code: "connection_lost", status: 0, retryable: true });
   assert.deepEqual(asked, [1, 2, 1, 2, 3]);
   assert.equal(requests.length, 6);
-  const [error] = handlers.told.errors;
+  const [error] = handlers.calls.errors;
   assert.ok(error instanceof ChatError && error.cause instanceof Error);
   assert.match(error.userMessage, /^Coach /);
 });
 
-test("without a word on it, the waits are some tenths of a second, and grow", async () => {
+test("the default delays start below a second and grow", async () => {
   const times = [];
   const fetch = async () => {
     times.push(performance.now());
@@ -148,7 +148,7 @@ test("without a word on it, the waits are some tenths of a second, and grow", as
   assert.ok(first > 240 && second > 490, `waited ${first} and ${second} ms`);
 });
 
-test("a connection that says nothing is given up, one with heartbeats is not", async (t) => {
+test("a silent connection is closed, a connection with heartbeats is not", async (t) => {
   const dead = (socket) => socket.write(HEAD + token("a", 1));
   const quiet = async (socket) => {
     socket.write(HEAD);
@@ -177,11 +177,11 @@ const REFUSALS = [
   [503, "unavailable", {}, true],
 ];
 for (const [status, code, { retryAfter = 0, field = "" }, retryable] of REFUSALS) {
-  test(`${status} ${code} is told and not tried again`, async (t) => {
+  test(`${status} ${code} is reported and not retried`, async (t) => {
     const body = { error: "for developers", code, userMessage: "Warm words.", ...(field && { field }) };
     const headers = retryAfter ? `Retry-After: ${retryAfter}\r\n` : "";
     const { url, requests } = await scripted(t, refused(status, body, headers));
-    const handlers = notes();
+    const handlers = recorder();
     await assert.rejects(client(url).sendMessage(REQUEST, handlers).done, {
       name: "ChatError",
       message: "for developers",
@@ -189,13 +189,13 @@ for (const [status, code, { retryAfter = 0, field = "" }, retryable] of REFUSALS
       ...{ status, code, field, retryAfter, retryable },
     });
     assert.equal(requests.length, 1);
-    assert.equal(handlers.told.errors.length, 1);
-    assert.deepEqual(handlers.told.states, ["connecting"]);
+    assert.equal(handlers.calls.errors.length, 1);
+    assert.deepEqual(handlers.calls.states, ["connecting"]);
   });
 }
 
 for (const body of ["<html>Bad Gateway</html>", "null", "[]", '"text"', ""]) {
-  test(`a refusal that says ${body || "nothing"} is an error like any other`, async (t) => {
+  test(`a refusal with the body ${body || "(empty)"} is a ChatError`, async (t) => {
     const { url } = await scripted(t, refused(504, body));
     await assert.rejects(client(url).sendMessage(REQUEST).done, {
       message: "HTTP 504",
@@ -206,17 +206,17 @@ for (const body of ["<html>Bad Gateway</html>", "null", "[]", '"text"', ""]) {
   });
 }
 
-test("a page in place of an answer, as at an airport, is a lost connection", async (t) => {
+test("an HTML page of a captive portal is handled as a lost connection", async (t) => {
   const page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<h1>Welcome</h1>";
   const { url } = await scripted(t, page, OK);
-  const handlers = notes();
+  const handlers = recorder();
   await client(url).sendMessage(REQUEST, handlers).done;
-  assert.equal(handlers.told.started.length, 1);
+  assert.equal(handlers.calls.started.length, 1);
 });
 
 const UNAUTHORIZED = refused(401, { error: "expired", code: "unauthorized", userMessage: "Sign in again." });
 
-test("an expired token is asked for again, once", async (t) => {
+test("after a 401 the client requests a new token, once", async (t) => {
   const { url, requests } = await scripted(t, UNAUTHORIZED, OK);
   const asked = [];
   const getToken = ({ refresh }) => {
@@ -229,7 +229,7 @@ test("an expired token is asked for again, once", async (t) => {
   assert.equal(requests[0].headers["idempotency-key"], requests[1].headers["idempotency-key"]);
 });
 
-test("a token that is refused twice is an error, and a retry asks for a new one", async (t) => {
+test("a token that is refused twice is an error, and `retry` requests a new one", async (t) => {
   const { url, requests } = await scripted(t, UNAUTHORIZED, UNAUTHORIZED, OK);
   const answer = client(url, { getToken: () => "bad" }).sendMessage(REQUEST);
   await assert.rejects(answer.done, { code: "unauthorized", status: 401, retryable: false });
@@ -237,7 +237,7 @@ test("a token that is refused twice is an error, and a retry asks for a new one"
   assert.equal((await answer.retry().done).text, "a");
 });
 
-test("a token that cannot be had at the moment is a lost connection", async (t) => {
+test("an error in getToken is handled as a lost connection", async (t) => {
   const { url } = await scripted(t, OK);
   let failures = 1;
   const getToken = async () => {
@@ -249,7 +249,7 @@ test("a token that cannot be had at the moment is a lost connection", async (t) 
 
 const FAILED = 'data: {"type":"error","message":"Warm words."}\n\n';
 
-test("an answer that fails before its first word can be tried again under its key", async (t) => {
+test("an answer that fails before its first text can be retried with its key", async (t) => {
   const { url, requests } = await scripted(t, HEAD + FAILED, OK);
   const answer = client(url).sendMessage(REQUEST);
   await assert.rejects(answer.done, { code: "answer_failed", userMessage: "Warm words.", retryable: true });
@@ -259,31 +259,31 @@ test("an answer that fails before its first word can be tried again under its ke
   assert.equal(second.headers["idempotency-key"], first.headers["idempotency-key"]);
 });
 
-test("an answer that fails after that has ended", async (t) => {
+test("an answer that fails after its first text cannot be retried", async (t) => {
   const { url, requests } = await scripted(t, HEAD + token("a", 1) + FAILED);
-  const handlers = notes();
+  const handlers = recorder();
   const answer = client(url).sendMessage(REQUEST, handlers);
   await assert.rejects(answer.done, { code: "answer_failed", retryable: false });
-  assert.deepEqual([handlers.told.text, requests.length], ["a", 1]);
+  assert.deepEqual([handlers.calls.text, requests.length], ["a", 1]);
 });
 
-test("a retry after a lost connection goes on where the text ends", async (t) => {
+test("a retry after a lost connection continues after the last text", async (t) => {
   const cut = HEAD + token("a", 1);
   const { url, requests } = await scripted(t, cut, HEAD, HEAD + token("b", 2) + DONE);
-  const handlers = notes();
+  const handlers = recorder();
   const answer = client(url, { retries: 1 }).sendMessage(REQUEST, handlers);
   await assert.rejects(answer.done, { code: "connection_lost" });
   const { text } = await answer.retry().done;
-  assert.deepEqual([text, handlers.told.text], ["ab", "ab"]);
+  assert.deepEqual([text, handlers.calls.text], ["ab", "ab"]);
   assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "1", "1"]);
 });
 
-test("a resumed answer is read from the id it is given", async (t) => {
+test("`resume` reads the answer from the given id", async (t) => {
   const { url, requests } = await scripted(t, HEAD + token("b", 2), HEAD + token("c", 3) + DONE);
-  const handlers = notes();
+  const handlers = recorder();
   const completed = await client(url).resume("message-1", 1, handlers).done;
   assert.deepEqual([completed.text, completed.conversationId], ["bc", "conversation-1"]);
-  assert.deepEqual(handlers.told.ids, [2, 3]);
+  assert.deepEqual(handlers.calls.ids, [2, 3]);
   const asked = requests.map(({ method, path, headers }) => [method, path, headers["last-event-id"]]);
   assert.deepEqual(asked, [
     ["GET", RESUME, "1"],
@@ -291,7 +291,7 @@ test("a resumed answer is read from the id it is given", async (t) => {
   ]);
 });
 
-/** An answer that goes on until somebody cancels it, and how cancelling it went each time. */
+/** An answer that ends when it is cancelled, and the responses to the attempts to cancel it. */
 function stoppable(...cancels) {
   let running;
   const answer = (socket) => {
@@ -305,20 +305,20 @@ function stoppable(...cancels) {
   });
   return [answer, ...cancelled];
 }
-const HEARD = refused(202, { id: "message-1", status: "cancelling" });
+const ACCEPTED = refused(202, { id: "message-1", status: "cancelling" });
 
-test("a stop is told to the server, and the answer ends as the server says", async (t) => {
-  const { url } = await scripted(t, ...stoppable(HEARD));
-  const handlers = notes();
+test("stop cancels on the server, and the answer ends with the server's event", async (t) => {
+  const { url } = await scripted(t, ...stoppable(ACCEPTED));
+  const handlers = recorder();
   handlers.onChunk = () => answer.stop();
   const answer = client(url, { getToken: () => "token" }).sendMessage(REQUEST, handlers);
   const { text, finishReason, usage } = await answer.done;
   assert.deepEqual([text, finishReason, usage], ["a", "cancelled", {}]);
-  assert.deepEqual([handlers.told.completed.length, handlers.told.errors], [1, []]);
+  assert.deepEqual([handlers.calls.completed.length, handlers.calls.errors], [1, []]);
 });
 
-test("a stop that comes before the answer is told as soon as the answer has a name", async (t) => {
-  const [running, cancelling] = stoppable(HEARD);
+test("a stop before the response cancels when the message id is known", async (t) => {
+  const [running, cancelling] = stoppable(ACCEPTED);
   const slow = (socket) => setTimeout(() => running(socket), 700);
   const { url, requests } = await scripted(t, slow, cancelling);
   const answer = client(url).sendMessage(REQUEST);
@@ -327,24 +327,24 @@ test("a stop that comes before the answer is told as soon as the answer has a na
   assert.equal(requests.length, 2);
 });
 
-test("a stop that is not heard is said again", async (t) => {
+test("a cancel that fails is repeated", async (t) => {
   const down = refused(503, { code: "unavailable" });
-  const { url } = await scripted(t, ...stoppable(down, HEARD));
-  const handlers = notes();
+  const { url } = await scripted(t, ...stoppable(down, ACCEPTED));
+  const handlers = recorder();
   handlers.onChunk = () => answer.stop();
   const answer = client(url).sendMessage(REQUEST, handlers);
   assert.deepEqual((await answer.done).usage, {});
 });
 
-test("a stop that is never heard ends the answer here", async (t) => {
+test("stop ends the answer locally if no cancel succeeds", async (t) => {
   const silent = () => {};
   const { url } = await scripted(t, ...stoppable(), silent);
-  const handlers = notes();
+  const handlers = recorder();
   handlers.onChunk = () => answer.stop();
   const answer = client(url, { stopTimeout: 200 }).sendMessage(REQUEST, handlers);
   const { text, finishReason, usage } = await answer.done;
   assert.deepEqual([text, finishReason, usage], ["a", "cancelled", undefined]);
-  assert.deepEqual(handlers.told.errors, []);
+  assert.deepEqual(handlers.calls.errors, []);
 });
 
 test("a stop after the end changes nothing", async (t) => {
@@ -356,7 +356,7 @@ test("a stop after the end changes nothing", async (t) => {
   assert.equal(requests.length, 1);
 });
 
-test("a connection is let go before the next is made, and when its answer has ended", async (t) => {
+test("a connection is closed before the next one opens, and at the end of the answer", async (t) => {
   const closed = [];
   const lingering = (bytes) => async (socket) => {
     await closed.at(-1);
@@ -375,27 +375,27 @@ test("an abort only disconnects", async (t) => {
     socket.write(HEAD + token("a", 1));
   };
   const { url, requests } = await scripted(t, running);
-  const leaving = new AbortController();
-  const handlers = notes();
-  handlers.onChunk = () => leaving.abort();
-  const answer = client(url).sendMessage(REQUEST, handlers, { signal: leaving.signal });
+  const controller = new AbortController();
+  const handlers = recorder();
+  handlers.onChunk = () => controller.abort();
+  const answer = client(url).sendMessage(REQUEST, handlers, { signal: controller.signal });
   await assert.rejects(answer.done, { name: "AbortError" });
   await closed;
   assert.equal(requests.length, 1);
-  assert.deepEqual([handlers.told.completed, handlers.told.errors], [[], []]);
+  assert.deepEqual([handlers.calls.completed, handlers.calls.errors], [[], []]);
 });
 
-test("an abort ends the wait between two attempts, and one that came before asks nobody", async (t) => {
+test("an abort ends the delay between attempts, and an aborted signal prevents the request", async (t) => {
   const { url, requests } = await scripted(t, HEAD);
-  const leaving = new AbortController();
-  const onState = (state) => state === "reconnecting" && leaving.abort(new Error("gone"));
+  const controller = new AbortController();
+  const onState = (state) => state === "reconnecting" && controller.abort(new Error("gone"));
   const chat = client(url, { retryDelay: () => 60_000 });
-  await assert.rejects(chat.sendMessage(REQUEST, { onState }, { signal: leaving.signal }).done, /gone/);
-  await assert.rejects(chat.sendMessage(REQUEST, {}, { signal: leaving.signal }).done, /gone/);
+  await assert.rejects(chat.sendMessage(REQUEST, { onState }, { signal: controller.signal }).done, /gone/);
+  await assert.rejects(chat.sendMessage(REQUEST, {}, { signal: controller.signal }).done, /gone/);
   assert.equal(requests.length, 1);
 });
 
-test("a browser that knows it is offline says so", async (t) => {
+test("the state is offline if the browser is offline", async (t) => {
   const { url } = await scripted(t, HEAD, OK);
   const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
   Object.defineProperty(globalThis, "navigator", { value: { onLine: false }, configurable: true });
@@ -403,12 +403,12 @@ test("a browser that knows it is offline says so", async (t) => {
     if (before) Object.defineProperty(globalThis, "navigator", before);
     else delete globalThis.navigator;
   });
-  const handlers = notes();
+  const handlers = recorder();
   await client(url).sendMessage(REQUEST, handlers).done;
-  assert.equal(handlers.told.states[2], "offline");
+  assert.equal(handlers.calls.states[2], "offline");
 });
 
-test("what a handler throws is reported as uncaught, and the answer goes on", async (t) => {
+test("an error in a handler is reported as uncaught, and the answer continues", async (t) => {
   const { url } = await scripted(t, OK);
   const page = `
     import { createChatClient } from ${JSON.stringify(new URL("../../web/chat-client.js", import.meta.url))};
@@ -417,7 +417,7 @@ test("what a handler throws is reported as uncaught, and the answer goes on", as
     const onComplete = ({ text }) => console.log("complete", text);
     createChatClient({ baseUrl: "${url}" }).sendMessage({ message: "Hi" }, { onChunk, onComplete });
   `;
-  // That it ends at all shows that no timer is left behind.
+  // The process only ends if the client leaves no timer.
   const run = promisify(execFile)(process.execPath, ["--input-type=module", "--eval", page]);
   assert.equal((await run).stdout, "uncaught a bug of the page\ncomplete a\n");
 });

@@ -1,4 +1,4 @@
-/** What a page does with the client. Compiled, not run. */
+/** A page that uses the client. It is compiled, but not run. */
 
 import { ChatError, createChatClient } from "../../web/chat-client.js";
 import type { Answer, ChatRequest, Completed } from "../../web/chat-client.js";

@@ -1,4 +1,4 @@
-/** What the client reads of an event stream, whatever pieces it comes in. */
+/** The client parses event streams, wherever the reads split them. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,7 @@ const HEADERS = {
 };
 const END = 'data: {"type":"done","messageId":"message-1","usage":{}}\n\n';
 
-/** The answer that the client makes of these pieces, each one read. */
+/** The answer that the client reads from these pieces, one per read. */
 async function answerOf(...pieces) {
   const body = new ReadableStream({
     start(controller) {
@@ -44,7 +44,7 @@ const ODD_CHUNKS = [
   ["\u2028", 9],
 ];
 
-test("an answer cut in two at any byte is the same answer", async () => {
+test("an answer that is split at any byte is the same answer", async () => {
   for (let at = 0; at <= ODD.length; at += 1) {
     const { chunks, text } = await answerOf(ODD.subarray(0, at), ODD.subarray(at));
     assert.deepEqual(chunks, ODD_CHUNKS, `cut at ${at}`);
@@ -52,12 +52,12 @@ test("an answer cut in two at any byte is the same answer", async () => {
   }
 });
 
-test("an answer that comes byte by byte is the same answer", async () => {
+test("an answer in single bytes is the same answer", async () => {
   const { chunks } = await answerOf(...[...ODD].map((byte) => [byte]));
   assert.deepEqual(chunks, ODD_CHUNKS);
 });
 
-test("every line end is one, and CR LF is one even in two pieces with nothing between", async () => {
+test("LF, CR and CR LF end a line, also if CR LF is split", async () => {
   const lines = ["id: 1", 'data: {"type":"token",', 'data: "content":"a"}', "", END.slice(0, -2), "", ""];
   for (const end of ["\n", "\r", "\r\n"]) {
     assert.deepEqual((await answerOf(lines.join(end))).chunks, [["a", 1]]);
@@ -66,11 +66,11 @@ test("every line end is one, and CR LF is one even in two pieces with nothing be
   assert.deepEqual((await answerOf(...pieces)).chunks, [["a", 1]]);
 });
 
-test("a last event without its empty line is none", async () => {
+test("an event without its empty line is ignored", async () => {
   const failing = answerOf('id: 1\ndata: {"type":"token","content":"a"}\n\n', END.slice(0, -1));
   await assert.rejects(failing, { name: "ChatError", code: "connection_lost", retryable: true });
 });
 
-test("what is no JSON breaks the connection and not the page", async () => {
+test("data that is not JSON is handled as a lost connection", async () => {
   await assert.rejects(answerOf("data: <html>\n\n", END), { code: "connection_lost" });
 });

@@ -1,4 +1,4 @@
-/** That the client is as small and as typed as it says. */
+/** The size and the type declarations of the client. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -21,11 +21,11 @@ async function tsc(...args) {
   }
 }
 
-test("the client has less than 10 KB", async () => {
+test("the client is smaller than 10 KB", async () => {
   assert.ok((await stat(`${WEB}chat-client.js`)).size < 10 * 1024);
 });
 
-test("the client is sound, and its types are those that were generated from it", async (t) => {
+test("the client passes the type check, and its declarations are current", async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "types-"));
   t.after(() => rm(folder, { recursive: true }));
   await tsc("--project", "tsconfig.json", "--outDir", folder);

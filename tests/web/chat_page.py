@@ -1,4 +1,4 @@
-"""The chat page as its user meets it: what can be seen and pressed, by role and name."""
+"""Page objects for tests of the chat page, and a server with the page."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from shared.settings import load_settings
 from tests.cutting_proxy import CuttingProxy
 from tests.database import TestDatabase
 from tests.serving import mocked, serve, token
-from tests.web.browser import Watched
+from tests.web.browser import MonitoredBrowser
 
-# What the user says is what the model does: `mock:` and a script, or else it is said back.
+# A question that starts with `mock:` is the script of the answer. The model repeats any other question.
 _MODEL = "openai/mock:obey"
 
 
 class ChatPage:
-    """One tab."""
+    """One tab with the chat page."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -34,19 +34,19 @@ class ChatPage:
 
     @property
     def conversation_id(self) -> str:
-        """Of the open one, as the address has it."""
+        """The id of the open conversation, from the address."""
         self.wait_until(lambda: "#c=" in self.page.url)
         return self.page.url.partition("#c=")[2]
 
-    def say(self, text: str) -> None:
-        """Types and sends; does not wait for the answer."""
+    def send(self, text: str) -> None:
+        """Sends a message. Does not wait for the answer."""
         self.field.fill(text)
         self.field.press("Enter")
 
     def ask(self, text: str) -> Locator:
-        """The same, and waits until the answer is complete."""
+        """Sends a message and waits until the answer is complete."""
         count = self.answers.count()
-        self.say(text)
+        self.send(text)
         answer = self.answers.nth(count)
         expect(answer).to_have_attribute("data-status", "complete")
         return answer
@@ -58,7 +58,7 @@ class ChatPage:
         self.page.evaluate("id => { location.hash = `#c=${id}` }", str(conversation_id))
 
     def open_sidebar(self) -> None:
-        """On a narrow screen it is a drawer."""
+        """Opens the sidebar if the screen is narrow."""
         button = self.page.locator("#open-sidebar")
         if button.is_visible():
             button.click()
@@ -67,25 +67,25 @@ class ChatPage:
         self.open_sidebar()
         self.page.get_by_role("button", name=name, exact=True).click()
 
-    def wait_until(self, happened: Callable[[], object]) -> None:
-        """For what no locator can say."""
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """For conditions that a locator cannot express."""
         for _ in range(1500):
-            if happened():
+            if condition():
                 return
             self.page.wait_for_timeout(20)
-        raise AssertionError("it did not happen")
+        raise AssertionError("the condition did not become true")
 
 
 class Chat:
-    """A server whose model obeys, and before it a network that can be lost."""
+    """A server with the chat page, behind a proxy that can interrupt the network."""
 
-    def __init__(self, database: TestDatabase, watched: Watched, proxy: CuttingProxy) -> None:
+    def __init__(self, database: TestDatabase, browser: MonitoredBrowser, proxy: CuttingProxy) -> None:
         self.database = database
         self.proxy = proxy
-        self._watched = watched
+        self._browser = browser
 
     def context(self, **options: Any) -> BrowserContext:
-        return self._watched.context(**{"viewport": {"width": 1200, "height": 800}, **options})
+        return self._browser.context(**{"viewport": {"width": 1200, "height": 800}, **options})
 
     def open(
         self,
@@ -96,8 +96,10 @@ class Chat:
         conversation_id: UUID | str | None = None,
         **options: Any,
     ) -> ChatPage:
-        """A tab in a context of its own, unless one is given; as an anonymous user, unless one is named or
-        has a token of any kind."""
+        """Opens a tab, in a new context by default.
+
+        The user is anonymous without a `user_id` or a `bearer` token.
+        """
         page = (context or self.context(**options)).new_page()
         bearer = token(user_id) if user_id else bearer
         fragment = f"#token={bearer}" if bearer else ""
@@ -108,28 +110,30 @@ class Chat:
             tab.show(conversation_id)
         return tab
 
-    def stored(self) -> list[tuple[str, str, str]]:
+    def stored_messages(self) -> list[tuple[str, str, str]]:
         rows = self.database.rows("select role, status, content from messages order by created_at, role desc")
         return [(row["role"], row["status"], row["content"]) for row in rows]
 
 
 @contextmanager
-def served_chat(
-    database: TestDatabase, mock: MockProcess, watch: Callable[..., Watched], environ: dict[str, str]
+def serve_page(
+    database: TestDatabase, mock: MockProcess, watch: Callable[..., MonitoredBrowser], environ: dict[str, str]
 ) -> Iterator[Chat]:
     mock.reset()
-    given = {"ALLOW_ANONYMOUS": "true", "RATE_LIMIT_WRITE": "1000/60", "STREAM_HEARTBEAT": "1", **environ}
-    configured = load_settings(mocked(database.url, mock, given.pop("LLM_MODEL", _MODEL), **given))
-    with serve(configured) as url, CuttingProxy(url) as proxy:
-        watched = watch(proxy.url)
+    settings = {"ALLOW_ANONYMOUS": "true", "RATE_LIMIT_WRITE": "1000/60", "STREAM_HEARTBEAT": "1", **environ}
+    loaded = load_settings(mocked(database.url, mock, settings.pop("LLM_MODEL", _MODEL), **settings))
+    with serve(loaded) as url, CuttingProxy(url) as proxy:
+        monitored = watch(proxy.url)
         try:
-            yield Chat(database, watched, proxy)
+            yield Chat(database, monitored, proxy)
         finally:
-            watched.close()  # or the server would wait for its pages before it ends
+            monitored.close()  # otherwise the server would wait for open connections when it stops
 
 
-def conversation_of(database: TestDatabase, user_id: UUID, *contents: str, title: str | None = None) -> UUID:
-    """Questions and answers in turn, as if they had been said a while ago."""
+def create_conversation(
+    database: TestDatabase, user_id: UUID, *contents: str, title: str | None = None
+) -> UUID:
+    """Stores a conversation of alternating questions and answers, about an hour old."""
     conversation_id = uuid4()
     database.rows(
         "insert into conversations (id, user_id, title) values (%s, %s, %s)",
@@ -139,7 +143,7 @@ def conversation_of(database: TestDatabase, user_id: UUID, *contents: str, title
         "insert into messages (id, conversation_id, user_id, role, content, token_count, created_at)"
         " select gen_random_uuid(), %s, %s, case when n %% 2 = 1 then 'user' else 'assistant' end, content,"
         "     length(content) / 4, now() - interval '1 hour' + make_interval(secs => n)"
-        " from unnest(%s::text[]) with ordinality as said (content, n)",
+        " from unnest(%s::text[]) with ordinality as messages (content, n)",
         (conversation_id, user_id, list(contents)),
     )
     return conversation_id

@@ -4,39 +4,39 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.web.browser import PATIENCE_MS, Watched, launched
-from tests.web.chat_page import Chat, served_chat
+from tests.web.browser import TIMEOUT_MS, MonitoredBrowser, launch_browser
+from tests.web.chat_page import Chat, serve_page
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    with launched() as running:
+    with launch_browser() as running:
         yield running
 
 
 @pytest.fixture
-def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
-    """Contexts that may speak to the given origins; the test fails if a page of theirs did what none may."""
-    watched: list[Watched] = []
+def watch(browser: Browser) -> Iterator[Callable[..., MonitoredBrowser]]:
+    """Starts a monitored browser for the given origins. The test fails if a page has a fault."""
+    browsers: list[MonitoredBrowser] = []
 
-    def start(*origins: str) -> Watched:
-        watched.append(Watched(browser, *origins))
-        return watched[-1]
+    def start(*origins: str) -> MonitoredBrowser:
+        browsers.append(MonitoredBrowser(browser, *origins))
+        return browsers[-1]
 
     yield start
-    faults = [fault for one in watched for fault in one.faults]
-    for one in watched:
-        one.close()
+    faults = [fault for monitored in browsers for fault in monitored.faults]
+    for monitored in browsers:
+        monitored.close()
     assert faults == []
 
 
 @pytest.fixture
 def serve_chat(database, mock, watch) -> Iterator[Callable[..., Chat]]:
-    """A chat whose server has the given settings."""
+    """Starts a server with the given settings and the chat page."""
     with ExitStack() as stack:
-        yield lambda **environ: stack.enter_context(served_chat(database, mock, watch, environ))
+        yield lambda **environ: stack.enter_context(serve_page(database, mock, watch, environ))
 
 
 @pytest.fixture

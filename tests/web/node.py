@@ -1,6 +1,6 @@
-"""Runs tests that are written in JavaScript: a file of `tests/web`, with Node's own test runner.
+"""Runs tests in JavaScript: files in `tests/web`, with Node's test runner.
 
-They need Node 20 or newer, and some of them packages, which `make test` installs where npm is.
+The tests need Node 20.3 or newer. Some tests need packages, which `make test` installs if npm is installed.
 """
 
 import os
@@ -19,18 +19,19 @@ def _version() -> tuple[int, ...]:
     node = shutil.which("node")
     if node is None:
         return ()
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return tuple(map(int, re.findall(r"\d+", said)))
+    output = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.findall(r"\d+", output)))
 
 
-needs_node = pytest.mark.skipif(_version() < _OLDEST, reason="Node 20.3 or newer is not on this machine")
+needs_node = pytest.mark.skipif(_version() < _OLDEST, reason="Node 20.3 or newer is not installed")
 needs_packages = pytest.mark.skipif(
-    not (FOLDER / "node_modules/.ready").exists(), reason="tests/web has no packages: make test installs them"
+    not (FOLDER / "node_modules/.ready").exists(),
+    reason="the packages of tests/web are not installed: run make test",
 )
 
 
 def run(file: str, **environ: str) -> None:
-    """Fails with Node's report if a test of the file does, or if there is none in it."""
+    """Fails with Node's report if a test in the file fails, or if the file has no tests."""
     command = ["node", "--test", "--test-reporter=spec", "--test-timeout=120000", file]
     env = {**os.environ, **environ}
     done = subprocess.run(

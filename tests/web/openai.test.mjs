@@ -1,5 +1,5 @@
-/** OpenAI's SDK for Node against `/v1`. Needs CHAT_URL, LIMITED_URL (a server that allows one turn in a
- * minute) and TOKENS, one user's each. */
+/** OpenAI's SDK for Node with `/v1`. Needs CHAT_URL, LIMITED_URL (a server that allows one turn per minute) and
+ * TOKENS, one per user. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,20 +9,20 @@ import OpenAI from "openai";
 const { CHAT_URL, LIMITED_URL, TOKENS = "" } = process.env;
 const tokens = TOKENS.split(",");
 const MODEL = "nvidia/mock:tokens=12";
-const asked = { model: MODEL, messages: [{ role: "user", content: "Hi" }] };
+const request = { model: MODEL, messages: [{ role: "user", content: "Hi" }] };
 
 function sdk({ url = CHAT_URL, apiKey = tokens.pop() } = {}) {
   return new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 });
 }
 
 async function pieces(stream) {
-  const heard = [];
-  for await (const chunk of stream) heard.push(chunk.choices[0]?.delta.content ?? "");
-  return heard;
+  const received = [];
+  for await (const chunk of stream) received.push(chunk.choices[0]?.delta.content ?? "");
+  return received;
 }
 
-test("a whole answer has its text, its usage and its end", async () => {
-  const answer = await sdk().chat.completions.create(asked);
+test("an answer without streaming has text, usage and finish reason", async () => {
+  const answer = await sdk().chat.completions.create(request);
   const [{ message, finish_reason }] = answer.choices;
   assert.equal(message.content.split(" ").length, 12);
   assert.deepEqual([answer.object, answer.model, finish_reason], ["chat.completion", MODEL, "stop"]);
@@ -30,11 +30,11 @@ test("a whole answer has its text, its usage and its end", async () => {
   assert.deepEqual([prompt_tokens, completion_tokens, total_tokens], [12, 12, 24]);
 });
 
-test("a stream has the same text, and its usage if that is asked for", async () => {
+test("a stream has the same text, and usage on request", async () => {
   const client = sdk();
-  const whole = (await client.chat.completions.create(asked)).choices[0].message.content;
-  assert.equal((await pieces(await client.chat.completions.create({ ...asked, stream: true }))).join(""), whole);
-  const options = { ...asked, stream: true, stream_options: { include_usage: true } };
+  const whole = (await client.chat.completions.create(request)).choices[0].message.content;
+  assert.equal((await pieces(await client.chat.completions.create({ ...request, stream: true }))).join(""), whole);
+  const options = { ...request, stream: true, stream_options: { include_usage: true } };
   const chunks = [];
   for await (const chunk of await client.chat.completions.create(options)) chunks.push(chunk);
   const last = chunks.at(-1);
@@ -42,17 +42,17 @@ test("a stream has the same text, and its usage if that is asked for", async () 
   assert.equal(new Set(chunks.map(({ id, created }) => `${id} ${created}`)).size, 1);
 });
 
-test("the SDK's own helper gathers a stream", async () => {
-  const stream = sdk().chat.completions.stream(asked);
-  let heard = "";
-  stream.on("content", (delta) => (heard += delta));
-  assert.equal(await stream.finalContent(), heard);
-  assert.equal(heard.split(" ").length, 12);
+test("the SDK's stream helper collects the text", async () => {
+  const stream = sdk().chat.completions.stream(request);
+  let received = "";
+  stream.on("content", (delta) => (received += delta));
+  assert.equal(await stream.finalContent(), received);
+  assert.equal(received.split(" ").length, 12);
 });
 
-test("a stream that is left is aborted, and not an error", async () => {
+test("aborting a stream is not an error", async () => {
   const model = "nvidia/mock:tokens=500&gap=20ms";
-  const stream = await sdk().chat.completions.create({ ...asked, model, stream: true });
+  const stream = await sdk().chat.completions.create({ ...request, model, stream: true });
   for await (const chunk of stream) if (chunk.choices[0].delta.content) stream.controller.abort();
 });
 
@@ -62,30 +62,30 @@ test("the models are listed", async () => {
   assert.deepEqual(ids, [MODEL]);
 });
 
-test("refusals are the SDK's own exceptions", async () => {
+test("refusals are exceptions of the SDK", async () => {
   const wrong = { apiKey: "nonsense" };
-  await assert.rejects(sdk(wrong).chat.completions.create(asked), (error) => {
+  await assert.rejects(sdk(wrong).chat.completions.create(request), (error) => {
     assert.ok(error instanceof OpenAI.AuthenticationError);
     assert.deepEqual([error.type, error.code], ["authentication_error", "unauthorized"]);
     return true;
   });
-  await assert.rejects(sdk().chat.completions.create({ ...asked, n: 2 }), (error) => {
+  await assert.rejects(sdk().chat.completions.create({ ...request, n: 2 }), (error) => {
     assert.ok(error instanceof OpenAI.BadRequestError);
     assert.deepEqual([error.param, error.type], ["n", "invalid_request_error"]);
     return true;
   });
   const limited = sdk({ url: LIMITED_URL });
-  await limited.chat.completions.create(asked);
-  await assert.rejects(limited.chat.completions.create(asked), (error) => {
+  await limited.chat.completions.create(request);
+  await assert.rejects(limited.chat.completions.create(request), (error) => {
     assert.ok(error instanceof OpenAI.RateLimitError);
     assert.deepEqual([error.type, error.code], ["rate_limit_error", "rate_limited"]);
     return Number(error.headers.get("retry-after")) > 0;
   });
 });
 
-test("an answer that breaks off is thrown in the stream", async () => {
+test("an answer that fails throws an error from the stream", async () => {
   const model = "nvidia/mock:tokens=12&after=5&fault=truncate";
-  const stream = await sdk().chat.completions.create({ ...asked, model, stream: true });
+  const stream = await sdk().chat.completions.create({ ...request, model, stream: true });
   const broken = { message: "Coach is taking a moment. Let's try again.", code: "upstream_truncated" };
   await assert.rejects(pieces(stream), (error) => {
     assert.ok(error instanceof OpenAI.APIError);

@@ -1,4 +1,4 @@
-/** The chat page's modules are sound, and the libraries beside them are what the registry has. */
+/** The type check of the chat page's modules, and the origin of its libraries. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -16,15 +16,15 @@ const VENDORED = {
   "purify.LICENSE-MPL.txt": "dompurify/LICENSE-MPL",
 };
 
-test("the modules are sound", async () => {
+test("the modules pass the type check", async () => {
   const compiler = `${HERE}node_modules/typescript/bin/tsc`;
   const run = promisify(execFile)(process.execPath, [compiler, "--project", "tsconfig.page.json"], { cwd: HERE });
   await run.catch((error) => assert.fail(error.stdout || error.message));
 });
 
-// npm has held the packages against the hashes of package-lock.json.
+// npm has checked the packages with the hashes in package-lock.json.
 for (const [name, source] of Object.entries(VENDORED)) {
-  test(`${name} is that of its package`, async () => {
+  test(`${name} is unchanged from its package`, async () => {
     const [kept, published] = await Promise.all([
       readFile(new URL(`../../web/vendor/${name}`, import.meta.url)),
       readFile(new URL(`node_modules/${source}`, import.meta.url)),

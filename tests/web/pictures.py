@@ -1,4 +1,4 @@
-"""`make screenshots`: the two pictures of the README, made anew."""
+"""`make screenshots`: takes the two screenshots of the README."""
 
 import logging
 import sys
@@ -15,8 +15,8 @@ from dev.local import ROOT
 from dev.mock_llm import mock_llm_process
 from migrations import migrate
 from tests.database import TestDatabase
-from tests.web.browser import CHROMIUM, Watched, launched
-from tests.web.chat_page import Chat, served_chat
+from tests.web.browser import CHROMIUM, MonitoredBrowser, launch_browser
+from tests.web.chat_page import Chat, serve_page
 from tests.web.states import reach
 
 FOLDER = ROOT / "docs/images"
@@ -28,7 +28,7 @@ PICTURES = {
 
 def main() -> int:
     if CHROMIUM is None:
-        print("chromium is not on this machine", file=sys.stderr)
+        print("chromium is not installed", file=sys.stderr)
         return 1
     logging.disable()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def main() -> int:
         stack.callback(server.stop)
         migrate.apply(server.url(postgres.OWNER))
         mock = stack.enter_context(mock_llm_process())
-        browser = stack.enter_context(launched())
+        browser = stack.enter_context(launch_browser())
 
         def serve_chat(**environ: str) -> Chat:
             name = f"picture_{uuid4().hex}"
@@ -47,12 +47,14 @@ def main() -> int:
                     f"create database {name} template {postgres.DATABASE} owner {postgres.OWNER}".encode()
                 )
             database = TestDatabase(server, name)
-            return stack.enter_context(served_chat(database, mock, partial(Watched, browser), environ))
+            return stack.enter_context(
+                serve_page(database, mock, partial(MonitoredBrowser, browser), environ)
+            )
 
         for name, options in PICTURES.items():
             page = reach("picture", serve_chat, **options).page
             page.screenshot(path=FOLDER / name, animations="disabled")
-            page.locator("#stop").click()  # or the server would wait for the answer's end
+            page.locator("#stop").click()  # otherwise the server would wait for the end of the answer
             print(f"docs/images/{name}: {(FOLDER / name).stat().st_size / 1000:.0f} kB")
     return 0
 

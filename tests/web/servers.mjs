@@ -1,13 +1,13 @@
 /**
- * Servers for tests of clients: one that plays scripts byte for byte, and a proxy that breaks connections.
- * Both end with the test `t` that made them.
+ * Servers for tests of clients: one that sends scripted bytes, and a proxy that breaks connections. Both end with
+ * the test `t`.
  */
 
 import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 
-/** The head of a native answer without a length: its end is the connection's. */
+/** The head of a native response. The response ends with the connection. */
 export const HEAD =
   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n" +
   "X-Message-Id: message-1\r\nX-Conversation-Id: conversation-1\r\n\r\n";
@@ -20,7 +20,7 @@ export function token(text, id) {
   return `id: ${id}\ndata: ${JSON.stringify({ type: "token", content: text })}\n\n`;
 }
 
-/** A refusal in the error contract's words, or whatever else `body` is. */
+/** A response with an error status. `body` is a string or a JSON value. */
 export function refused(status, body, headers = "") {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   return (
@@ -30,9 +30,9 @@ export function refused(status, body, headers = "") {
 }
 
 /**
- * Answers the n-th request with the n-th script, any further one with a 599, which no test expects.
+ * Answers the n-th request with the n-th script, and any further request with status 599.
  * A script is the bytes to send before the connection ends, or a function of the socket and the request.
- * Returns the URL and the requests that came: `{ method, path, headers, body }`.
+ * Returns the URL and the received requests: `{ method, path, headers, body }`.
  */
 export async function scripted(t, ...scripts) {
   const requests = [];
@@ -56,8 +56,8 @@ export async function scripted(t, ...scripts) {
 }
 
 /**
- * Passes bytes on to `proxy.target`, an http URL, until `proxy.pass(count)` says that the connection is to
- * be broken: called with the number of bytes of the answer so far, true goes on.
+ * Forwards bytes to `proxy.target`, an http URL. Calls `proxy.pass(count)` with the number of response bytes so
+ * far, and breaks the connection if it returns false.
  */
 export async function breaking(t, target) {
   const proxy = { target, pass: () => true, connections: 0, url: "" };

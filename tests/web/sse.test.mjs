@@ -1,4 +1,4 @@
-/** `eventsource-parser` reads every dialect: the same text, the same end. Needs CHAT_URL and TOKENS. */
+/** `eventsource-parser` reads the same text in every dialect. Needs CHAT_URL and TOKENS. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,8 @@ const parts = [{ type: "text", text: "Hi" }];
 
 const content = ({ data }) => (data === "[DONE]" ? [] : [JSON.parse(data).content]);
 
-/** The body, and the pieces of text in an event. A body that has ids is one turn, however often it is sent. */
+/** The request body, and a function that returns the text in an event. A body with ids is one turn, also if it
+ * is sent again. */
 const DIALECTS = {
   "/chat-stream": [{ message: "Hi" }, ({ data }) => [JSON.parse(data).content]],
   "/stream-chat": [{ messages }, content],
@@ -58,14 +59,14 @@ for (const script of ["tokens=12", "odd"]) {
   });
 }
 
-test("heartbeats are no events", async () => {
+test("heartbeats are not events", async () => {
   for (const route of Object.keys(DIALECTS)) {
     const { events } = await read(route, "nvidia/mock:tokens=3&gap=150ms");
     assert.ok(events.every(({ data }) => data), route);
   }
 });
 
-test("ids are on the native format's text alone", async () => {
+test("only text events of the native format have ids", async () => {
   for (const route of Object.keys(DIALECTS)) {
     const { events, text } = await read(route, "nvidia/mock:tokens=5");
     const ids = events.map(({ id }) => id).filter((id) => id !== undefined);

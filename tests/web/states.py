@@ -1,5 +1,5 @@
-"""Every state that the page can be in, and the way to it. Each leaves the page as it stays, so that it can be
-looked at in peace: what runs, hangs; what waits, waits long."""
+"""All states of the page, and functions that bring the page into each state. The page stays in the state, so
+that a screenshot can be taken: streams hang and waits are long."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from uuid import UUID
 
 from playwright.sync_api import expect
 
-from tests.web.chat_page import Chat, ChatPage, conversation_of
+from tests.web.chat_page import Chat, ChatPage, create_conversation
 
 USER = UUID("6f8e6a1c-0a52-4d5c-9f51-1c7d5a3e9b10")
 
-ASKED = "How do I keep a list sorted while I add to it, and what does it cost?"
-SAID = """Let `bisect` find the place: it looks at **log n** items, and the insertion moves the rest.
+QUESTION = "How do I keep a list sorted while I add to it, and what does it cost?"
+ANSWER = """Let `bisect` find the place: it looks at **log n** items, and the insertion moves the rest.
 
 ```python
 from bisect import insort
@@ -31,7 +31,7 @@ insort(scores, 31)   # [12, 30, 31, 45]
 1. For some thousand items this is the fastest that Python has.
 2. Beyond that, a heap or a database's index is worth its effort: see [the manual](https://docs.python.org/3/library/bisect.html).
 
-> What is asked for more often than it changes may simply be sorted when it is read."""
+> A list that changes more often than it is read can be sorted when it is read."""
 
 
 _NEXT = "text=" + quote("`Vec` has `binary_search`, which tells the place", safe=" ") + "&hang&after=6"
@@ -39,8 +39,8 @@ _NEXT = "text=" + quote("`Vec` has `binary_search`, which tells the place", safe
 
 @dataclass(frozen=True)
 class State:
-    """`reach` brings a tab there; `settings` are the server's; `prepare` makes what the user has by then, and
-    gives the conversation that is open."""
+    """`reach` brings a tab into the state. `settings` are those of the server. `prepare` stores data for the
+    user and returns the conversation to open."""
 
     reach: Callable[[Chat, ChatPage], Any]
     settings: dict[str, str] = field(default_factory=dict)
@@ -51,9 +51,9 @@ class State:
 def _with_conversations(chat: Chat) -> UUID:
     titles = ("Sleeping better", "A letter to my landlord", "قائمة المشتريات", "Bread without kneading")
     for title in titles:
-        conversation_of(chat.database, USER, "What do you think?", "A good idea.", title=title)
-    return conversation_of(
-        chat.database, USER, ASKED, SAID, "And in Rust?", "Much the same.", title="Sorted lists"
+        create_conversation(chat.database, USER, "What do you think?", "A good idea.", title=title)
+    return create_conversation(
+        chat.database, USER, QUESTION, ANSWER, "And in Rust?", "Much the same.", title="Sorted lists"
     )
 
 
@@ -62,9 +62,9 @@ def _conversation(chat: Chat, tab: ChatPage) -> None:
     expect(tab.conversations).to_have_count(5)
 
 
-def _said(script: str, seen: str = "", status: str = "streaming") -> Callable[[Chat, ChatPage], None]:
+def _answered(script: str, seen: str = "", status: str = "streaming") -> Callable[[Chat, ChatPage], None]:
     def reach(chat: Chat, tab: ChatPage) -> None:
-        tab.say(f"mock:{script}")
+        tab.send(f"mock:{script}")
         expect(tab.answer).to_have_attribute("data-status", status)
         expect(tab.answer).to_contain_text(seen)
 
@@ -72,42 +72,42 @@ def _said(script: str, seen: str = "", status: str = "streaming") -> Callable[[C
 
 
 def _thinking(chat: Chat, tab: ChatPage) -> None:
-    tab.say("mock:thinking=5,hang,after=0")
+    tab.send("mock:thinking=5,hang,after=0")
     expect(tab.page.locator("main")).to_have_attribute("data-state", "thinking")
 
 
 def _reconnecting(chat: Chat, tab: ChatPage) -> None:
-    _said("hang,after=9", "consectetur")(chat, tab)
+    _answered("hang,after=9", "consectetur")(chat, tab)
     chat.proxy.lose_network()
     expect(tab.page.locator("main")).to_have_attribute("data-state", "reconnecting")
 
 
 def _offline(chat: Chat, tab: ChatPage) -> None:
-    _said("hang,after=9", "consectetur")(chat, tab)
+    _answered("hang,after=9", "consectetur")(chat, tab)
     tab.page.context.set_offline(True)
     chat.proxy.lose_network()
     expect(tab.page.locator("main")).to_have_attribute("data-state", "offline")
 
 
 def _stopped(chat: Chat, tab: ChatPage) -> None:
-    _said("hang,after=9", "consectetur")(chat, tab)
+    _answered("hang,after=9", "consectetur")(chat, tab)
     tab.stop_button.click()
     expect(tab.answer).to_have_attribute("data-status", "cancelled")
 
 
 def _limited(chat: Chat, tab: ChatPage) -> None:
     tab.ask("Hi")
-    tab.say("And then?")
+    tab.send("And then?")
     expect(tab.page.locator("main")).to_have_attribute("data-state", "limited")
 
 
 def _out_of_budget(chat: Chat, tab: ChatPage) -> None:
-    tab.say("Hi")
+    tab.send("Hi")
     expect(tab.page.locator("main")).to_have_attribute("data-state", "budget")
 
 
 def _signed_out(chat: Chat, tab: ChatPage) -> None:
-    tab.say("Hi")
+    tab.send("Hi")
     tab.status.get_by_role("button", name="Sign in").click()
     expect(tab.page.get_by_role("dialog")).to_be_visible()
 
@@ -154,18 +154,18 @@ def _sidebar(chat: Chat, tab: ChatPage) -> None:
 
 
 def _picture(chat: Chat, tab: ChatPage) -> None:
-    """What the README shows: an answer with its cost, and the next one on its way."""
+    """The screenshot of the README: an answer with its cost, and a streaming answer."""
     expect(tab.messages).to_have_count(2)
-    tab.say("And in Rust?")
+    tab.send("And in Rust?")
     expect(tab.answer).to_contain_text("binary_search")
     tab.page.locator("main").click()
 
 
 def _with_picture(chat: Chat) -> UUID:
     for title in ("Bread without kneading", "A letter to my landlord", "Sleeping better"):
-        conversation_of(chat.database, USER, "What do you think?", "A good idea.", title=title)
-    conversation_id = conversation_of(
-        chat.database, USER, ASKED, SAID.partition("\n\n1.")[0], title="Sorted lists"
+        create_conversation(chat.database, USER, "What do you think?", "A good idea.", title=title)
+    conversation_id = create_conversation(
+        chat.database, USER, QUESTION, ANSWER.partition("\n\n1.")[0], title="Sorted lists"
     )
     facts = '{"model": "anthropic/claude-sonnet-5-5", "cost_usd": "0.0041", "finish_reason": "stop"}'
     chat.database.rows("update messages set metadata = %s where role = 'assistant'", (facts,))
@@ -173,9 +173,9 @@ def _with_picture(chat: Chat) -> UUID:
 
 
 def _with_right_to_left(chat: Chat) -> UUID:
-    said = "هذا نص **مهم** فيه كلمة `code` ورابط [إلى هناك](https://elsewhere.example/).\n\n- واحد\n- اثنان"
-    contents = ("كيف حالك؟", said, "And in English?", "Fine.")
-    return conversation_of(chat.database, USER, *contents, title="مرحبا")
+    text = "هذا نص **مهم** فيه كلمة `code` ورابط [إلى هناك](https://elsewhere.example/).\n\n- واحد\n- اثنان"
+    contents = ("كيف حالك؟", text, "And in English?", "Fine.")
+    return create_conversation(chat.database, USER, *contents, title="مرحبا")
 
 
 STATES: dict[str, State] = {
@@ -183,12 +183,12 @@ STATES: dict[str, State] = {
     "conversation": State(_conversation, prepare=_with_conversations),
     "sidebar": State(_sidebar, prepare=_with_conversations, in_sidebar=True),
     "thinking": State(_thinking, {"LLM_MODEL": "nvidia/mock:obey", "LLM_FIRST_TOKEN_TIMEOUT": "600"}),
-    "streaming": State(_said("hang,after=30,tokens=60", "nostrud"), {"LLM_IDLE_TIMEOUT": "600"}),
+    "streaming": State(_answered("hang,after=30,tokens=60", "nostrud"), {"LLM_IDLE_TIMEOUT": "600"}),
     "reconnecting": State(_reconnecting, {"LLM_IDLE_TIMEOUT": "600"}),
     "offline": State(_offline, {"LLM_IDLE_TIMEOUT": "600"}),
     "stopped": State(_stopped, {"LLM_IDLE_TIMEOUT": "600"}),
-    "broken off": State(_said("cut,after=9", "consectetur", "error")),
-    "no answer": State(_said("401", "", "error")),
+    "broken off": State(_answered("cut,after=9", "consectetur", "error")),
+    "no answer": State(_answered("401", "", "error")),
     "limited": State(_limited, {"RATE_LIMIT_CHAT": "1/600"}),
     "budget": State(_out_of_budget, {"BUDGET_USD_PER_DAY": "0.0001"}),
     "signed out": State(_signed_out, {"ALLOW_ANONYMOUS": "false"}),
@@ -206,7 +206,7 @@ STATES: dict[str, State] = {
 
 
 def reach(name: str, serve_chat: Callable[..., Chat], **options: Any) -> ChatPage:
-    """A tab in the state, as a user's who is signed in, save where that is what it is about."""
+    """Opens a tab in a state. The user is signed in, except in the state "signed out"."""
     state = STATES[name]
     chat = serve_chat(**state.settings)
     user_id = None if name == "signed out" else USER

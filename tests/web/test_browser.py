@@ -1,8 +1,8 @@
-"""That the tests' browser sees what no page may do: a watch that sees nothing would pass every page."""
+"""The test browser detects faults of a page."""
 
 import pytest
 
-from tests.web.browser import Watched, needs_chromium
+from tests.web.browser import MonitoredBrowser, needs_chromium
 
 pytestmark = needs_chromium
 
@@ -26,19 +26,19 @@ PAGE = "<!doctype html><title>A page</title><body></body>"
     ],
     ids=["throws", "rejects", "logs", "runs inline", "breaks its policy", "asks elsewhere", "goes elsewhere"],
 )
-def test_what_no_page_may_do_is_seen(browser, script, fault):
-    watched = Watched(browser, ORIGIN)
-    context = watched.context()
+def test_a_fault_of_a_page_is_recorded(browser, script, fault):
+    monitored = MonitoredBrowser(browser, ORIGIN)
+    context = monitored.context()
     policy = "img-src 'self'; script-src 'unsafe-eval'"
     headers = {"Content-Security-Policy": policy, "Content-Type": "text/html"}
     context.route(f"{ORIGIN}/", lambda route: route.fulfill(body=PAGE, headers=headers))
     page = context.new_page()
     page.goto(ORIGIN)
-    assert watched.faults == []
+    assert monitored.faults == []
     page.evaluate(f"() => {{ {script} }}")
-    for _ in range(1000):  # what the browser tells comes while Playwright waits for something
-        if watched.faults:
+    for _ in range(1000):  # Playwright handles events of the browser while it waits
+        if monitored.faults:
             break
         page.wait_for_timeout(10)
-    watched.close()
-    assert any(said.startswith(fault) for said in watched.faults), watched.faults
+    monitored.close()
+    assert any(recorded.startswith(fault) for recorded in monitored.faults), monitored.faults

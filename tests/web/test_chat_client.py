@@ -1,4 +1,4 @@
-"""The browser client, tested in its own language: see the files it names."""
+"""Runs the tests of chat-client.js in Node."""
 
 from uuid import uuid4
 
@@ -7,23 +7,23 @@ from tests.web import node
 
 
 @node.needs_node
-def test_the_client_reads_every_event_stream():
+def test_the_client_parses_event_streams():
     node.run("chat-client-reading.test.mjs")
 
 
 @node.needs_node
-def test_the_client_bears_broken_connections_refusals_stops_and_aborts():
+def test_the_client_handles_broken_connections_refusals_stops_and_aborts():
     node.run("chat-client-faults.test.mjs")
 
 
 @node.needs_node
 @node.needs_packages
-def test_the_client_is_small_and_its_types_are_up_to_date():
+def test_the_client_is_small_and_its_type_declarations_are_current():
     node.run("chat-client-types.test.mjs")
 
 
 @node.needs_node
-def test_the_client_and_the_functions_understand_each_other(database, mock):
+def test_the_client_works_with_the_real_functions(database, mock):
     mock.reset()
     configured = settings(
         database.url,
@@ -47,9 +47,9 @@ def test_the_client_and_the_functions_understand_each_other(database, mock):
     assert len(questions) == len(conversations) > 5
 
 
-def test_the_lock_file_names_no_download_address():
+def test_the_lock_file_has_no_download_addresses():
     lock = (node.FOLDER / "package-lock.json").read_text("utf-8")
     assert "integrity" in lock
-    # Nowhere to download from; packages that ask for donations say where to, and that stays.
+    # Addresses for donations are allowed.
     assert '"resolved"' not in lock
     assert "registry" not in lock

@@ -1,7 +1,7 @@
-"""The browser client in a real browser, against the real functions, with a network that can be lost.
+"""chat-client.js in a real browser, with the real functions and network failures.
 
-What it makes of each fault is tested in Node, byte by byte; here it is tested that a browser's fetch,
-streams and signals do as Node's do.
+Tests in Node cover each fault byte by byte. These tests check that fetch, streams and signals of a browser
+behave like those of Node.
 """
 
 from collections.abc import Iterator
@@ -20,27 +20,28 @@ from tests.web.browser import needs_chromium
 
 pytestmark = needs_chromium
 
-# Keeps what its handlers are told in `told`, and each read of the network that ended inside a character.
+# Records in `calls` the calls of the handlers, and in `calls.split` how many network reads ended inside a
+# character.
 HTML = """<!doctype html><title>A page</title><link rel=icon href=data:,><script type=module>
   import { createChatClient } from "/chat-client.js";
-  const told = { chunks: [], ids: [], states: [], started: [], completed: [], errors: [], split: 0 };
+  const calls = { chunks: [], ids: [], states: [], started: [], completed: [], errors: [], split: 0 };
   const counting = async (...request) => {
     const response = await fetch(...request);
     const { status, headers, body } = response;
     const count = new TransformStream({
       transform(bytes, controller) {
-        try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); } catch { told.split += 1; }
+        try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); } catch { calls.split += 1; }
         controller.enqueue(bytes);
       },
     });
     return new Response(body && body.pipeThrough(count), { status, headers });
   };
   const handlers = {
-    onStart: (started) => told.started.push(started),
-    onChunk: (text, id) => { told.chunks.push(text); told.ids.push(id); },
-    onState: (state) => told.states.push(state),
-    onComplete: (completed) => told.completed.push(completed),
-    onError: ({ code }) => told.errors.push(code),
+    onStart: (started) => calls.started.push(started),
+    onChunk: (text, id) => { calls.chunks.push(text); calls.ids.push(id); },
+    onState: (state) => calls.states.push(state),
+    onComplete: (completed) => calls.completed.push(completed),
+    onError: ({ code }) => calls.errors.push(code),
   };
   window.start = (token) => {
     const chat = createChatClient({ getToken: () => token, fetch: counting, retryDelay: () => 20 });
@@ -51,20 +52,20 @@ HTML = """<!doctype html><title>A page</title><link rel=icon href=data:,><script
     };
     window.leave = () => leaving.abort();
   };
-  window.told = told;
+  window.calls = calls;
 </script>"""
 
 
 class ClientPage:
-    """A page that has the client, as a user of its own, and what it asked."""
+    """A page with the client and a new user. Records the requests."""
 
     def __init__(self, page: Page, proxy: CuttingProxy) -> None:
         self.page = page
         self.proxy = proxy
         self.requests: list[Request] = []
-        page.on("request", self._asked)
+        page.on("request", self._on_request)
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         self.requests.append(request)
 
     def send(self, script: str) -> None:
@@ -74,12 +75,12 @@ class ClientPage:
         self.page.wait_for_function(condition)
 
     def settle(self) -> dict[str, Any]:
-        """Waits for the answer's end, and says what the handlers were told."""
+        """Waits for the end of the answer. Returns the recorded calls of the handlers."""
         self.page.evaluate("settled")
-        told: dict[str, Any] = self.page.evaluate("told")
-        return told
+        calls: dict[str, Any] = self.page.evaluate("calls")
+        return calls
 
-    def asked(self, path: str) -> list[Request]:
+    def requests_to(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.url.endswith(path)]
 
 
@@ -92,7 +93,7 @@ def client(database, mock, watch) -> Iterator[ClientPage]:
         context.route("**/chat-client.js", lambda route: route.fulfill(path=ROOT / "web/chat-client.js"))
         page = context.new_page()
         page.goto(f"{proxy.url}/a-page")
-        page.wait_for_function("window.told")
+        page.wait_for_function("window.calls")
         page.evaluate("token => start(token)", token(uuid4()))
         yield ClientPage(page, proxy)
 
@@ -102,37 +103,37 @@ def answers(database) -> list[tuple[str, str]]:
     return [(row["status"], row["content"]) for row in rows]
 
 
-def test_the_answer_comes_chunk_by_chunk_and_is_told_as_it_is_stored(client, database):
+def test_the_answer_arrives_in_chunks_and_equals_the_stored_answer(client, database):
     client.send("tokens=40&gap=20ms")
-    client.wait_for("told.chunks.length > 3")
-    assert client.page.evaluate("told.completed") == []
-    told = client.settle()
-    text = "".join(told["chunks"])
+    client.wait_for("calls.chunks.length > 3")
+    assert client.page.evaluate("calls.completed") == []
+    calls = client.settle()
+    text = "".join(calls["chunks"])
     assert text == answer_text("tokens=40")
-    assert len(told["chunks"]) > 10
-    assert told["ids"] == sorted(set(told["ids"]))
-    assert told["states"] == ["connecting", "waiting", "streaming"]
-    [started], [completed] = told["started"], told["completed"]
+    assert len(calls["chunks"]) > 10
+    assert calls["ids"] == sorted(set(calls["ids"]))
+    assert calls["states"] == ["connecting", "waiting", "streaming"]
+    [started], [completed] = calls["started"], calls["completed"]
     assert completed["text"] == text
     assert {key: completed[key] for key in started} == started
     assert answers(database) == [("complete", text)]
 
 
-def test_characters_that_the_network_cuts_in_two_are_whole(client, database):
+def test_characters_that_are_split_between_reads_are_decoded(client, database):
     client.proxy.piece = 5
     client.send("text=" + "🦉日本語ñ" * 20)
-    told = client.settle()
-    assert told["split"] > 3
-    assert "".join(told["chunks"]) == "🦉日本語ñ" * 20
+    calls = client.settle()
+    assert calls["split"] > 3
+    assert "".join(calls["chunks"]) == "🦉日本語ñ" * 20
 
 
-def test_an_abort_disconnects_and_the_answer_goes_on_without_the_page(client, database):
+def test_an_abort_disconnects_and_the_server_completes_the_answer(client, database):
     client.send("tokens=30&gap=20ms")
-    client.wait_for("told.chunks.length")
+    client.wait_for("calls.chunks.length")
     client.page.evaluate("leave()")
     assert client.page.evaluate("settled") == "AbortError"
-    told = client.settle()
-    assert (told["completed"], told["errors"], client.asked("/cancel")) == ([], [], [])
+    calls = client.settle()
+    assert (calls["completed"], calls["errors"], client.requests_to("/cancel")) == ([], [], [])
     for _ in range(600):
         if answers(database)[0][0] != "streaming":
             break
@@ -140,43 +141,43 @@ def test_an_abort_disconnects_and_the_answer_goes_on_without_the_page(client, da
     assert answers(database) == [("complete", answer_text("tokens=30"))]
 
 
-def test_a_stop_is_said_to_the_server_which_keeps_what_came(client, database):
+def test_a_stop_cancels_the_answer_on_the_server_and_keeps_its_text(client, database):
     client.send("tokens=1000&gap=20ms")
-    client.wait_for("told.chunks.length > 2")
+    client.wait_for("calls.chunks.length > 2")
     client.page.evaluate("answer.stop()")
-    told = client.settle()
-    [completed] = told["completed"]
+    calls = client.settle()
+    [completed] = calls["completed"]
     assert completed["finishReason"] == "cancelled"
-    assert len(client.asked(f"/api/chat/messages/{completed['messageId']}/cancel")) == 1
+    assert len(client.requests_to(f"/api/chat/messages/{completed['messageId']}/cancel")) == 1
     assert answers(database) == [("cancelled", completed["text"])]
 
 
-def test_an_answer_is_read_on_after_a_cut_from_the_last_id(client, database, mock):
+def test_an_answer_resumes_from_the_last_id_after_a_lost_connection(client, database, mock):
     mock.reset()
     client.send("tokens=60&gap=20ms")
-    client.wait_for("told.chunks.length > 2")
+    client.wait_for("calls.chunks.length > 2")
     client.proxy.lose_network()
-    client.wait_for("told.states.filter(state => state === 'reconnecting').length > 2")
-    last = client.page.evaluate("told.ids.at(-1)")
+    client.wait_for("calls.states.filter(state => state === 'reconnecting').length > 2")
+    last = client.page.evaluate("calls.ids.at(-1)")
     client.proxy.find_network()
-    told = client.settle()
-    assert "".join(told["chunks"]) == answer_text("tokens=60")
+    calls = client.settle()
+    assert "".join(calls["chunks"]) == answer_text("tokens=60")
     assert answers(database) == [("complete", answer_text("tokens=60"))]
-    resumed = client.asked("/stream")
+    resumed = client.requests_to("/stream")
     assert {request.headers["last-event-id"] for request in resumed} == {str(last)}
-    assert len(client.asked("/chat-stream")) == 1
+    assert len(client.requests_to("/chat-stream")) == 1
     assert mock.stats()["hits"] == 1
 
 
-def test_each_message_has_its_key_and_keeps_it_when_an_answer_is_lost(client, database, mock):
+def test_each_message_has_one_idempotency_key_for_all_attempts(client, database, mock):
     mock.reset()
     client.proxy.lose_answers_after = 0
     client.send("tokens=5")
-    client.wait_for("told.states.includes('reconnecting')")
+    client.wait_for("calls.states.includes('reconnecting')")
     client.proxy.lose_answers_after = None
     client.settle()
-    lost = {request.headers["idempotency-key"] for request in client.asked("/chat-stream")}
-    assert len(client.asked("/chat-stream")) > 1
+    lost = {request.headers["idempotency-key"] for request in client.requests_to("/chat-stream")}
+    assert len(client.requests_to("/chat-stream")) > 1
     assert len(lost) == 1
     client.send("tokens=6")
     client.settle()

@@ -1,4 +1,4 @@
-"""The clients that front ends in JavaScript use, against the real functions: see the files it names."""
+"""Runs the tests of JavaScript client libraries in Node, with the real functions."""
 
 from contextlib import ExitStack
 from uuid import uuid4
@@ -13,8 +13,9 @@ pytestmark = [node.needs_node, node.needs_packages]
 
 
 @pytest.fixture
-def served(database, mock):
-    """Runs a file, given its servers' settings by the variables it finds their URLs in."""
+def run_with_servers(database, mock):
+    """Runs a test file. Each keyword argument starts a server with these settings. The file finds the URL of
+    the server in the environment variable of that name."""
     settings = {"LLM_ALLOWED_MODELS": "nvidia/mock:*", "STREAM_HEARTBEAT": "0.05"}
 
     def run(file, **servers):
@@ -34,13 +35,13 @@ def served(database, mock):
     return run
 
 
-def test_eventsource_parser_reads_every_dialect(served):
-    served("sse.test.mjs", CHAT_URL={})
+def test_eventsource_parser_reads_every_dialect(run_with_servers):
+    run_with_servers("sse.test.mjs", CHAT_URL={})
 
 
-def test_the_sdk_of_openai_asks_streams_and_raises(served):
-    served("openai.test.mjs", CHAT_URL={}, LIMITED_URL={"RATE_LIMIT_CHAT": "1/60"})
+def test_the_openai_sdk_completes_streams_and_raises_errors(run_with_servers):
+    run_with_servers("openai.test.mjs", CHAT_URL={}, LIMITED_URL={"RATE_LIMIT_CHAT": "1/60"})
 
 
-def test_the_ai_sdk_streams_stops_resumes_and_asks_again(served):
-    served("ai_sdk.test.mjs", CHAT_URL={})
+def test_the_ai_sdk_streams_stops_resumes_and_retries(run_with_servers):
+    run_with_servers("ai_sdk.test.mjs", CHAT_URL={})

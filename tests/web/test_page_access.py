@@ -1,4 +1,4 @@
-"""For everybody: by keyboard, by ear, without motion, from right to left, in three languages."""
+"""Accessibility and languages: keyboard, screen reader, reduced motion, text direction, translations."""
 
 import re
 from uuid import uuid4
@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.browser import needs_chromium
-from tests.web.chat_page import conversation_of
+from tests.web.chat_page import create_conversation
 
 pytestmark = needs_chromium
 
@@ -16,17 +16,17 @@ FOCUSED = "document.activeElement.id || document.activeElement.getAttribute('ari
 
 
 def walk(tab, key: str, until: str) -> list[str]:
-    """Presses the key until something of that name has the focus; says what had it on the way."""
+    """Presses the key until an element that matches `until` has the focus. Returns all focused names."""
     way: list[str] = []
     for _ in range(60):
         tab.page.keyboard.press(key)
         way.append(tab.page.evaluate(FOCUSED))
         if re.search(until, way[-1]):
             return way
-    raise AssertionError(f"no way to {until}: {way}")
+    raise AssertionError(f"{until} did not get the focus: {way}")
 
 
-def test_all_is_done_by_keyboard_and_the_focus_is_seen(chat):
+def test_all_actions_work_by_keyboard_and_the_focus_is_visible(chat):
     tab = chat.open()
     keyboard = tab.page.keyboard
     walk(tab, "Shift+Tab", "^Skip")
@@ -58,7 +58,7 @@ def test_all_is_done_by_keyboard_and_the_focus_is_seen(chat):
     dialog = tab.page.get_by_role("dialog")
     expect(dialog).to_be_visible()
     way = [tab.page.keyboard.press("Tab") or tab.page.evaluate(FOCUSED) for _ in range(12)]
-    assert "message" not in way  # what is behind the dialog is out of reach
+    assert "message" not in way  # elements behind the dialog cannot get the focus
     keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     assert tab.page.evaluate(FOCUSED) == "open-settings"
@@ -68,31 +68,32 @@ def test_all_is_done_by_keyboard_and_the_focus_is_seen(chat):
     assert outline != "nonenone"
 
 
-def test_a_screen_reader_hears_sentences_and_not_words(chat):
+def test_the_page_announces_sentences_to_screen_readers_not_words(chat):
     tab = chat.open()
     tab.page.evaluate(
         """() => {
-          window.heard = [];
+          window.announced = [];
           new MutationObserver((changes) => {
-            for (const { addedNodes } of changes) for (const node of addedNodes) heard.push(node.textContent);
+            const nodes = changes.flatMap(({ addedNodes }) => [...addedNodes]);
+            for (const node of nodes) announced.push(node.textContent);
           }).observe(document.querySelector("#announcements"), { childList: true, subtree: true });
         }"""
     )
     sentences = [f"This is sentence number {n} of the answer." for n in range(12)]
     tab.ask("mock:gap=30ms,text=" + " ".join(sentences))
-    tab.wait_until(lambda: sentences[-1] in tab.page.evaluate("heard").__str__())
-    heard = tab.page.evaluate("heard")
-    assert [part for part in sentences if part not in " ".join(heard)] == []
-    assert len(heard) <= 8
+    tab.wait_until(lambda: sentences[-1] in tab.page.evaluate("announced").__str__())
+    announced = tab.page.evaluate("announced")
+    assert [part for part in sentences if part not in " ".join(announced)] == []
+    assert len(announced) <= 8
     live = tab.page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     assert not live.locator("article.message").count()
     assert tab.page.locator("article.message").locator("xpath=ancestor::*[@aria-live]").count() == 0
 
 
-def test_nothing_moves_for_who_wants_no_motion(chat):
+def test_reduced_motion_stops_all_animations(chat):
     tab = chat.open(reduced_motion="reduce")
     moving = "document.getAnimations().filter((a) => a.playState === 'running').length"
-    tab.say("mock:hang,after=5,tokens=20")
+    tab.send("mock:hang,after=5,tokens=20")
     expect(tab.answer).to_contain_text("amet")
     assert tab.page.evaluate(moving) == 0
     tab.page.emulate_media(reduced_motion="no-preference")
@@ -101,10 +102,10 @@ def test_nothing_moves_for_who_wants_no_motion(chat):
     expect(tab.answer).to_have_attribute("data-status", "cancelled")
 
 
-def test_text_runs_from_right_to_left_where_it_is_so_written_and_code_does_not(chat, database):
+def test_each_text_has_the_direction_of_its_language_and_code_is_left_to_right(chat, database):
     user_id = uuid4()
-    said = "هذا نص مهم.\n\nAnd this is English.\n\n```\ncode\n```"
-    conversation_id = conversation_of(database, user_id, "كيف حالك؟", said, title="مرحبا")
+    answer = "هذا نص مهم.\n\nAnd this is English.\n\n```\ncode\n```"
+    conversation_id = create_conversation(database, user_id, "كيف حالك؟", answer, title="مرحبا")
     tab = chat.open(user_id=user_id, conversation_id=conversation_id)
     expect(tab.messages).to_have_count(2)
     tab.field.fill("مرحبا")
@@ -130,19 +131,19 @@ WORDS = {
 
 
 @pytest.mark.parametrize("locale", WORDS)
-def test_the_page_speaks_the_readers_language(chat, locale):
+def test_the_page_is_in_the_browsers_language(chat, locale):
     language, new_chat, send, stop, proceed = WORDS[locale]
     tab = chat.open(locale=locale)
     expect(tab.page.locator("html")).to_have_attribute("lang", language)
     expect(tab.page.get_by_role("button", name=new_chat)).to_be_visible()
     expect(tab.page.get_by_role("button", name=send, exact=True)).to_be_visible()
-    tab.say("mock:hang,after=5,tokens=20")
+    tab.send("mock:hang,after=5,tokens=20")
     expect(tab.answer).to_contain_text("amet")
     tab.page.get_by_role("button", name=stop, exact=True).click()
     expect(tab.answer.get_by_role("button", name=re.compile(proceed))).to_be_visible()
 
 
-def test_theme_and_language_are_chosen_and_kept(chat):
+def test_the_chosen_theme_and_language_survive_a_reload(chat):
     tab = chat.open(color_scheme="light")
     background = "getComputedStyle(document.documentElement).backgroundColor"
     light = tab.page.evaluate(background)
@@ -170,7 +171,7 @@ def test_every_language_has_every_text(chat):
 
 def test_on_a_phone_the_sidebar_is_a_drawer(chat, database):
     user_id = uuid4()
-    conversation_of(database, user_id, "Hi", "Hello", title="The one")
+    create_conversation(database, user_id, "Hi", "Hello", title="The one")
     tab = chat.open(user_id=user_id, viewport={"width": 380, "height": 740}, has_touch=True)
     expect(tab.page.locator("#sidebar")).not_to_be_in_viewport()
     tab.open_sidebar()

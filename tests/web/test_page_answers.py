@@ -1,4 +1,4 @@
-"""An answer as it is read: word by word, stopped, broken off, taken up again."""
+"""Answers on the page: streamed, stopped, failed and retried."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.web.browser import needs_chromium
 
 pytestmark = needs_chromium
 
-# Writes down each length that the last answer has on its way.
+# Records each length of the last answer while it is streamed.
 WATCH_LENGTHS = """() => {
   window.lengths = [];
   new MutationObserver(() => {
@@ -20,10 +20,10 @@ WATCH_LENGTHS = """() => {
 }"""
 
 
-def test_an_answer_grows_word_by_word_and_ends_with_its_cost(chat):
+def test_an_answer_is_streamed_and_then_shows_its_cost(chat):
     tab = chat.open()
     tab.page.evaluate(WATCH_LENGTHS)
-    tab.say("mock:tokens=60,gap=30ms")
+    tab.send("mock:tokens=60,gap=30ms")
     expect(tab.field).to_have_value("")
     expect(tab.stop_button).to_be_visible()
     expect(tab.answer).to_have_attribute("data-status", "streaming")
@@ -35,10 +35,10 @@ def test_an_answer_grows_word_by_word_and_ends_with_its_cost(chat):
     expect(tab.send_button).to_be_visible()
     expect(tab.answer.locator("footer")).to_contain_text(re.compile(r"60.*\$0\.\d+", re.DOTALL))
     expect(tab.answer.locator("time")).to_be_visible()
-    assert chat.stored()[1] == ("assistant", "complete", answer_text("tokens=60"))
+    assert chat.stored_messages()[1] == ("assistant", "complete", answer_text("tokens=60"))
 
 
-def test_a_message_of_several_lines_is_sent_as_it_was_written(chat):
+def test_a_message_keeps_its_line_breaks(chat):
     tab = chat.open()
     height = tab.field.evaluate("e => e.clientHeight")
     tab.field.press_sequentially("one")
@@ -49,38 +49,38 @@ def test_a_message_of_several_lines_is_sent_as_it_was_written(chat):
     assert tab.field.evaluate("e => e.clientHeight") > height
     tab.field.press("Enter")
     expect(tab.answer).to_have_attribute("data-status", "complete")
-    assert chat.stored()[0] == ("user", "complete", "one\ntwo\nthree")
+    assert chat.stored_messages()[0] == ("user", "complete", "one\ntwo\nthree")
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "x" * 32_001], ids=["nothing", "blanks", "too much"])
-def test_what_cannot_be_sent_is_not(chat, text):
+def test_empty_and_too_long_messages_cannot_be_sent(chat, text):
     tab = chat.open()
     tab.field.fill(text)
     expect(tab.send_button).to_be_disabled()
     tab.field.press("Enter")
     tab.field.fill("Hi")
     expect(tab.send_button).to_be_enabled()
-    assert chat.stored() == []
+    assert chat.stored_messages() == []
 
 
-def test_a_stop_keeps_what_came_and_the_answer_goes_on_when_it_is_wished(chat):
+def test_a_stopped_answer_keeps_its_text_and_can_be_continued(chat):
     tab = chat.open()
-    tab.say("mock:tokens=2000,gap=20ms")
+    tab.send("mock:tokens=2000,gap=20ms")
     expect(tab.answer).to_contain_text("ipsum dolor")
     tab.stop_button.click()
     expect(tab.answer).to_have_attribute("data-status", "cancelled")
     expect(tab.send_button).to_be_visible()
     expect(tab.answer.get_by_role("button", name="Continue")).to_be_visible()
-    tab.wait_until(lambda: chat.stored()[1][1] == "cancelled")
-    assert chat.stored()[1][2].split() == tab.text_of(tab.answer).split()
+    tab.wait_until(lambda: chat.stored_messages()[1][1] == "cancelled")
+    assert chat.stored_messages()[1][2].split() == tab.text_of(tab.answer).split()
     tab.answer.get_by_role("button", name="Continue").click()
     expect(tab.answers).to_have_count(2)
     expect(tab.answer).to_have_attribute("data-status", "complete")
 
 
-def test_an_answer_that_breaks_off_says_so_and_can_be_asked_for_again(chat):
+def test_an_answer_that_fails_keeps_its_text_and_can_be_retried(chat):
     tab = chat.open()
-    tab.say("mock:cut,after=5")
+    tab.send("mock:cut,after=5")
     expect(tab.answer).to_have_attribute("data-status", "error")
     assert tab.text_of(tab.answer) == partial_text("cut,after=5")
     expect(tab.answer.get_by_role("button", name="Continue")).to_be_visible()
@@ -88,30 +88,30 @@ def test_an_answer_that_breaks_off_says_so_and_can_be_asked_for_again(chat):
     expect(tab.answers).to_have_count(2)
 
 
-def test_a_question_that_no_model_answered_is_tried_again_and_not_doubled(chat):
+def test_a_retry_of_an_unanswered_question_stores_the_question_once(chat):
     tab = chat.open()
-    tab.say("mock:fail=1,401,text=Here I am")
+    tab.send("mock:fail=1,401,text=Here I am")
     expect(tab.answer).to_have_attribute("data-status", "error")
     assert "401" not in tab.answer.inner_text()
     tab.answer.get_by_role("button", name="Try again").click()
     expect(tab.answer).to_have_attribute("data-status", "complete")
     assert tab.text_of(tab.answer) == "Here I am"
     expect(tab.messages).to_have_count(2)
-    assert [role for role, *_ in chat.stored()] == ["user", "assistant"]
+    assert [role for role, *_ in chat.stored_messages()] == ["user", "assistant"]
 
 
-def test_a_failed_question_is_tried_again_after_a_reload_and_not_doubled(chat):
+def test_a_retry_after_a_reload_stores_the_question_once(chat):
     tab = chat.open()
-    tab.say("mock:fail=1,401,text=Here I am")
+    tab.send("mock:fail=1,401,text=Here I am")
     expect(tab.answer).to_have_attribute("data-status", "error")
     tab.page.reload()
     tab.answer.get_by_role("button", name="Try again").click()
     expect(tab.answer).to_have_attribute("data-status", "complete")
     expect(tab.messages).to_have_count(2)
-    assert [role for role, *_ in chat.stored()] == ["user", "assistant"]
+    assert [role for role, *_ in chat.stored_messages()] == ["user", "assistant"]
 
 
-def test_thinking_is_folded_away(chat):
+def test_thinking_is_collapsed(chat):
     tab = chat.open()
     answer = tab.ask("mock:text=<think>Who is it%2C then?</think>It is you")
     assert tab.text_of(answer) == "It is you"
@@ -120,7 +120,7 @@ def test_thinking_is_folded_away(chat):
     expect(answer.get_by_text("Who is it, then?")).to_be_visible()
 
 
-def test_markdown_is_shown_and_code_is_copied(chat):
+def test_markdown_is_rendered_and_code_can_be_copied(chat):
     tab = chat.open(permissions=["clipboard-read", "clipboard-write"])
     answer = tab.ask(
         "# A list\n\n- one\n- **two**\n\n```python\nprint('hello')\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |"
@@ -132,7 +132,7 @@ def test_markdown_is_shown_and_code_is_copied(chat):
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == "print('hello')"
 
 
-def test_who_reads_on_is_not_taken_to_the_end_of_what_came_at_once(chat):
+def test_scrolling_down_to_the_old_end_does_not_jump_to_the_new_end(chat):
     tab = chat.open()
     tab.ask("mock:tokens=1500")
     scroller = tab.page.locator("#scroller")
@@ -155,9 +155,9 @@ def test_who_reads_on_is_not_taken_to_the_end_of_what_came_at_once(chat):
     assert scroller.evaluate("e => e.scrollTop") == before
 
 
-def test_who_scrolls_up_is_left_there_and_who_comes_back_follows(chat):
+def test_scrolling_up_stops_following_and_scrolling_to_the_end_resumes_it(chat):
     tab = chat.open()
-    tab.say("mock:tokens=3000,gap=5ms")
+    tab.send("mock:tokens=3000,gap=5ms")
     scroller = tab.page.locator("#scroller")
     at_end = "e => e.scrollHeight - e.scrollTop - e.clientHeight < 60"
     tab.wait_until(lambda: scroller.evaluate("e => e.scrollHeight > e.clientHeight * 1.5"))

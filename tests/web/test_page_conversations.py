@@ -1,4 +1,4 @@
-"""The sidebar: what there is, found, renamed, deleted and taken back; and drafts."""
+"""The sidebar: list, search, rename, delete and undo; and drafts."""
 
 import re
 from uuid import uuid4
@@ -6,7 +6,7 @@ from uuid import uuid4
 from playwright.sync_api import expect
 
 from tests.web.browser import needs_chromium
-from tests.web.chat_page import ChatPage, conversation_of
+from tests.web.chat_page import ChatPage, create_conversation
 
 pytestmark = needs_chromium
 
@@ -15,7 +15,7 @@ def titles(tab: ChatPage) -> list[str]:
     return tab.conversations.locator("a").all_text_contents()
 
 
-def test_a_new_conversation_comes_first_and_each_is_opened_by_its_link(chat):
+def test_a_new_conversation_is_first_and_links_open_conversations(chat):
     tab = chat.open()
     tab.ask("The first one")
     first = tab.conversation_id
@@ -33,7 +33,7 @@ def test_a_new_conversation_comes_first_and_each_is_opened_by_its_link(chat):
     expect(tab.messages.first).to_contain_text("The second one")
 
 
-def with_many(chat, database):
+def open_with_130_conversations(chat, database):
     user_id = uuid4()
     database.rows(
         "insert into conversations (id, user_id, title, created_at)"
@@ -47,22 +47,22 @@ def with_many(chat, database):
     return tab
 
 
-def test_the_list_is_read_on_as_it_is_scrolled(chat, database):
-    tab = with_many(chat, database)
+def test_scrolling_loads_the_next_page_of_the_list(chat, database):
+    tab = open_with_130_conversations(chat, database)
     tab.page.locator("#conversations").hover()
 
-    def read_on():
-        # With a pause: a browser sends the events of one gesture to whatever could scroll at its first.
+    def scroll():
+        # With a pause, because a browser sends all events of one gesture to the element that scrolled first.
         tab.page.mouse.wheel(0, 2000)
         tab.page.wait_for_timeout(600)
         return tab.conversations.count() == 130
 
-    tab.wait_until(read_on)
+    tab.wait_until(scroll)
     assert titles(tab) == [f"Number {n}" for n in range(1, 131)]
 
 
-def test_the_list_is_read_on_for_who_is_at_its_end_before_a_page_is_drawn(chat, database):
-    tab = with_many(chat, database)
+def test_the_list_loads_all_pages_while_its_end_stays_visible(chat, database):
+    tab = open_with_130_conversations(chat, database)
     tab.page.evaluate("""() => {
         const list = document.querySelector("#conversations");
         const toEnd = () => (list.scrollTop = list.scrollHeight);
@@ -90,7 +90,7 @@ def test_a_conversation_is_renamed(chat, database):
     expect(row.locator("a")).to_have_text("A better name")
 
 
-def test_a_deletion_can_be_taken_back_and_is_done_when_it_is_not(chat, database):
+def test_a_deletion_can_be_undone_and_happens_after_the_timeout(chat, database):
     tab = chat.open()
     tab.page.clock.install()
     tab.ask("Hi")
@@ -111,7 +111,7 @@ def test_a_deletion_can_be_taken_back_and_is_done_when_it_is_not(chat, database)
     expect(tab.messages).to_have_count(0)
 
 
-def test_who_deletes_and_leaves_has_deleted(chat, database):
+def test_closing_the_page_completes_a_deletion(chat, database):
     tab = chat.open()
     tab.ask("Hi")
     row = tab.conversations.first
@@ -122,11 +122,11 @@ def test_who_deletes_and_leaves_has_deleted(chat, database):
     other.wait_until(lambda: database.rows("select 1 from conversations") == [])
 
 
-def test_a_message_is_found_and_shown_where_it_was_said(chat, database):
+def test_a_search_result_scrolls_to_its_message(chat, database):
     user_id = uuid4()
-    said = [f"Message {n} of many" for n in range(300)]
-    said[20] = "The one with a pangolin in it"
-    conversation_of(database, user_id, *said, title="Animals")
+    contents = [f"Message {n} of many" for n in range(300)]
+    contents[20] = "The one with a pangolin in it"
+    create_conversation(database, user_id, *contents, title="Animals")
     tab = chat.open(user_id=user_id)
     tab.page.get_by_role("searchbox").fill("pangolin")
     results = tab.page.locator("#results li")
@@ -142,7 +142,7 @@ def test_a_message_is_found_and_shown_where_it_was_said(chat, database):
     expect(tab.conversations).to_have_count(1)
 
 
-def test_each_conversation_has_its_draft_which_outlives_a_reload(chat):
+def test_each_conversation_has_a_draft_that_survives_a_reload(chat):
     tab = chat.open()
     tab.ask("The first one")
     tab.field.fill("a draft")
@@ -157,7 +157,7 @@ def test_each_conversation_has_its_draft_which_outlives_a_reload(chat):
     expect(tab.field).to_have_value("another draft")
 
 
-def test_a_conversation_that_is_not_there_says_so(chat):
+def test_a_missing_conversation_shows_an_error(chat):
     tab = chat.open()
     tab.ask("Hi")
     tab.page.goto(f"{chat.proxy.url}/#c={uuid4()}")

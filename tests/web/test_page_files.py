@@ -1,14 +1,14 @@
-"""The chat page without a browser: its modules tested in their own language, and its libraries' origin."""
+"""Runs the tests of the chat page's modules and files in Node."""
 
 from tests.web import node
 
 
 @node.needs_node
-def test_what_needs_no_browser_does_what_it_says():
+def test_the_modules_that_need_no_browser_work():
     node.run("page.test.mjs")
 
 
 @node.needs_node
 @node.needs_packages
-def test_the_modules_are_sound_and_the_libraries_are_the_published_ones():
+def test_the_types_are_correct_and_the_libraries_are_unchanged():
     node.run("page-types.test.mjs")

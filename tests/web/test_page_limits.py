@@ -1,4 +1,4 @@
-"""What the page says when the server says no, and what it keeps of what was written."""
+"""The page after refusals: limits, budgets, tokens."""
 
 import re
 from uuid import uuid4
@@ -12,24 +12,24 @@ from tests.web.browser import needs_chromium
 pytestmark = needs_chromium
 
 
-def expired(user_id) -> str:
+def expired_token(user_id) -> str:
     return auth.sign(user_id, secret=SECRET, now=1_000_000_000, lifetime=60)
 
 
-def seconds(tab) -> int:
+def countdown(tab) -> int:
     return int(tab.page.locator("#countdown").inner_text().split()[0])
 
 
-def test_a_limit_is_told_with_the_time_left_and_the_message_goes_when_it_is_over(serve_chat, database):
+def test_a_rate_limit_shows_a_countdown_and_the_message_can_be_sent_after_it(serve_chat, database):
     chat = serve_chat(RATE_LIMIT_CHAT="1/60")
     tab = chat.open()
     tab.page.clock.install()
     tab.ask("Hi")
-    tab.say("And?")
+    tab.send("And?")
     expect(tab.status).to_contain_text(re.compile(r"\b([1-9]|[1-5]\d|60)\b"))
-    left = seconds(tab)
-    tab.wait_until(lambda: seconds(tab) < left)
-    assert [content for role, _, content in chat.stored() if role == "user"] == ["Hi"]
+    left = countdown(tab)
+    tab.wait_until(lambda: countdown(tab) < left)
+    assert [content for role, _, content in chat.stored_messages() if role == "user"] == ["Hi"]
     expect(tab.messages.nth(2)).to_contain_text("And?")
     again = tab.answer.get_by_role("button", name="Try again")
     expect(again).to_be_disabled()
@@ -37,20 +37,20 @@ def test_a_limit_is_told_with_the_time_left_and_the_message_goes_when_it_is_over
     tab.page.clock.run_for(60_000)
     again.click()
     expect(tab.answer).to_have_attribute("data-status", "complete")
-    assert [content for role, _, content in chat.stored() if role == "user"] == ["Hi", "And?"]
+    assert [content for role, _, content in chat.stored_messages() if role == "user"] == ["Hi", "And?"]
 
 
-def test_a_budget_that_is_used_up_is_told(serve_chat):
+def test_an_exceeded_budget_is_shown(serve_chat):
     tab = serve_chat(BUDGET_USD_PER_DAY="0.0001").open()
-    tab.say("Hi")
+    tab.send("Hi")
     expect(tab.status).to_contain_text(re.compile("budget", re.IGNORECASE))
     expect(tab.messages.first).to_contain_text("Hi")
 
 
-def test_an_expired_token_asks_for_another_and_nothing_is_lost(chat, database):
+def test_after_an_expired_token_the_user_signs_in_and_the_message_is_sent(chat, database):
     user_id = uuid4()
-    tab = chat.open(bearer=expired(user_id))
-    tab.say("Hi")
+    tab = chat.open(bearer=expired_token(user_id))
+    tab.send("Hi")
     dialog = tab.page.get_by_role("dialog")
     tab.status.get_by_role("button", name="Sign in").click()
     dialog.get_by_label("Token").fill(token(user_id))
@@ -60,10 +60,10 @@ def test_an_expired_token_asks_for_another_and_nothing_is_lost(chat, database):
         tab.answer.get_by_role("button", name="Try again").click()
     expect(tab.answer).to_have_attribute("data-status", "complete")
     assert database.rows("select distinct user_id from messages") == [{"user_id": user_id}]
-    assert [role for role, *_ in chat.stored()] == ["user", "assistant"]
+    assert [role for role, *_ in chat.stored_messages()] == ["user", "assistant"]
 
 
-def test_a_token_that_is_no_token_is_refused_where_it_was_pasted(chat):
+def test_an_invalid_token_shows_an_error_in_the_dialog(chat):
     tab = chat.open()
     tab.page.get_by_role("button", name="Settings").click()
     tab.page.locator("#settings-sign-in").click()
@@ -73,7 +73,7 @@ def test_a_token_that_is_no_token_is_refused_where_it_was_pasted(chat):
     expect(tab.page.locator("#sign-in")).to_be_visible()
 
 
-def test_a_guest_who_signs_in_takes_their_conversations_along(chat, database):
+def test_signing_in_transfers_a_guests_conversations(chat, database):
     user_id = uuid4()
     tab = chat.open()
     tab.ask("Hi")
@@ -88,7 +88,7 @@ def test_a_guest_who_signs_in_takes_their_conversations_along(chat, database):
 
 def test_without_anonymous_users_the_page_asks_for_a_token(serve_chat):
     tab = serve_chat(ALLOW_ANONYMOUS="false").open()
-    tab.say("Hi")
+    tab.send("Hi")
     expect(tab.status).to_contain_text("sign in")
     tab.status.get_by_role("button", name="Sign in").click()
     expect(tab.page.locator("#sign-in")).to_be_visible()

@@ -1,4 +1,4 @@
-"""A conversation of 5,000 messages: only a part of it is in the document, and it scrolls."""
+"""A conversation of 5,000 messages: few of them are in the document, and scrolling is smooth."""
 
 from uuid import uuid4
 
@@ -6,11 +6,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.browser import needs_chromium
-from tests.web.chat_page import conversation_of
+from tests.web.chat_page import create_conversation
 
 pytestmark = needs_chromium
 
-# Counts frames that came late, and the messages that are in the document at once.
+# Counts late frames, and the maximum number of messages in the document.
 WATCH_FRAMES = """() => {
   window.seen = { most: 0, late: 0, count: 0 };
   let before = performance.now();
@@ -31,7 +31,7 @@ NUMBERS = """() => [...document.querySelectorAll("article.message")]
 def tab(chat, database):
     user_id = uuid4()
     contents = [f"Message {n}. " + "Some **words** and `code`. " * (n % 9) for n in range(1, 5001)]
-    conversation_id = conversation_of(database, user_id, *contents, title="A long one")
+    conversation_id = create_conversation(database, user_id, *contents, title="A long one")
     tab = chat.open(user_id=user_id, conversation_id=conversation_id)
     expect(tab.page.get_by_text("Message 5000.")).to_be_in_viewport()
     tab.page.evaluate(WATCH_FRAMES)
@@ -39,7 +39,7 @@ def tab(chat, database):
     return tab
 
 
-def test_five_thousand_messages_scroll_and_few_of_them_are_in_the_document(tab):
+def test_five_thousand_messages_scroll_smoothly_with_few_in_the_document(tab):
     for _ in range(100):
         tab.page.mouse.wheel(0, -2000)
         tab.page.wait_for_timeout(10)
@@ -57,7 +57,7 @@ def test_five_thousand_messages_scroll_and_few_of_them_are_in_the_document(tab):
     assert seen["late"] <= seen["count"] / 10, seen
 
 
-def test_an_answer_at_the_end_of_a_long_conversation_comes_as_in_a_short_one(tab):
+def test_an_answer_in_a_long_conversation_is_streamed_smoothly(tab):
     answer = tab.ask("mock:tokens=100,gap=5ms")
     expect(answer).to_be_in_viewport()
     seen = tab.page.evaluate("seen")

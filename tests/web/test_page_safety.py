@@ -1,4 +1,4 @@
-"""What a model says cannot do anything on the page: the vectors of `xss.txt`, cut at every place."""
+"""Answers of a model cannot harm the page: the attack vectors in `xss.txt`, cut at every character."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = needs_chromium
 _ENTRY = re.compile(r"^----- (.+)\n([^\0]*?)(?=\n-----|\n?\Z)", re.MULTILINE)
 VECTORS = _ENTRY.findall((FOLDER / "xss.txt").read_text("utf-8"))
 
-# Says what is wrong with an element and all that is in it: whatever is not on a short list.
+# Returns everything in an element that is not on a list of allowed names.
 FAULTS_OF = """(root) => {
   const names = new Set(("a blockquote br code del div em h2 h3 h4 h5 h6 hr kbd li mark ol p pre s small " +
     "span strong sub sup table tbody td th thead tr u ul time article footer section").split(" "));
@@ -23,7 +23,7 @@ FAULTS_OF = """(root) => {
     "tabindex target title").split(" "));
   const faults = [];
   for (const element of root.querySelectorAll("*")) {
-    if (element.closest("button")) continue; // the page's own, of an icon each; checked below
+    if (element.closest("button")) continue; // the page's own buttons, checked below
     if (!names.has(element.localName)) faults.push(element.outerHTML);
     for (const { name, value } of element.attributes) {
       const fine = name === "href" ? /^(https?:\\/\\/|mailto:|#c=)/i.test(value)
@@ -43,8 +43,8 @@ FAULTS_OF = """(root) => {
   return faults;
 }"""
 
-# Cut after each character, and then whole: it must look as if it had come in one.
-AT_EVERY_PLACE = """async ([vectors, faultsOf]) => {
+# Renders each vector cut after each character, then whole. The result must be that of the whole text.
+CUT_EVERYWHERE = """async ([vectors, faultsOf]) => {
   const { MarkdownView } = await import("/page/markdown.js");
   const show = (...texts) => {
     const element = document.createElement("div");
@@ -74,18 +74,18 @@ AT_EVERY_PLACE = """async ([vectors, faultsOf]) => {
 }"""
 
 
-def is_not_hit(page: Page) -> bool:
+def nothing_ran(page: Page) -> bool:
     return bool(page.evaluate("window.hits === 0"))
 
 
 @pytest.fixture
 def context(chat) -> Any:
-    made = chat.context()
-    made.add_init_script("window.hits = 0; window.hit = () => { window.hits += 1 };")
-    return made
+    created = chat.context()
+    created.add_init_script("window.hits = 0; window.hit = () => { window.hits += 1 };")
+    return created
 
 
-def test_the_corpus_is_read_as_it_is_written():
+def test_the_file_of_vectors_is_parsed():
     names = [name for name, _ in VECTORS]
     assert len(names) == len(set(names)) > 70
     assert VECTORS[0] == ("a script", "<script>hit()</script>")
@@ -93,16 +93,16 @@ def test_the_corpus_is_read_as_it_is_written():
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_no_text_runs_asks_or_escapes_wherever_it_is_cut(chat, context, part):
+def test_no_vector_runs_or_sends_a_request_wherever_it_is_cut(chat, context, part):
     tab = chat.open(context)
     expect(tab.field).to_be_visible()
-    check = f"async ([vectors]) => ({AT_EVERY_PLACE})([vectors, ({FAULTS_OF})])"
+    check = f"async ([vectors]) => ({CUT_EVERYWHERE})([vectors, ({FAULTS_OF})])"
     assert tab.page.evaluate(check, [VECTORS[part::3]]) == []
-    assert is_not_hit(tab.page)
+    assert nothing_ran(tab.page)
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_no_streamed_text_runs_asks_or_escapes(serve_chat, watch, part):
+def test_no_streamed_vector_runs_or_sends_a_request(serve_chat, watch, part):
     chat = serve_chat(LLM_MODEL="openai/mock:obey&letters=3&gap=1ms")
     context = chat.context()
     context.add_init_script("window.hits = 0; window.hit = () => { window.hits += 1 };")
@@ -111,19 +111,19 @@ def test_no_streamed_text_runs_asks_or_escapes(serve_chat, watch, part):
     answer = tab.ask(text)
     assert "hit()" in answer.inner_text()
     expect(tab.conversations.first.locator("a")).to_have_text(re.compile("^<script"))
-    for _ in range(2):  # as it came, and as it was stored
+    for _ in range(2):  # as streamed, and as stored
         for region in ("#scroller .messages", "#conversations"):
             assert tab.page.locator(region).evaluate(FAULTS_OF) == []
-        assert is_not_hit(tab.page)
+        assert nothing_ran(tab.page)
         tab.page.reload()
         expect(tab.answer).to_have_attribute("data-status", "complete")
     tab.page.locator("#search").fill("hit")
     expect(tab.page.locator("#results li").first).to_be_visible()
     assert tab.page.locator("#results").evaluate(FAULTS_OF) == []
-    assert is_not_hit(tab.page)
+    assert nothing_ran(tab.page)
 
 
-def test_a_link_shows_where_it_leads_and_an_image_is_a_link(chat):
+def test_a_link_shows_its_target_and_an_image_is_a_link(chat):
     tab = chat.open()
     answer = tab.ask(
         "[a friend](https://elsewhere.example/path) and ![a picture](https://pictures.example/x.png)"
@@ -134,15 +134,15 @@ def test_a_link_shows_where_it_leads_and_an_image_is_a_link(chat):
     expect(links.last).to_contain_text("pictures.example")
 
 
-def test_the_token_is_in_this_tabs_storage_alone_and_never_in_an_address(chat):
-    asked: list[str] = []
+def test_the_token_is_only_in_the_tabs_session_storage_and_never_in_a_url(chat):
+    urls: list[str] = []
     context = chat.context()
-    context.on("request", lambda request: asked.append(request.url))
+    context.on("request", lambda request: urls.append(request.url))
     tab = chat.open(context, user_id=uuid4())
     tab.ask("Hi")
     assert "token" not in tab.page.url
-    assert asked
-    assert not [url for url in asked if "eyJ" in url]
+    assert urls
+    assert not [url for url in urls if "eyJ" in url]
     assert "eyJ" not in tab.page.evaluate("JSON.stringify(localStorage) + document.cookie")
     assert "eyJ" in tab.page.evaluate("JSON.stringify(sessionStorage)")
 

@@ -1,5 +1,5 @@
-"""Every state of the page, in both themes, on a phone and on a wide screen: pictures to look at, and what
-axe-core has to say."""
+"""Screenshots and accessibility checks of every state of the page, in both themes, on a phone and on a wide
+screen."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ AXE = node.FOLDER / "node_modules/axe-core/axe.min.js"
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core finds, but for what it can only guess at."""
+    """The violations that axe-core finds, without those that it is not sure of."""
     if not page.evaluate("!!window.axe"):
         page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
@@ -32,7 +32,7 @@ def violations(page: Page) -> list[str]:
 
 
 def picture(page: Page, name: str, theme: Literal["light", "dark"], size: ViewportSize) -> None:
-    """Nothing on it may be wider than the screen."""
+    """Takes a screenshot, and checks that the page is not wider than the screen."""
     page.emulate_media(color_scheme=theme)
     PICTURES.mkdir(parents=True, exist_ok=True)
     path = PICTURES / f"{name.replace(' ', '-')}-{theme}-{size['width']}.png"
@@ -41,7 +41,7 @@ def picture(page: Page, name: str, theme: Literal["light", "dark"], size: Viewpo
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_a_state_can_be_looked_at_and_is_accessible(serve_chat, name):
+def test_each_state_is_accessible_and_fits_the_screen(serve_chat, name):
     tab = reach(name, serve_chat, viewport=WIDE, reduced_motion="reduce")
     picture(tab.page, name, "light", WIDE)
     wrong = violations(tab.page)
@@ -55,10 +55,10 @@ def test_a_state_can_be_looked_at_and_is_accessible(serve_chat, name):
     assert wrong == []
 
 
-def test_axe_sees_what_is_wrong(serve_chat):
+def test_axe_finds_violations(serve_chat):
     page = reach("conversation", serve_chat).page
     page.evaluate("document.querySelector('#message').removeAttribute('aria-label')")
     page.evaluate("document.querySelector('#message').removeAttribute('placeholder')")
     page.evaluate("[...document.querySelectorAll('.markdown p')].at(-1).style.color = '#ccc'")
-    rules = {said.partition(":")[0] for said in violations(page)}
+    rules = {violation.partition(":")[0] for violation in violations(page)}
     assert rules == {"label", "color-contrast"}

@@ -1,4 +1,4 @@
-"""What was used, drawn and as a file."""
+"""The usage view and its CSV files."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.web.browser import needs_chromium
 pytestmark = needs_chromium
 
 
-def used(database, user_id, days_ago: int, model: str, tokens: int, usd: str) -> None:
+def log_usage(database, user_id, days_ago: int, model: str, tokens: int, usd: str) -> None:
     database.rows(
         "insert into usage_logs (id, user_id, message_id, provider, model, tokens_in, tokens_out, cost_usd,"
         " priced, status, duration_ms, created_at)"
@@ -21,11 +21,11 @@ def used(database, user_id, days_ago: int, model: str, tokens: int, usd: str) ->
     )
 
 
-def test_usage_is_drawn_by_day_and_model_and_saved_as_csv(chat, database, tmp_path: Path):
+def test_usage_is_shown_by_day_and_model_and_saved_as_csv(chat, database, tmp_path: Path):
     user_id = uuid4()
-    used(database, user_id, 0, "large", 1000, "0.50")
-    used(database, user_id, 2, "large", 2000, "1.25")
-    used(database, user_id, 2, "=small", 300, "0.01")
+    log_usage(database, user_id, 0, "large", 1000, "0.50")
+    log_usage(database, user_id, 2, "large", 2000, "1.25")
+    log_usage(database, user_id, 2, "=small", 300, "0.01")
     tab = chat.open(user_id=user_id)
     tab.page.get_by_role("button", name="Usage").click()
     dialog = tab.page.get_by_role("dialog")
@@ -54,7 +54,7 @@ def test_usage_is_drawn_by_day_and_model_and_saved_as_csv(chat, database, tmp_pa
     expect(dialog).to_be_hidden()
 
 
-def test_who_has_used_nothing_is_told_so(chat):
+def test_without_usage_the_dialog_shows_a_note(chat):
     tab = chat.open()
     tab.page.get_by_role("button", name="Usage").click()
     expect(tab.page.locator("#usage-content")).not_to_be_empty()

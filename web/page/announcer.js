@@ -1,18 +1,18 @@
-/** Tells a screen reader of an answer by whole sentences, now and then, and never by single words. */
+/** Announces an answer to screen readers at intervals, in complete sentences. */
 
-const EVERY = 2500;
+const INTERVAL_MS = 2500;
 
 /** @param {HTMLElement} region an element with `aria-live` @param {string} language */
 export function createAnnouncer(region, language) {
   const segmenter = new Intl.Segmenter(language, { granularity: "sentence" });
-  let [told, timer, read] = [0, 0, /** @type {() => string} */ (() => "")];
+  let [announced, timer, readText] = [0, 0, /** @type {() => string} */ (() => "")];
 
   /** @param {boolean} ended */
-  function tell(ended) {
-    const sentences = [...segmenter.segment(read())].map(({ segment }) => segment.trim()).filter(Boolean);
-    const whole = ended ? sentences.length : Math.max(0, sentences.length - 1);
-    if (whole > told) say(sentences.slice(told, whole).join(" "));
-    told = Math.max(told, whole);
+  function announce(ended) {
+    const sentences = [...segmenter.segment(readText())].map(({ segment }) => segment.trim()).filter(Boolean);
+    const complete = ended ? sentences.length : Math.max(0, sentences.length - 1);
+    if (complete > announced) say(sentences.slice(announced, complete).join(" "));
+    announced = Math.max(announced, complete);
   }
 
   /** @param {string} text */
@@ -25,17 +25,17 @@ export function createAnnouncer(region, language) {
 
   return {
     say,
-    /** @param {() => string} source gives the text so far */
+    /** @param {() => string} source returns the text so far */
     begin(source) {
       clearInterval(timer);
-      [told, read] = [0, source];
-      timer = setInterval(tell, EVERY, false);
+      [announced, readText] = [0, source];
+      timer = setInterval(announce, INTERVAL_MS, false);
     },
     end() {
       if (!timer) return;
       clearInterval(timer);
       timer = 0;
-      tell(true);
+      announce(true);
     },
   };
 }

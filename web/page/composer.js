@@ -1,13 +1,13 @@
-/** Where a message is written: grows with it, keeps it for each conversation, sends it on Enter. */
+/** The message field: grows with its text, keeps a draft for each conversation, and sends on Enter. */
 
 import { byId } from "./dom.js";
 import { i18n, t } from "./i18n.js";
 
-const MOST = 32_000; // characters that the server takes
-const TELL_FROM = 30_000;
+const MAX_LENGTH = 32_000; // characters; the server's limit
+const COUNTER_FROM = 30_000;
 
-/** @param {{ send: (text: string) => void, stop: () => void, keep: ReturnType<typeof import("./keep.js").createKeep> }} given */
-export function createComposer({ send, stop, keep }) {
+/** @param {{ send: (text: string) => void, stop: () => void, tabStorage: ReturnType<typeof import("./tab-storage.js").createTabStorage> }} given */
+export function createComposer({ send, stop, tabStorage }) {
   const form = byId("composer");
   const field = byId("message");
   const sendButton = byId("send");
@@ -18,15 +18,15 @@ export function createComposer({ send, stop, keep }) {
   let running = false;
   let blocked = false;
 
-  function show() {
+  function update() {
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight}px`;
     const length = Array.from(field.value).length;
-    const over = length > MOST;
-    counter.hidden = length < TELL_FROM;
-    counter.dataset.over = String(over);
-    counter.textContent = over ? t("tooLong", { count: length - MOST }) : i18n.number(MOST - length);
-    sendButton.disabled = !field.value.trim() || over || blocked;
+    const tooLong = length > MAX_LENGTH;
+    counter.hidden = length < COUNTER_FROM;
+    counter.dataset.over = String(tooLong);
+    counter.textContent = tooLong ? t("tooLong", { count: length - MAX_LENGTH }) : i18n.number(MAX_LENGTH - length);
+    sendButton.disabled = !field.value.trim() || tooLong || blocked;
     sendButton.hidden = running;
     stopButton.hidden = !running;
   }
@@ -34,23 +34,23 @@ export function createComposer({ send, stop, keep }) {
   function submit() {
     if (running || sendButton.disabled) return;
     const text = field.value.trim();
-    write("");
-    keep.saveDraft(id, "");
+    setText("");
+    tabStorage.saveDraft(id, "");
     send(text);
   }
 
   /** @param {string} text */
-  function write(text) {
+  function setText(text) {
     field.value = text;
-    show();
+    update();
   }
 
   field.addEventListener("input", () => {
-    keep.saveDraft(id, field.value);
-    show();
+    tabStorage.saveDraft(id, field.value);
+    update();
   });
   field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    // Enter also ends the composing of a Japanese word, and is no wish to send then.
+    // In an input method, for instance for Japanese, Enter confirms a word and must not send.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     submit();
@@ -64,33 +64,33 @@ export function createComposer({ send, stop, keep }) {
     stop();
     field.focus();
   });
-  addEventListener("resize", show);
+  addEventListener("resize", update);
 
   return {
     /** @param {string | null} conversationId */
     open(conversationId) {
       id = conversationId;
-      write(keep.draft(id));
+      setText(tabStorage.draft(id));
     },
-    /** The conversation that was begun here has its id now; what is being written goes with it.
+    /** The new conversation has got its id. Its draft moves to this id.
      * @param {string} conversationId */
-    adopt(conversationId) {
-      keep.saveDraft(id, "");
+    setConversation(conversationId) {
+      tabStorage.saveDraft(id, "");
       id = conversationId;
-      keep.saveDraft(id, field.value);
+      tabStorage.saveDraft(id, field.value);
     },
     /** @param {{ running: boolean, blocked: boolean }} given */
-    become(given) {
+    setState(given) {
       if (given.running && !running) stopButton.disabled = false;
       const focused = document.activeElement === stopButton;
       ({ running, blocked } = given);
-      show();
+      update();
       if (focused && !running) field.focus();
     },
-    /** Puts a text there, before what is written already. @param {string} text */
+    /** Inserts a text before the current text. @param {string} text */
     insert(text) {
-      write(field.value.trim() ? `${text}\n\n${field.value}` : text);
-      keep.saveDraft(id, field.value);
+      setText(field.value.trim() ? `${text}\n\n${field.value}` : text);
+      tabStorage.saveDraft(id, field.value);
       field.focus();
     },
     focus: () => field.focus(),

@@ -1,4 +1,4 @@
-/** The open conversation on the page: its messages, how it stands, and what may be written. */
+/** The view of the open conversation: its messages, its state, and the message field. */
 
 import { createAnnouncer } from "./announcer.js";
 import { createComposer } from "./composer.js";
@@ -7,48 +7,48 @@ import { i18n, t } from "./i18n.js";
 import { MessageList } from "./message-list.js";
 
 const SUGGESTIONS = ["suggestion1", "suggestion2", "suggestion3"];
-// States that are told in a line above the composer, and what the line says.
-const TOLD = new Set(["connecting", "thinking", "reconnecting", "offline", "busy"]);
+// States that are shown in a line above the composer.
+const SHOWN = new Set(["connecting", "thinking", "reconnecting", "offline", "busy"]);
 const BLOCKED = new Set(["loading", "limited", "budget", "missing"]);
 
 /**
- * @param {import("./thread.js").Thread} thread @param {ReturnType<typeof import("./keep.js").createKeep>} keep
+ * @param {import("./thread.js").Thread} thread @param {ReturnType<typeof import("./tab-storage.js").createTabStorage>} tabStorage
  * @param {() => void} signIn
  */
-export function createConversationView(thread, keep, signIn) {
+export function createConversationView(thread, tabStorage, signIn) {
   const view = byId("conversation");
   const status = byId("status");
   const empty = byId("empty");
   const latest = byId("latest");
   const announcer = createAnnouncer(byId("announcements"), i18n.language);
-  const composer = createComposer({ send: (text) => thread.send(text), stop: () => thread.stop(), keep });
+  const composer = createComposer({ send: (text) => thread.send(text), stop: () => thread.stop(), tabStorage });
   const actions = {
     retry: (/** @type {any} */ message) => thread.retry(message),
     proceed: () => thread.send(t("goOn")),
     discard: (/** @type {any} */ message) => composer.insert(thread.discard(message)),
   };
   const list = new MessageList(byId("scroller"), actions, () => thread.older().catch(() => {}));
-  let ticking = 0;
+  let ticker = 0;
   /** @type {any} */
   let error = null;
 
   function drawState() {
     const { state } = thread;
     view.dataset.state = state;
-    clearInterval(ticking);
-    if (thread.until) ticking = window.setInterval(tick, 1000);
+    clearInterval(ticker);
+    if (thread.until) ticker = window.setInterval(tick, 1000);
     status.replaceChildren(...statusOf(state));
-    composer.become({ running: thread.running, blocked: BLOCKED.has(state) });
+    composer.setState({ running: thread.running, blocked: BLOCKED.has(state) });
     empty.hidden = thread.messages.length > 0 || state === "loading" || thread.id !== null;
-    requestAnimationFrame(markActions);
+    requestAnimationFrame(updateActions);
   }
 
   /** @param {string} state @returns {(string | Node)[]} */
   function statusOf(state) {
-    if (TOLD.has(state)) return [h("span", { class: "pulse", "aria-hidden": "true" }), t(`is.${state}`)];
+    if (SHOWN.has(state)) return [h("span", { class: "pulse", "aria-hidden": "true" }), t(`is.${state}`)];
     if (state === "limited") {
       const [before, after] = t("is.limited", { time: "\n" }).split("\n");
-      return [h("span", {}, before, h("strong", { id: "countdown", role: "timer", "aria-live": "off" }, left()), after)];
+      return [h("span", {}, before, h("strong", { id: "countdown", role: "timer", "aria-live": "off" }, timeLeft()), after)];
     }
     if (state === "budget") return [t("is.budget", { time: i18n.clock(thread.until) })];
     if (state === "signed-out") {
@@ -62,16 +62,16 @@ export function createConversationView(thread, keep, signIn) {
     return [];
   }
 
-  const left = () => t("seconds", { count: Math.max(0, Math.ceil((thread.until - Date.now()) / 1000)) });
+  const timeLeft = () => t("seconds", { count: Math.max(0, Math.ceil((thread.until - Date.now()) / 1000)) });
 
   function tick() {
     if (Date.now() >= thread.until) return thread.recover();
     const countdown = byId("countdown");
-    if (countdown) countdown.textContent = left();
+    if (countdown) countdown.textContent = timeLeft();
   }
 
-  /** What cannot be done now is seen to be so. */
-  function markActions() {
+  /** Disables the buttons of actions that are not possible now. */
+  function updateActions() {
     for (const button of list.element.querySelectorAll("[data-act]")) {
       button.disabled = thread.running || (BLOCKED.has(thread.state) && button.dataset.act !== "discard");
     }
@@ -90,7 +90,7 @@ export function createConversationView(thread, keep, signIn) {
   });
   on("message", (message) => {
     list.changed(message);
-    requestAnimationFrame(markActions);
+    requestAnimationFrame(updateActions);
   });
   on("state", (detail) => {
     const before = view.dataset.state;
@@ -112,21 +112,21 @@ export function createConversationView(thread, keep, signIn) {
   );
 
   return {
-    /** @param {string | null} id @param {string | null} messageId to be looked up and shown
-     * @param {boolean} focus whether the message field gets it */
+    /** @param {string | null} id @param {string | null} messageId a message to scroll to
+     * @param {boolean} focus whether the message field gets the focus */
     async open(id, messageId, focus) {
       composer.open(id);
       await thread.open(id);
-      // Another one was opened meanwhile.
+      // Another conversation was opened meanwhile.
       if (thread.id !== id) return;
       if (messageId) await reveal(messageId);
       else if (focus && matchMedia("(pointer: fine)").matches) composer.focus();
     },
-    adopt: composer.adopt,
+    setConversation: composer.setConversation,
     say: announcer.say,
   };
 
-  /** Reads back until the message is there. @param {string} messageId */
+  /** Reads older messages until the message is found, and scrolls to it. @param {string} messageId */
   async function reveal(messageId) {
     const find = () => thread.messages.find(({ id }) => id === messageId);
     const { id } = thread;

@@ -1,7 +1,7 @@
 /**
- * The caller's conversations, newest activity first: read by pages, renamed, and deleted. As that is final for
- * the server, they are hidden first, and it is told when nobody takes that back. Knows no element; `change`
- * says that the list is another one.
+ * The user's conversations, latest activity first. They are read page by page, renamed and deleted. A deletion
+ * cannot be undone on the server, so a conversation is first hidden, and deleted when the time for undo is over.
+ * Has no DOM elements. Emits `change` when the list changes.
  */
 
 /** @typedef {{ id: string, title: string | null, last_message_at: string | null, created_at: string }} Conversation */
@@ -11,7 +11,7 @@ export class Conversations extends EventTarget {
   /** @type {Set<string>} */ #hidden = new Set();
   /** @type {string | null} */ #cursor = null;
   /** @type {Promise<void> | null} */ #reading = null;
-  #theirs = new AbortController();
+  #userAbort = new AbortController();
   loaded = false;
   /** @type {unknown} */ error = null;
 
@@ -19,15 +19,15 @@ export class Conversations extends EventTarget {
   constructor(api) {
     super();
     this.api = api;
-    // Who leaves the page has not changed their mind.
+    // Without an undo until the page is closed, the deletions are made.
     addEventListener("pagehide", () => {
       for (const id of this.#hidden) this.remove(id, true).catch(() => {});
     });
   }
 
-  get shown() {
-    const shown = [...this.#known.values()].filter(({ id }) => !this.#hidden.has(id));
-    return shown.sort((a, b) => (activity(a) < activity(b) ? 1 : -1));
+  get visible() {
+    const visible = [...this.#known.values()].filter(({ id }) => !this.#hidden.has(id));
+    return visible.sort((a, b) => (activity(a) < activity(b) ? 1 : -1));
   }
 
   get hasMore() {
@@ -39,47 +39,47 @@ export class Conversations extends EventTarget {
     return this.#known.get(id);
   }
 
-  /** The next page. */
-  more() {
+  /** Reads the next page. */
+  loadMore() {
     if (!this.hasMore) return Promise.resolve();
-    const { signal } = this.#theirs;
+    const { signal } = this.#userAbort;
     this.#reading ??= this.#read(this.#cursor, true).finally(() => signal.aborted || (this.#reading = null));
     return this.#reading;
   }
 
-  /** What is new at the top. */
+  /** Reads the first page again. */
   refresh() {
-    return this.loaded ? this.#read(null, false) : this.more();
+    return this.loaded ? this.#read(null, false) : this.loadMore();
   }
 
-  /** Somebody else is here now: what is on its way to the one before is of no use. */
-  forget() {
-    this.#theirs.abort();
-    this.#theirs = new AbortController();
+  /** Empties the list for another user. Ignores responses for the last user. */
+  clear() {
+    this.#userAbort.abort();
+    this.#userAbort = new AbortController();
     this.#known.clear();
     [this.#cursor, this.#reading, this.loaded, this.error] = [null, null, false, null];
-    this.#tell();
+    this.#emitChange();
   }
 
-  /** One that is open, and may stand further down than has been read. @param {string} id */
-  async need(id) {
-    const { signal } = this.#theirs;
-    if (!this.loaded) await this.more();
+  /** Reads the open conversation if no page so far has it. @param {string} id */
+  async load(id) {
+    const { signal } = this.#userAbort;
+    if (!this.loaded) await this.loadMore();
     if (this.#known.has(id)) return;
-    // That it is not there is told where its messages should be.
+    // If the conversation does not exist, the conversation view shows the error.
     const found = await this.api.conversation(id).catch(() => null);
-    if (found && !signal.aborted) this.#put(found);
+    if (found && !signal.aborted) this.#set(found);
   }
 
   /** @param {string} id @param {string} title */
   async rename(id, title) {
     const before = this.#known.get(id);
     if (!before) return;
-    this.#put({ ...before, title });
+    this.#set({ ...before, title });
     try {
-      this.#put(await this.api.rename(id, title));
+      this.#set(await this.api.rename(id, title));
     } catch (error) {
-      this.#put(before);
+      this.#set(before);
       throw error;
     }
   }
@@ -87,22 +87,22 @@ export class Conversations extends EventTarget {
   /** @param {string} id */
   hide(id) {
     this.#hidden.add(id);
-    this.#tell();
+    this.#emitChange();
   }
 
-  /** Takes that back. @param {string} id */
+  /** Shows a hidden conversation again. @param {string} id */
   restore(id) {
     this.#hidden.delete(id);
-    this.#tell();
+    this.#emitChange();
   }
 
-  /** Deletes one that is hidden; shows it again where that fails. */
+  /** Deletes a hidden conversation. Shows it again if the deletion fails. */
   async remove(/** @type {string} */ id, keepalive = false) {
     try {
       await this.api.remove(id, keepalive);
       this.#known.delete(id);
     } catch (error) {
-      // Somebody was faster.
+      // Already deleted, for instance in another tab.
       if (/** @type {any} */ (error).status !== 404) throw error;
       this.#known.delete(id);
     } finally {
@@ -110,39 +110,39 @@ export class Conversations extends EventTarget {
     }
   }
 
-  async #read(/** @type {string | null} */ cursor, /** @type {boolean} */ further) {
-    const { signal } = this.#theirs;
+  async #read(/** @type {string | null} */ cursor, /** @type {boolean} */ nextPage) {
+    const { signal } = this.#userAbort;
     try {
       const page = await this.api.conversations(cursor);
       if (signal.aborted) return;
-      if (!further) this.#forgetMissing(page);
+      if (!nextPage) this.#removeDeleted(page);
       for (const conversation of page.conversations) this.#known.set(conversation.id, conversation);
-      if (further) this.#cursor = page.next_cursor;
+      if (nextPage) this.#cursor = page.next_cursor;
       [this.loaded, this.error] = [true, null];
     } catch (error) {
       if (signal.aborted) return;
       this.error = error;
     }
-    this.#tell();
+    this.#emitChange();
   }
 
-  /** What is not where it would stand was deleted elsewhere.
-   * @param {{ conversations: Conversation[], next_cursor: string | null }} first the first page */
-  #forgetMissing({ conversations, next_cursor }) {
+  /** Removes conversations that should be on the first page and are not: they were deleted elsewhere.
+   * @param {{ conversations: Conversation[], next_cursor: string | null }} page the first page */
+  #removeDeleted({ conversations, next_cursor }) {
     const last = conversations.at(-1);
-    const there = new Set(conversations.map(({ id }) => id));
+    const ids = new Set(conversations.map(({ id }) => id));
     for (const [id, known] of this.#known) {
-      const within = !next_cursor || (last && activity(known) > activity(last));
-      if (within && !there.has(id)) this.#known.delete(id);
+      const expected = !next_cursor || (last && activity(known) > activity(last));
+      if (expected && !ids.has(id)) this.#known.delete(id);
     }
   }
 
-  #put(/** @type {Conversation} */ conversation) {
+  #set(/** @type {Conversation} */ conversation) {
     this.#known.set(conversation.id, conversation);
-    this.#tell();
+    this.#emitChange();
   }
 
-  #tell() {
+  #emitChange() {
     this.dispatchEvent(new Event("change"));
   }
 }

@@ -1,9 +1,9 @@
-/** A button that puts a text on the clipboard, and says that it did. */
+/** A button that copies a text to the clipboard and confirms it. */
 
 import { icon, iconButton } from "./dom.js";
 import { t } from "./i18n.js";
 
-const TOLD_MS = 1500;
+const CONFIRMATION_MS = 1500;
 
 /** @param {string} label @param {() => string} text */
 export function copyButton(label, text) {
@@ -11,11 +11,11 @@ export function copyButton(label, text) {
     try {
       await navigator.clipboard.writeText(text());
     } catch {
-      // Forbidden, or not there at all without TLS: nothing was copied, and nothing says so.
+      // The clipboard is forbidden, or missing without TLS. The button then shows no confirmation.
       return;
     }
     show("copied", "done", t("copied"));
-    setTimeout(show, TOLD_MS, "", "copy", label);
+    setTimeout(show, CONFIRMATION_MS, "", "copy", label);
   });
 
   /** @param {string} state @param {"copy" | "done"} drawing @param {string} name */

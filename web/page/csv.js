@@ -1,6 +1,6 @@
 /** Rows as CSV (RFC 4180), safe to open in a spreadsheet. */
 
-// What a spreadsheet would take for a formula, white space and full-width forms before it included.
+// Spreadsheets treat these cells as formulas, also after white space and with full-width characters.
 const FORMULA = /^[\s\u00a0]*[=+\-@\t\r＝＋－＠]/;
 const NUMBER = /^-?\d+(\.\d+)?$/;
 
@@ -11,7 +11,7 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** @param {unknown[][]} rows the first of them the names of the columns */
+/** @param {unknown[][]} rows the first row has the column names */
 export function toCsv(rows) {
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }

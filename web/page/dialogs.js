@@ -1,7 +1,7 @@
-/** The dialogs: signing in, settings, usage. The browser keeps the focus in them and gives it back. */
+/** The dialogs: sign-in, settings, usage. The browser keeps the focus in a dialog and restores it afterwards. */
 
 import { byId, h } from "./dom.js";
-import { i18n, keepLanguage, languages, t } from "./i18n.js";
+import { i18n, languages, saveLanguage, t } from "./i18n.js";
 import { explain } from "./message-view.js";
 import { toast } from "./toast.js";
 
@@ -28,7 +28,7 @@ export function createSignIn(session, api) {
     problem.textContent = "";
     if (!token) return;
     try {
-      // A header holds no more than this; what else was pasted is no token.
+      // A header can have only these characters, so other text is not a token.
       if (!/^[\x21-\x7e]+$/.test(token)) throw { code: "unauthorized" };
       await api.check(token);
     } catch (error) {
@@ -43,13 +43,13 @@ export function createSignIn(session, api) {
 
   /** @param {string} token @param {string | null} guest */
   async function claim(token, guest) {
-    session.adopt(token);
+    session.setToken(token);
     try {
       if (guest) toast(t("claimed", { count: (await api.claim(guest)).claimed }));
     } catch {
       toast(t("claimFailed"));
     }
-    session.changed();
+    session.emitChange();
   }
 
   return () => {
@@ -78,8 +78,8 @@ export function createSettings(session, signIn) {
   }
   language.value = i18n.language;
   language.addEventListener("change", () => {
-    keepLanguage(language.value);
-    // Everything that is said is said anew; an answer that is running is read on.
+    saveLanguage(language.value);
+    // The reload shows all texts in the new language. A running answer is resumed.
     location.reload();
   });
   byId("settings-sign-in").addEventListener("click", () => {
@@ -88,7 +88,7 @@ export function createSettings(session, signIn) {
   });
   byId("sign-out").addEventListener("click", () => {
     element.close();
-    session.forget();
+    session.signOut();
   });
   byId("open-settings").addEventListener("click", () => {
     byId("who").textContent = t(session.token ? (session.anonymous ? "asGuest" : "signedIn") : "notSignedIn");

@@ -1,4 +1,4 @@
-/** Elements made by hand: no markup is ever parsed here. */
+/** Creates elements. This module never parses markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
@@ -11,19 +11,19 @@ const ICONS = {
 };
 
 /**
- * An element. Names that begin with "on" are listeners, `data` and `aria` are objects, the rest attributes;
- * what is null, undefined or false is left out.
+ * Creates an element. Properties whose names begin with "on" are listeners, `data` is an object of data
+ * attributes, all others are attributes. Properties that are null, undefined or false are omitted.
  * @param {string} tag @param {Record<string, any>} [properties] @param {...(Node | string | null | undefined)} children
  * @returns {any}
  */
 export function h(tag, properties = {}, ...children) {
-  return filled(document.createElement(tag), properties, children);
+  return fill(document.createElement(tag), properties, children);
 }
 
-/** The same, in SVG. @param {string} tag @param {Record<string, any>} [properties]
+/** Creates an SVG element, like `h`. @param {string} tag @param {Record<string, any>} [properties]
  * @param {...(Node | string | null | undefined)} children @returns {any} */
 export function s(tag, properties = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), properties, children);
+  return fill(document.createElementNS(SVG, tag), properties, children);
 }
 
 /** @param {keyof typeof ICONS} name */
@@ -31,7 +31,7 @@ export function icon(name) {
   return s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: ICONS[name] }));
 }
 
-/** A button that is an icon, with its name for those who do not see it and as a tooltip.
+/** A button with an icon. `label` is its accessible name and its tooltip.
  * @param {keyof typeof ICONS} name @param {string} label @param {() => void} onclick
  * @param {Record<string, any>} [properties] */
 export function iconButton(name, label, onclick, properties = {}) {
@@ -40,7 +40,7 @@ export function iconButton(name, label, onclick, properties = {}) {
 }
 
 /** @param {Element} element @param {Record<string, any>} properties @param {any[]} children */
-function filled(element, properties, children) {
+function fill(element, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);

@@ -1,4 +1,4 @@
-/** Hands a file to the browser to keep. @param {Blob} blob @param {string} name */
+/** Downloads a file. @param {Blob} blob @param {string} name */
 export function download(blob, name) {
   const url = URL.createObjectURL(blob);
   const link = document.createElement("a");

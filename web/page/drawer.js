@@ -1,5 +1,5 @@
-/** On a narrow screen the sidebar lies over the conversation: opened by a button, closed by Escape, a choice,
- * or a touch beside it. */
+/** On a narrow screen the sidebar covers the conversation. A button opens it. Escape, a choice, or a touch
+ * outside the sidebar closes it. */
 
 import { byId } from "./dom.js";
 
@@ -9,34 +9,34 @@ export function createDrawer() {
   const button = byId("open-sidebar");
   const narrow = matchMedia("(max-width: 52rem)");
 
-  function become(/** @type {boolean} */ open) {
+  function setOpen(/** @type {boolean} */ open) {
     document.body.dataset.sidebar = open ? "open" : "closed";
     button.setAttribute("aria-expanded", String(open));
-    // What cannot be seen cannot be reached.
+    // Hidden parts must not get the focus.
     sidebar.inert = narrow.matches && !open;
     main.inert = narrow.matches && open;
   }
 
   function close() {
     const focused = sidebar.contains(document.activeElement);
-    become(false);
+    setOpen(false);
     if (focused && narrow.matches) button.focus();
   }
 
   button.addEventListener("click", () => {
-    become(true);
+    setOpen(true);
     byId("new-chat").focus();
   });
   byId("close-sidebar").addEventListener("click", close);
   byId("veil").addEventListener("click", close);
-  // The one that is open already is a choice, too, though the address stays the same.
+  // A click on the open conversation closes the drawer too, although the address stays the same.
   sidebar.addEventListener("click", (/** @type {any} */ { target }) => target.closest("a") && close());
   addEventListener("keydown", (event) => {
-    // One thing at a time: a dialog above it first.
-    const on = document.body.dataset.sidebar === "open" && !document.querySelector("dialog[open]");
-    if (event.key === "Escape" && on) close();
+    // If a dialog is open, Escape closes only the dialog.
+    const isOpen = document.body.dataset.sidebar === "open" && !document.querySelector("dialog[open]");
+    if (event.key === "Escape" && isOpen) close();
   });
-  narrow.addEventListener("change", () => become(false));
-  become(false);
+  narrow.addEventListener("change", () => setOpen(false));
+  setOpen(false);
   return { close };
 }

@@ -1,14 +1,14 @@
-/** The language of the page: texts out of `texts.js`, numbers, money and times by Intl. */
+/** The language of the page: texts from `texts.js`; numbers, money and times from Intl. */
 
 import { texts } from "./texts.js";
 
 const KEY = "chat.language";
 export const languages = Object.keys(texts);
 
-/** The first of the wanted languages that there are texts for; English where there are none.
- * @param {readonly (string | null | undefined)[]} wanted */
-export function choose(wanted) {
-  const found = wanted.map((tag) => tag?.toLowerCase().split("-")[0]).find((tag) => tag && languages.includes(tag));
+/** Returns the first preferred language that has texts, or English.
+ * @param {readonly (string | null | undefined)[]} preferred */
+export function choose(preferred) {
+  const found = preferred.map((tag) => tag?.toLowerCase().split("-")[0]).find((tag) => tag && languages.includes(tag));
   return found ?? "en";
 }
 
@@ -25,19 +25,20 @@ export function createI18n(language) {
 
   return {
     language,
-    /** A text, with `{name}` filled in. One that counts is an object of plural forms, chosen by `count`.
+    /** Returns a text with each `{name}` replaced by its value. If the entry is an object of plural forms,
+     * `count` selects the form.
      * @param {string} key @param {Record<string, string | number>} [values] @returns {string} */
     t(key, values = {}) {
       const entry = table[/** @type {keyof typeof table} */ (key)];
-      if (entry === undefined) throw new Error(`no text ${key}`);
-      const text = typeof entry === "string" ? entry : forms(entry, Number(values.count));
+      if (entry === undefined) throw new Error(`no text for ${key}`);
+      const text = typeof entry === "string" ? entry : pluralForm(entry, Number(values.count));
       return text.replace(/\{(\w+)\}/g, (_, name) =>
         typeof values[name] === "number" ? number.format(values[name]) : String(values[name] ?? ""),
       );
     },
     number: (/** @type {number} */ value) => number.format(value),
     short: (/** @type {number} */ value) => short.format(value),
-    /** Dollars, as exact as they matter: $12.34, and $0.00031 for what is less than a cent.
+    /** An amount in dollars: $12.34, and $0.00031 for less than a cent.
      * @param {string | number} value */
     money(value) {
       const amount = Number(value);
@@ -45,7 +46,7 @@ export function createI18n(language) {
       const digits = small ? { maximumSignificantDigits: 2 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
       return new Intl.NumberFormat(language, { style: "currency", currency: "USD", ...digits }).format(amount);
     },
-    /** Today's by the clock, others with their day. @param {string} moment */
+    /** The time of day, and the date unless it is today. @param {string} moment */
     time(moment, now = new Date()) {
       const then = new Date(moment);
       return (then.toDateString() === now.toDateString() ? clock : full).format(then);
@@ -56,7 +57,7 @@ export function createI18n(language) {
     day: (/** @type {string} */ day) => monthDay.format(new Date(day)),
   };
 
-  function forms(/** @type {Record<string, string>} */ entry, /** @type {number} */ count) {
+  function pluralForm(/** @type {Record<string, string>} */ entry, /** @type {number} */ count) {
     return entry[plurals.select(count)] ?? entry.other;
   }
 }
@@ -70,10 +71,10 @@ const stored = () => {
 };
 
 /** @param {string} language */
-export function keepLanguage(language) {
+export function saveLanguage(language) {
   localStorage.setItem(KEY, language);
 }
 
-const here = globalThis.document ? [stored(), ...navigator.languages] : [];
-export const i18n = createI18n(choose(here));
+const preferences = globalThis.document ? [stored(), ...navigator.languages] : [];
+export const i18n = createI18n(choose(preferences));
 export const { t } = i18n;

@@ -1,4 +1,4 @@
-/** Wires the page: which conversation the address names, and who hears of what. */
+/** Connects the parts of the page, and opens the conversation that the address names. */
 
 import { createChatClient } from "../chat-client.js";
 import { createApi } from "./api.js";
@@ -8,7 +8,7 @@ import { createSettings, createSignIn, createUsageDialog } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { download } from "./download.js";
 import { i18n, t } from "./i18n.js";
-import { createKeep } from "./keep.js";
+import { createTabStorage } from "./tab-storage.js";
 import { createDrawer } from "./drawer.js";
 import { createSearch } from "./search.js";
 import { Session } from "./session.js";
@@ -17,7 +17,7 @@ import { Thread } from "./thread.js";
 import { toast } from "./toast.js";
 import { createUsageView } from "./usage-view.js";
 
-// So often in a row a connection is tried, for some minutes, before the reader is asked.
+// Successive attempts to connect, over some minutes. After that the user can retry.
 const RETRIES = 30;
 
 const session = new Session();
@@ -25,33 +25,33 @@ translate();
 
 const api = createApi(session);
 const client = createChatClient({ getToken: session.getToken, fetch: fetchTurn, retries: RETRIES });
-const keep = createKeep();
+const tabStorage = createTabStorage();
 const conversations = new Conversations(api);
-const thread = new Thread(api, client, keep);
+const thread = new Thread(api, client, tabStorage);
 const signIn = createSignIn(session, api);
-const view = createConversationView(thread, keep, signIn);
+const view = createConversationView(thread, tabStorage, signIn);
 const sidebar = createSidebar(conversations, { remove, rename });
 const drawer = createDrawer();
-const others = new BroadcastChannel("chat");
+const otherTabs = new BroadcastChannel("chat");
 
 createSearch(api, hasToken, view.say);
 createSettings(session, signIn);
 createUsageDialog(createUsageView(api, hasToken));
 
 thread.addEventListener("started", () => {
-  view.adopt(/** @type {string} */ (thread.id));
+  view.setConversation(/** @type {string} */ (thread.id));
   history.replaceState(null, "", `#c=${thread.id}`);
   changed();
 });
 thread.addEventListener("settled", changed);
 conversations.addEventListener("change", drawTitle);
 session.addEventListener("change", () => {
-  conversations.forget();
+  conversations.clear();
   refreshList();
   if (session.token) route();
   else show(null);
 });
-others.addEventListener("message", ({ data }) => {
+otherTabs.addEventListener("message", ({ data }) => {
   refreshList();
   if (data.id === thread.id) thread.refresh().catch(() => {});
 });
@@ -71,7 +71,7 @@ document.addEventListener("visibilitychange", () => {
 });
 byId("new-chat").addEventListener("click", () => show(null));
 byId("export").addEventListener("click", save);
-// The address is the conversation's: the link leads there without being followed.
+// Following the link would replace the conversation in the address.
 document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault();
   byId("message").focus();
@@ -83,22 +83,22 @@ showConnection();
 route();
 document.documentElement.dataset.ready = "true";
 
-/** What the address names: `#c=` a conversation, `&m=` a message in it; `#token=` hands over a token. */
+/** Opens the conversation (`#c=`) and the message (`&m=`) in the address. `#token=` has a token. */
 function route({ focus = true } = {}) {
-  const named = new URLSearchParams(location.hash.slice(1));
-  if (named.has("token")) return location.reload();
-  const id = named.get("c");
+  const params = new URLSearchParams(location.hash.slice(1));
+  if (params.has("token")) return location.reload();
+  const id = params.get("c");
   sidebar.open(id);
   drawer.close();
-  view.open(id, named.get("m"), focus);
-  if (id && hasToken()) conversations.need(id);
+  view.open(id, params.get("m"), focus);
+  if (id && hasToken()) conversations.load(id);
   drawTitle();
 }
 
-/** @param {string | null} id @param {{ focus?: boolean }} [given] whether the message field gets the focus */
-function show(id, given) {
+/** @param {string | null} id @param {{ focus?: boolean }} [options] whether the message field gets the focus */
+function show(id, options) {
   history.pushState(null, "", id ? `#c=${id}` : location.pathname + location.search);
-  route(given);
+  route(options);
 }
 
 function drawTitle() {
@@ -113,25 +113,25 @@ function hasToken() {
   return session.token !== null;
 }
 
-/** Who has no token yet has no conversations either. */
+/** Without a token there are no conversations. */
 function refreshList() {
   if (hasToken()) conversations.refresh();
 }
 
 function changed() {
   refreshList();
-  others.postMessage({ id: thread.id });
+  otherTabs.postMessage({ id: thread.id });
 }
 
-/** So that what is said of it has room, too. @param {string} title */
-function shortened(title) {
+/** Shortens a title for a toast. @param {string} title */
+function shorten(title) {
   const characters = Array.from(title);
   return characters.length > 40 ? `${characters.slice(0, 39).join("").trim()}…` : title;
 }
 
 /** @param {string} id */
 function remove(id) {
-  const title = shortened(conversations.get(id)?.title ?? t("untitled"));
+  const title = shorten(conversations.get(id)?.title ?? t("untitled"));
   const wasOpen = thread.id === id;
   conversations.hide(id);
   if (wasOpen) show(null, { focus: false });
@@ -139,23 +139,23 @@ function remove(id) {
     conversations.restore(id);
     if (wasOpen) show(id);
   };
-  const otherwise = () =>
+  const onDismiss = () =>
     conversations.remove(id).then(
-      () => others.postMessage({ id }),
+      () => otherTabs.postMessage({ id }),
       () => toast(t("deleteFailed", { title })),
     );
-  toast(t("deleted", { title }), { label: t("undo"), act, otherwise });
+  toast(t("deleted", { title }), { label: t("undo"), act, onDismiss });
 }
 
 /** @param {string} id @param {string} title */
 function rename(id, title) {
   conversations.rename(id, title).then(
-    () => others.postMessage({ id }),
+    () => otherTabs.postMessage({ id }),
     () => toast(t("renameFailed")),
   );
 }
 
-/** The open conversation as a file. */
+/** Downloads the open conversation. */
 function save() {
   const { id } = thread;
   const name = `${(byId("title").textContent ?? "").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}.md`;
@@ -167,7 +167,7 @@ function showConnection() {
   byId("connection").textContent = navigator.onLine ? "" : t("youAreOffline");
 }
 
-/** A turn that is refused may be stored all the same; its ids, which are in the headers, go into the error.
+/** A refused turn may be stored. Adds its ids, which are in the headers, to the error.
  * @param {RequestInfo | URL} url @param {RequestInit} [init] */
 async function fetchTurn(url, init) {
   const response = await fetch(url, init);
@@ -178,7 +178,7 @@ async function fetchTurn(url, init) {
   return new Response(JSON.stringify(body), response);
 }
 
-/** The texts that are in the document itself. */
+/** Translates the texts in the document. */
 function translate() {
   document.documentElement.lang = i18n.language;
   for (const element of document.querySelectorAll("[data-t]")) {

@@ -1,12 +1,12 @@
-/** What the server has of the end of a conversation, brought into what is on the page. */
+/** Merges the newest messages on the server into the messages on the page. */
 
 import { isLocal } from "./message.js";
 
 /** @typedef {import("./message.js").Message} Message */
 
 /**
- * @param {Message[]} here what is on the page: added to, and changed
- * @param {Message[]} stored the newest messages of the server, oldest of them first
+ * @param {Message[]} here the messages on the page, which are modified
+ * @param {Message[]} stored the newest messages on the server, oldest first
  * @returns {{ changed: Message[], added: number, atEnd: boolean }}
  */
 export function merge(here, stored) {
@@ -17,16 +17,16 @@ export function merge(here, stored) {
     const before = known.get(message.id);
     if (!before) return;
     if (before.status !== message.status) changed.push(Object.assign(before, message));
-    // The question before it may have been heard of by its answer alone.
+    // The page may know the id of the answer, but not the id of its question.
     const question = here[here.indexOf(before) - 1];
-    const asked = stored[index - 1];
-    if (!question || !isLocal(question) || asked?.role !== "user") return;
-    known.set(asked.id, question);
-    changed.push(Object.assign(question, { id: asked.id, created_at: asked.created_at }));
+    const storedQuestion = stored[index - 1];
+    if (!question || !isLocal(question) || storedQuestion?.role !== "user") return;
+    known.set(storedQuestion.id, question);
+    changed.push(Object.assign(question, { id: storedQuestion.id, created_at: storedQuestion.created_at }));
   });
-  const fresh = stored.filter(({ id }) => !known.has(id));
-  // One that was refused here, and has not been stored, stays where it is: at the end.
-  const unsent = here.findIndex(isLocal);
-  here.splice(unsent < 0 ? here.length : unsent, 0, ...fresh);
-  return { changed, added: fresh.length, atEnd: unsent < 0 };
+  const newMessages = stored.filter(({ id }) => !known.has(id));
+  // Messages that are not stored stay at the end.
+  const firstLocal = here.findIndex(isLocal);
+  here.splice(firstLocal < 0 ? here.length : firstLocal, 0, ...newMessages);
+  return { changed, added: newMessages.length, atEnd: firstLocal < 0 };
 }

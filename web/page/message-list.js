@@ -1,19 +1,19 @@
 /**
- * The messages on the page. Of a long conversation only a part is in the document: it moves as the reader
- * scrolls, and older messages are read when its beginning comes near. Stays at the end while text comes,
- * until the reader scrolls away.
+ * The list of messages. Only a range of a long conversation is in the document. The range moves when the user
+ * scrolls, and older messages are read when its beginning is near. The list follows new text at the end until
+ * the user scrolls up.
  */
 
 import { h } from "./dom.js";
 import { MessageView } from "./message-view.js";
 
-const FIRST = 30; // messages put in when a conversation is opened
-const STEP = 8; // and at once while scrolling: so few that no frame is late
-const MOST = 120; // messages in the document
-const NEAR = 2; // screens from an edge, where more is put in
-const AHEAD = 50; // messages that are read before they are put in
-const AT_END = 48; // pixels from the end that still count as being there
-const UNKNOWN = [Infinity, Infinity]; // heights of the last two frames in which nothing but the end grew
+const INITIAL_COUNT = 30; // messages in the document when a conversation is opened
+const STEP_COUNT = 8; // messages inserted in one frame while scrolling; few enough that no frame is late
+const MAX_COUNT = 120; // messages in the document at most
+const NEAR_SCREENS = 2; // distance from an edge, in screens, at which messages are inserted
+const READ_AHEAD_COUNT = 50; // messages that are read before they are inserted
+const END_PIXELS = 48; // distance from the end, in pixels, that counts as the end
+const UNKNOWN_HEIGHTS = [Infinity, Infinity]; // of the last two frames in which only the end of the list grew
 
 /** @typedef {import("./message.js").Message} Message */
 
@@ -24,7 +24,7 @@ export class MessageList extends EventTarget {
   #to = 0;
   #top = 0;
   #height = 0;
-  #drawn = UNKNOWN;
+  #frameHeights = UNKNOWN_HEIGHTS;
   following = true;
 
   /** @param {HTMLElement} scroller @param {import("./message-view.js").Actions} actions
@@ -36,19 +36,19 @@ export class MessageList extends EventTarget {
     this.older = older;
     this.element = h("div", { class: "messages" });
     scroller.append(this.element);
-    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.#keepEnd()).observe(this.element);
-    new ResizeObserver(() => this.#keepEnd()).observe(scroller);
+    scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    new ResizeObserver(() => this.#onResize()).observe(this.element);
+    new ResizeObserver(() => this.#onResize()).observe(scroller);
   }
 
-  /** Shows these messages, from their end. @param {Message[]} messages */
+  /** Shows the end of these messages. @param {Message[]} messages */
   open(messages) {
     this.#messages = messages;
     this.element.replaceChildren();
     this.#views.clear();
     this.#to = messages.length;
-    this.#from = Math.max(0, this.#to - FIRST);
-    this.#put(this.#from, this.#to, null);
+    this.#from = Math.max(0, this.#to - INITIAL_COUNT);
+    this.#insert(this.#from, this.#to, null);
     this.toEnd();
   }
 
@@ -57,16 +57,16 @@ export class MessageList extends EventTarget {
     this.#messages = messages;
     this.#from += count;
     this.#to += count;
-    this.#fill();
+    this.#updateRange();
   }
 
   /** The list has more messages at its end. @param {Message[]} messages @param {boolean} follow */
   added(messages, follow) {
     this.#messages = messages;
-    if (follow && this.#to < messages.length - FIRST) return this.open(messages);
+    if (follow && this.#to < messages.length - INITIAL_COUNT) return this.open(messages);
     if (follow) this.following = true;
     if (this.following) {
-      this.#put(this.#to, messages.length, null);
+      this.#insert(this.#to, messages.length, null);
       this.#to = messages.length;
       this.#trimTop();
       this.toEnd();
@@ -96,9 +96,9 @@ export class MessageList extends EventTarget {
     this.following = false;
     this.element.replaceChildren();
     this.#views.clear();
-    this.#from = Math.max(0, at - FIRST / 2);
-    this.#to = Math.min(this.#messages.length, at + FIRST / 2);
-    this.#put(this.#from, this.#to, null);
+    this.#from = Math.max(0, at - INITIAL_COUNT / 2);
+    this.#to = Math.min(this.#messages.length, at + INITIAL_COUNT / 2);
+    this.#insert(this.#from, this.#to, null);
     const element = this.#views.get(message)?.element;
     element?.setAttribute("tabindex", "-1");
     element?.scrollIntoView({ block: "center" });
@@ -106,8 +106,8 @@ export class MessageList extends EventTarget {
     this.dispatchEvent(new Event("follow"));
   }
 
-  #put(/** @type {number} */ from, /** @type {number} */ to, /** @type {Element | null} */ before) {
-    this.#drawn = UNKNOWN;
+  #insert(/** @type {number} */ from, /** @type {number} */ to, /** @type {Element | null} */ before) {
+    this.#frameHeights = UNKNOWN_HEIGHTS;
     const fragment = document.createDocumentFragment();
     for (const message of this.#messages.slice(from, to)) {
       const view = new MessageView(message, this.actions);
@@ -117,21 +117,21 @@ export class MessageList extends EventTarget {
     this.element.insertBefore(fragment, before);
   }
 
-  #drop(/** @type {number} */ from, /** @type {number} */ to) {
-    this.#drawn = UNKNOWN;
+  #remove(/** @type {number} */ from, /** @type {number} */ to) {
+    this.#frameHeights = UNKNOWN_HEIGHTS;
     for (const message of this.#messages.slice(from, to)) {
       this.#views.get(message)?.element.remove();
       this.#views.delete(message);
     }
   }
 
-  #scrolled() {
+  #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    // Who scrolls down aims at the end they see, and more may have come since it was drawn.
-    const seen = scrollTop > this.#top ? Math.min(scrollHeight, this.#drawn[0]) : scrollHeight;
-    const end = seen - clientHeight - scrollTop < AT_END && this.#to === this.#messages.length;
-    this.#drawn = [this.#drawn[1], scrollHeight];
-    // Only who scrolls up lets go; what grows below moves nobody.
+    // Compares with the end that was visible, because the list may have grown since then.
+    const seen = scrollTop > this.#top ? Math.min(scrollHeight, this.#frameHeights[0]) : scrollHeight;
+    const end = seen - clientHeight - scrollTop < END_PIXELS && this.#to === this.#messages.length;
+    this.#frameHeights = [this.#frameHeights[1], scrollHeight];
+    // Only scrolling up stops following. Growth at the end does not.
     const up = scrollTop < this.#top - 2 && scrollHeight >= this.#height;
     const following = end || (this.following && !up);
     [this.#top, this.#height] = [scrollTop, scrollHeight];
@@ -139,34 +139,34 @@ export class MessageList extends EventTarget {
       this.following = following;
       this.dispatchEvent(new Event("follow"));
     }
-    this.#fill();
+    this.#updateRange();
   }
 
-  #keepEnd() {
-    this.#drawn = [this.#drawn[1], this.scroller.scrollHeight];
+  #onResize() {
+    this.#frameHeights = [this.#frameHeights[1], this.scroller.scrollHeight];
     if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
-    else this.#fill();
+    else this.#updateRange();
   }
 
-  /** Puts in what is near, takes out what is far, and keeps in place what is being read. */
-  #fill() {
+  /** Inserts near messages and removes far messages. The visible messages keep their position. */
+  #updateRange() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const near = clientHeight * NEAR;
+    const near = clientHeight * NEAR_SCREENS;
     if (scrollTop < near && this.#from > 0 && scrollHeight) {
-      this.#inPlace(() => {
-        const from = Math.max(0, this.#from - STEP);
-        this.#put(from, this.#from, this.element.firstElementChild);
+      this.#keepPosition(() => {
+        const from = Math.max(0, this.#from - STEP_COUNT);
+        this.#insert(from, this.#from, this.element.firstElementChild);
         this.#from = from;
-        const to = Math.min(this.#to, from + MOST);
-        this.#drop(to, this.#to);
+        const to = Math.min(this.#to, from + MAX_COUNT);
+        this.#remove(to, this.#to);
         this.#to = to;
       });
     }
-    if (scrollTop < near && this.#from < AHEAD) this.older();
+    if (scrollTop < near && this.#from < READ_AHEAD_COUNT) this.older();
     if (scrollHeight - scrollTop - clientHeight < near && this.#to < this.#messages.length) {
-      this.#inPlace(() => {
-        const to = Math.min(this.#messages.length, this.#to + STEP);
-        this.#put(this.#to, to, null);
+      this.#keepPosition(() => {
+        const to = Math.min(this.#messages.length, this.#to + STEP_COUNT);
+        this.#insert(this.#to, to, null);
         this.#to = to;
         this.#trimTop();
       });
@@ -174,13 +174,13 @@ export class MessageList extends EventTarget {
   }
 
   #trimTop() {
-    const from = Math.max(this.#from, this.#to - MOST);
-    this.#drop(this.#from, from);
+    const from = Math.max(this.#from, this.#to - MAX_COUNT);
+    this.#remove(this.#from, from);
     this.#from = from;
   }
 
   /** @param {() => void} change */
-  #inPlace(change) {
+  #keepPosition(change) {
     const edge = this.scroller.getBoundingClientRect().top;
     const kept = [...this.element.children].find((child) => child.getBoundingClientRect().bottom > edge);
     const before = kept?.getBoundingClientRect().top ?? 0;

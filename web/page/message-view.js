@@ -1,4 +1,4 @@
-/** One message as an article: who said it, what, when, at what cost, and what can be done if it broke off. */
+/** The view of one message: author, text, time, cost, and the actions after an error. */
 
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
@@ -6,8 +6,8 @@ import { i18n, t } from "./i18n.js";
 import { MarkdownView } from "./markdown.js";
 import { isLocal } from "./message.js";
 
-// Local models show their thinking so, at the beginning of the text.
-const THOUGHT = /^\s*<think>([\s\S]*?)(?:<\/think>\s*|$)([\s\S]*)$/;
+// Some local models put their thinking at the beginning of the text.
+const THINKING = /^\s*<think>([\s\S]*?)(?:<\/think>\s*|$)([\s\S]*)$/;
 
 /** @typedef {import("./message.js").Message} Message
  * @typedef {{ retry: (message: Message) => void, proceed: (message: Message) => void,
@@ -18,7 +18,7 @@ export class MessageView {
   #foot = h("footer", { class: "foot" });
   /** @type {MarkdownView | null} */ #markdown = null;
   /** @type {any} */ #thinking = null;
-  #asked = false;
+  #scheduled = false;
 
   /** @param {Message} message @param {Actions} actions */
   constructor(message, actions) {
@@ -30,12 +30,12 @@ export class MessageView {
     this.draw();
   }
 
-  /** Draws what has changed, at most once in a frame; text that comes in slower, if it is costly. */
+  /** Redraws the message in the next frame, at most once per frame. */
   change() {
-    if (this.#asked) return;
-    this.#asked = true;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
     requestAnimationFrame(() => {
-      this.#asked = false;
+      this.#scheduled = false;
       this.draw();
     });
   }
@@ -45,10 +45,10 @@ export class MessageView {
     Object.assign(element.dataset, { messageId: message.id, status: message.status });
     if (message.role === "user") this.#drawQuestion(message);
     else this.#drawAnswer(message);
-    this.#foot.replaceChildren(...this.#footOf(message));
+    this.#foot.replaceChildren(...this.#footParts(message));
   }
 
-  /** What a screen reader is to hear of an answer. */
+  /** The text of an answer for screen readers. */
   get spoken() {
     return this.#markdown?.element.textContent ?? "";
   }
@@ -58,17 +58,17 @@ export class MessageView {
   }
 
   #drawAnswer(/** @type {Message} */ { content, status }) {
-    const [, thought, said] = THOUGHT.exec(content) ?? [null, "", content];
-    if (thought.trim()) this.#drawThought(thought.trim());
+    const [, thought, answerText] = THINKING.exec(content) ?? [null, "", content];
+    if (thought.trim()) this.#drawThinking(thought.trim());
     if (!this.#markdown) {
       const text = h("div", { class: "markdown", dir: "auto" });
       this.#body.append(text);
       this.#markdown = new MarkdownView(text);
     }
-    this.#markdown.show(said, status !== "streaming");
+    this.#markdown.show(answerText, status !== "streaming");
   }
 
-  #drawThought(/** @type {string} */ thought) {
+  #drawThinking(/** @type {string} */ thought) {
     if (!this.#thinking) {
       const text = h("p", { dir: "auto" });
       const folded = h("details", { class: "thought" }, h("summary", {}, t("thought")), text);
@@ -79,7 +79,7 @@ export class MessageView {
   }
 
   /** @param {Message} message */
-  #footOf(message) {
+  #footParts(message) {
     if (message.status === "streaming") return [];
     const { role, status, content, metadata, created_at } = message;
     const shown = [h("time", { datetime: created_at, title: i18n.moment(created_at) }, i18n.time(created_at))];
@@ -89,7 +89,7 @@ export class MessageView {
       shown.push(h("span", { title: t("model", { name: metadata.model }) }, i18n.money(metadata.cost_usd)));
     }
     shown.push(copyButton(t("copyAnswer"), () => this.message.content));
-    const notice = noticeOf(message);
+    const notice = noticeFor(message);
     return [
       ...(notice ? [this.#notice(message, notice)] : []),
       ...(content ? [h("div", { class: "facts" }, ...shown)] : []),
@@ -109,24 +109,24 @@ export class MessageView {
 
 /** @typedef {{ text: string, acts: (keyof Actions)[], tone?: "calm" | "warm" }} Notice */
 
-/** How an answer ended, unless it ended well, and what can be done. @param {Message} message
+/** How an answer ended and which actions are possible; null if it ended normally. @param {Message} message
  * @returns {Notice | null} */
-function noticeOf(message) {
+function noticeFor(message) {
   const { status, content, error, metadata } = message;
   const acts = /** @type {(keyof Actions)[]} */ (content ? ["proceed", "retry"] : ["retry"]);
   if (status === "cancelled") return { text: t("wasStopped"), acts, tone: "calm" };
   if (status === "interrupted") return { text: t("wasInterrupted"), acts };
   if (status === "error") {
-    const unsent = !content && message.turn && isLocal(message);
-    // What comes after the text that is here, the server may have: it is read, not asked for.
-    const lost = error?.code === "connection_lost" && !unsent;
-    return { text: explain(error, metadata.code), acts: unsent ? ["retry", "discard"] : lost ? ["retry"] : acts };
+    const isUnsent = !content && message.turn && isLocal(message);
+    // The server may have the rest of the text. `retry` reads the rest.
+    const isLost = error?.code === "connection_lost" && !isUnsent;
+    return { text: explain(error, metadata.code), acts: isUnsent ? ["retry", "discard"] : isLost ? ["retry"] : acts };
   }
   if (metadata.finish_reason === "length") return { text: t("wasTooLong"), acts: ["proceed"], tone: "calm" };
   return metadata.finish_reason === "content_filter" ? { text: t("wasFiltered"), acts: [] } : null;
 }
 
-const EXPLAINED = new Map([
+const TEXT_BY_CODE = new Map([
   ["unauthorized", "signInAgain"],
   ["forbidden", "signInFirst"],
   ["rate_limited", "notSent"],
@@ -138,9 +138,9 @@ const EXPLAINED = new Map([
   ["answer_failed", "brokeOff"],
 ]);
 
-/** In the reader's language where we know it, else in the server's own warm words.
+/** The text for an error, in the user's language.
  * @param {import("../chat-client.js").ChatError | undefined} error @param {string} [code] */
 export function explain(error, code) {
-  const key = EXPLAINED.get(error?.code ?? code ?? "");
+  const key = TEXT_BY_CODE.get(error?.code ?? code ?? "");
   return t(key ?? (error || code ? "failedOnce" : "brokeOff"));
 }

@@ -1,4 +1,4 @@
-/** What a message and a turn are on the page, and how a conversation stands after an error. */
+/** The types of messages and turns, and the state of a conversation after an error. */
 
 import { ChatError } from "../chat-client.js";
 
@@ -7,26 +7,26 @@ import { ChatError } from "../chat-client.js";
 /** @typedef {object} Message
  * @property {string} id @property {"user" | "assistant" | "system"} role @property {string} content
  * @property {string} status @property {Record<string, any>} metadata @property {string} created_at
- * @property {number} [token_count] @property {ChatError} [error] @property {import("./keep.js").Turn} [turn] */
+ * @property {number} [token_count] @property {ChatError} [error] @property {import("./tab-storage.js").Turn} [turn] */
 
-/** Of a turn whose acceptance nobody has confirmed. @param {Message} message */
+/** Whether the server has not confirmed the message. @param {Message} message */
 export const isLocal = (message) => message.id.startsWith("local-");
 
-/** @typedef {import("./keep.js").Turn} Turn */
+/** @typedef {import("./tab-storage.js").Turn} Turn */
 
-/** @param {string} text @param {string | null} conversationId null begins a conversation @returns {Turn} */
+/** @param {string} text @param {string | null} conversationId null starts a new conversation @returns {Turn} */
 export function newTurn(text, conversationId) {
   const request = { message: text, ...(conversationId && { conversationId }) };
   return { key: crypto.randomUUID(), request, at: new Date().toISOString() };
 }
 
-/** The question and the empty answer of a turn, until the server has given them their ids. @param {Turn} turn
+/** The question and the empty answer of a turn, with local ids. @param {Turn} turn
  * @returns {[Message, Message]} */
 export function messagesOf({ key, request, at }) {
   const common = { metadata: {}, created_at: at };
   return [
     { ...common, id: `local-${key}`, role: "user", status: "complete", content: request.message },
-    // The answer is drawn before its request is sent, and must not look complete until it is.
+    // The answer is drawn before its request is sent and must not look complete.
     { ...common, id: `local-${key}-answer`, role: "assistant", status: "streaming", content: "" },
   ];
 }

@@ -1,6 +1,6 @@
 /**
- * Markdown to elements that can do nothing: raw HTML is shown as the text it is, images become links, links
- * lead only to the web and to mail, and what is left passes DOMPurify with a short list of names.
+ * Converts markdown to safe elements. Raw HTML is shown as text, images become links, and links can only have
+ * http, https and mailto addresses. The result passes DOMPurify with a short list of allowed names.
  */
 
 import { Lexer, Marked } from "../vendor/marked.esm.js";
@@ -8,18 +8,18 @@ import "../vendor/purify.min.js";
 
 const { DOMPurify } = /** @type {any} */ (globalThis);
 
-// Marks without attributes that models write between words, and nothing else.
-const HARMLESS = /^<\/?(?:br|sub|sup|kbd|mark|s|u)\s*\/?>$/i;
-const LEADS_SOMEWHERE = /^(?:https?:\/\/|mailto:)/i;
+// Inline tags without attributes that models use in text.
+const ALLOWED_INLINE_HTML = /^<\/?(?:br|sub|sup|kbd|mark|s|u)\s*\/?>$/i;
+const ALLOWED_ADDRESS = /^(?:https?:\/\/|mailto:)/i;
 
-const SHORT_LIST = {
+const PURIFY_OPTIONS = {
   ALLOWED_TAGS: [
     "a", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "kbd", "li", "mark", "ol", "p", "pre",
     "s", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul",
   ],
   ALLOWED_ATTR: ["href", "start", "align", "class"],
   ADD_URI_SAFE_ATTR: ["start", "align", "class"],
-  ALLOWED_URI_REGEXP: LEADS_SOMEWHERE,
+  ALLOWED_URI_REGEXP: ALLOWED_ADDRESS,
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
@@ -31,11 +31,11 @@ const escape = (/** @type {string} */ text) =>
 const renderer = {
   html(/** @type {{ text: string, block?: boolean }} */ { text, block }) {
     if (block) return `<p>${escape(text.trim())}</p>`;
-    return HARMLESS.test(text) ? text : escape(text);
+    return ALLOWED_INLINE_HTML.test(text) ? text : escape(text);
   },
 
   heading(/** @type {any} */ { tokens, depth }) {
-    // The page has a first heading, and each message its second.
+    // The page has a heading of level 1, and each message one of level 2.
     const level = Math.min(6, depth + 2);
     return `<h${level}>${/** @type {any} */ (this).parser.parseInline(tokens)}</h${level}>\n`;
   },
@@ -54,11 +54,11 @@ const renderer = {
 };
 
 const anchor = (/** @type {string} */ href, /** @type {string} */ html) =>
-  LEADS_SOMEWHERE.test(href) ? `<a href="${escape(href)}">${html}</a>` : html;
+  ALLOWED_ADDRESS.test(href) ? `<a href="${escape(href)}">${html}</a>` : html;
 
 const marked = new Marked({ gfm: true, breaks: true, renderer: /** @type {any} */ (renderer) });
 
-/** The blocks of a text. `links` are definitions from before it, to which its own are added.
+/** The blocks of a text. `links` are earlier link definitions. The definitions in the text are added to them.
  * @param {string} text @param {Record<string, any>} links @returns {any[]} */
 export function blocks(text, links) {
   /** @type {any} */
@@ -67,18 +67,18 @@ export function blocks(text, links) {
   return lexer.lex(text);
 }
 
-/** As HTML, which is not yet to be trusted. @param {any[]} tokens @returns {string} */
+/** Unsafe HTML. @param {any[]} tokens @returns {string} */
 export const html = (tokens) => marked.parser(tokens);
 
 /** @param {any[]} tokens @returns {DocumentFragment} */
-export const elements = (tokens) => DOMPurify.sanitize(html(tokens), SHORT_LIST);
+export const elements = (tokens) => DOMPurify.sanitize(html(tokens), PURIFY_OPTIONS);
 
-/** What a link shows of where it leads: the host, or the address a mail goes to; nothing if its text says
- * the same. @param {string} href @param {string} text */
+/** The target that is shown beside a link: its host or mail address, or nothing if its text starts with it.
+ * @param {string} href @param {string} text */
 export function target(href, text) {
   if (!URL.canParse(href)) return "";
   const url = new URL(href);
-  const place = url.protocol === "mailto:" ? url.pathname : url.host;
-  const said = text.trim().replace(/^https?:\/\/|^mailto:/i, "");
-  return said === place || said.startsWith(`${place}/`) ? "" : place;
+  const address = url.protocol === "mailto:" ? url.pathname : url.host;
+  const label = text.trim().replace(/^https?:\/\/|^mailto:/i, "");
+  return label === address || label.startsWith(`${address}/`) ? "" : address;
 }

@@ -1,33 +1,34 @@
-/** The search field above the conversations: results as they are typed for, each a link to its message. */
+/** The search field above the conversations. Shows results while the user types, each with a link to its
+ * message. */
 
 import { byId, h } from "./dom.js";
 import { i18n, t } from "./i18n.js";
 
-const PAUSE_MS = 200;
+const DELAY_MS = 200;
 
 /** @param {ReturnType<typeof import("./api.js").createApi>} api @param {() => boolean} hasToken
- * @param {(text: string) => void} say */
-export function createSearch(api, hasToken, say) {
+ * @param {(text: string) => void} announce */
+export function createSearch(api, hasToken, announce) {
   const field = byId("search");
   const results = byId("results");
   const list = byId("conversations");
-  let asking = new AbortController();
+  let request = new AbortController();
   let timer = 0;
 
-  async function ask() {
-    asking.abort();
-    asking = new AbortController();
-    const { signal } = asking;
-    const typed = field.value.trim();
-    results.hidden = !typed;
-    list.hidden = !!typed;
-    if (!typed) return results.replaceChildren();
+  async function search() {
+    request.abort();
+    request = new AbortController();
+    const { signal } = request;
+    const query = field.value.trim();
+    results.hidden = !query;
+    list.hidden = !!query;
+    if (!query) return results.replaceChildren();
     try {
-      const found = hasToken() ? (await api.search(typed, signal)).results : [];
+      const found = hasToken() ? (await api.search(query, signal)).results : [];
       const count = t("found", { count: found.length });
       const heading = h("p", { class: "hint" }, count);
-      results.replaceChildren(heading, h("ul", {}, ...found.map(resultOf)));
-      say(count);
+      results.replaceChildren(heading, h("ul", {}, ...found.map(resultItem)));
+      announce(count);
     } catch {
       if (!signal.aborted) results.replaceChildren(h("p", { class: "hint" }, t("searchFailed")));
     }
@@ -35,23 +36,23 @@ export function createSearch(api, hasToken, say) {
 
   field.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = window.setTimeout(ask, PAUSE_MS);
+    timer = window.setTimeout(search, DELAY_MS);
   });
   field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || !field.value) return;
     event.preventDefault();
     event.stopPropagation();
     field.value = "";
-    ask();
+    search();
   });
   byId("search-form").addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
-    ask();
+    search();
   });
 }
 
 /** @param {any} result */
-function resultOf({ message_id, conversation_id, title, role, snippet, matches, created_at }) {
+function resultItem({ message_id, conversation_id, title, role, snippet, matches, created_at }) {
   const who = t(role === "user" ? "you" : "assistant");
   return h(
     "li",
@@ -66,7 +67,7 @@ function resultOf({ message_id, conversation_id, title, role, snippet, matches, 
   );
 }
 
-/** The snippet with its matches marked; their places count code points. @param {string} snippet
+/** The snippet with its matches marked. The positions of matches are in code points. @param {string} snippet
  * @param {[number, number][]} matches @returns {(string | Node)[]} */
 function marked(snippet, matches) {
   const characters = Array.from(snippet);

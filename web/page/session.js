@@ -1,9 +1,9 @@
 /**
- * Who is asking: the token, in memory and in this tab's session storage, nowhere else.
- * A token that is handed over in the fragment (`#token=…`) is taken, and gone from the address at once.
+ * The user's token, which is only in memory and in this tab's session storage.
+ * A token in the fragment (`#token=…`) is taken over, and removed from the address.
  */
 
-import { refusal } from "./refusal.js";
+import { responseError } from "./response-error.js";
 
 const KEY = "chat.session";
 
@@ -14,16 +14,16 @@ export class Session extends EventTarget {
   #credentials = null;
   /** @type {Promise<string> | null} */
   #signingIn = null;
-  /** The token was refused: what the page asks for waits until somebody signs in. */
+  /** Whether the server has refused the token. The user must sign in. */
   expired = false;
 
   constructor(storage = sessionStorage, address = location) {
     super();
     this.storage = storage;
-    const handed = new URLSearchParams(address.hash.slice(1)).get("token");
-    if (handed !== null) history.replaceState(null, "", address.pathname + address.search);
-    this.#credentials = handed ? credentials(handed) : read(storage);
-    if (handed) this.#keep();
+    const fragmentToken = new URLSearchParams(address.hash.slice(1)).get("token");
+    if (fragmentToken !== null) history.replaceState(null, "", address.pathname + address.search);
+    this.#credentials = fragmentToken ? credentials(fragmentToken) : read(storage);
+    if (fragmentToken) this.#save();
   }
 
   get token() {
@@ -34,7 +34,7 @@ export class Session extends EventTarget {
     return this.#credentials?.anonymous ?? false;
   }
 
-  /** What `createChatClient` asks for. Without a token the visitor becomes an anonymous user, once. */
+  /** For `createChatClient`. Without a token, signs the visitor in as an anonymous user. */
   getToken = async ({ refresh = false } = {}) => {
     if (refresh) {
       this.expired = true;
@@ -45,35 +45,35 @@ export class Session extends EventTarget {
     return this.#signingIn;
   };
 
-  /** Takes a token that is known to be good. @param {string} token */
-  adopt(token) {
+  /** Sets a token that the server accepts. @param {string} token */
+  setToken(token) {
     this.#credentials = credentials(token);
     this.expired = false;
-    this.#keep();
+    this.#save();
   }
 
-  /** Tells that it is somebody else now, when what was theirs before is. */
-  changed() {
+  /** Emits `change`. Called after `setToken`, when the guest's conversations are transferred. */
+  emitChange() {
     this.dispatchEvent(new Event("change"));
   }
 
-  forget() {
+  signOut() {
     this.#credentials = null;
     this.expired = false;
     this.storage.clear();
-    this.changed();
+    this.emitChange();
   }
 
   async #signInAnonymously() {
     const response = await fetch("/auth/anonymous", { method: "POST", cache: "no-store" });
     if (response.status === 403) this.expired = true;
-    if (!response.ok) throw await refusal(response);
+    if (!response.ok) throw await responseError(response);
     const { token } = await response.json();
-    this.adopt(token);
+    this.setToken(token);
     return token;
   }
 
-  #keep() {
+  #save() {
     this.storage.setItem(KEY, JSON.stringify(this.#credentials));
   }
 }
@@ -83,7 +83,7 @@ function credentials(token) {
   return { token: token.trim(), anonymous: claims(token).is_anonymous === true };
 }
 
-/** What a token says of itself; nothing is believed of it but how the page speaks of its bearer. */
+/** The unverified claims of a token. The page only uses them to show whether the user is a guest. */
 function claims(/** @type {string} */ token) {
   try {
     const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");

@@ -1,4 +1,4 @@
-/** The list of conversations beside the open one: by age, with what can be done to each. */
+/** The list of conversations, grouped by age, with buttons to rename and delete. */
 
 import { activity } from "./conversations.js";
 import { byId, h, iconButton } from "./dom.js";
@@ -19,31 +19,31 @@ export function createSidebar(conversations, actions) {
   let openId = null;
   let editing = "";
   const bottom = new IntersectionObserver(
-    ([entry]) => entry.isIntersecting && conversations.loaded && conversations.more(),
+    ([entry]) => entry.isIntersecting && conversations.loaded && conversations.loadMore(),
     { root: list, rootMargin: "400px" },
   );
   bottom.observe(more);
 
   function draw() {
     if (editing) return;
-    const shown = conversations.shown;
+    const visible = conversations.visible;
     const groups = new Map();
-    for (const one of shown) {
-      const age = ageOf(activity(one));
-      groups.set(age, [...(groups.get(age) ?? []), one]);
+    for (const conversation of visible) {
+      const age = ageOf(activity(conversation));
+      groups.set(age, [...(groups.get(age) ?? []), conversation]);
     }
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.focus;
     const parts = [...groups].map(([age, members]) =>
       h("section", {}, h("h3", {}, t(age)), h("ul", {}, ...members.map(rowOf))),
     );
-    if (!shown.length) parts.push(h("p", { class: "hint" }, t(stateOfList())));
+    if (!visible.length) parts.push(h("p", { class: "hint" }, t(stateOfList())));
     list.replaceChildren(...parts, more);
     if (focused) list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
     if (!conversations.error) watchEnd();
   }
 
-  /** Anew after each page: who scrolls faster than pages come is at the end all the time, and an observer
-   * only says what changes. After a failure the reader's next move does it. */
+  /** An observer only reports changes. It starts again after each page, because the end may still be visible.
+   * After a failure, the next scroll loads the page. */
   function watchEnd() {
     bottom.unobserve(more);
     bottom.observe(more);
@@ -81,15 +81,15 @@ export function createSidebar(conversations, actions) {
   function edit({ id, title }, element) {
     editing = id;
     const field = h("input", { value: title ?? "", maxlength: 200, dir: "auto", "aria-label": t("newTitle") });
-    const before = [...element.children];
+    const children = [...element.children];
     const end = (/** @type {boolean} */ keep, /** @type {boolean} */ byKey) => {
       if (editing !== id) return;
       editing = "";
-      element.replaceChildren(...before);
+      element.replaceChildren(...children);
       const typed = field.value.trim();
       if (keep && typed && typed !== title) actions.rename(id, typed);
       draw();
-      // Who went elsewhere with the pointer has the focus there.
+      // After a click elsewhere the focus stays there.
       if (byKey) list.querySelector(`[data-focus="rename-${id}"]`)?.focus();
     };
     field.addEventListener("blur", () => end(true, false));

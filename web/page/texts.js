@@ -1,6 +1,6 @@
 /**
- * Every text that the page shows. A language is one more block here: the same keys, `{name}` left as it is,
- * and where something is counted, the forms that Intl.PluralRules knows for the language.
+ * All texts of the page. A new language is a new block with the same keys and the same `{name}` placeholders.
+ * A text with a count has the plural forms of Intl.PluralRules for the language.
  */
 
 export const texts = {

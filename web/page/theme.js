@@ -1,10 +1,10 @@
-// Before the first paint, and so no module: the theme that was chosen here, or else the system's.
+// Sets the chosen theme, or the system's. Not a module, so that it runs before the first paint.
 (() => {
   let chosen = null;
   try {
     chosen = localStorage.getItem("chat.theme");
   } catch {
-    // Storage may be forbidden: then it is the system's.
+    // Storage may be forbidden. Then the system's theme applies.
   }
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 })();

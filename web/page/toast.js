@@ -1,13 +1,13 @@
-/** A short word at the edge of the page, with something to do about it. It waits while it is pointed at or has
- * the focus. */
+/** A short message at the edge of the page, with an optional action. It stays while the pointer is on it or it
+ * has the focus. */
 
 import { byId, h, iconButton } from "./dom.js";
 import { t } from "./i18n.js";
 
-const STAYS_MS = 8000;
+const DURATION_MS = 8000;
 
-/** @param {string} text @param {{ label: string, act: () => void, otherwise: () => void }} [choice] `otherwise`
- * is what happens when nobody has chosen to act */
+/** @param {string} text @param {{ label: string, act: () => void, onDismiss: () => void }} [choice] `onDismiss`
+ * is called if the action was not chosen */
 export function toast(text, choice) {
   let timer = 0;
   const element = h("div", { class: "toast" }, h("p", { dir: "auto" }, text));
@@ -16,15 +16,15 @@ export function toast(text, choice) {
     if (!element.isConnected) return;
     const focused = element.contains(document.activeElement);
     element.remove();
-    // Not lost with the button that had it.
+    // The focus must not be lost with the removed button.
     if (focused) byId("message").focus();
     then?.();
   };
-  const dismiss = () => end(choice?.otherwise);
+  const dismiss = () => end(choice?.onDismiss);
   const hold = () => clearTimeout(timer);
   const wait = () => {
     hold();
-    timer = window.setTimeout(dismiss, STAYS_MS);
+    timer = window.setTimeout(dismiss, DURATION_MS);
   };
 
   if (choice) {

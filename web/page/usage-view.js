@@ -1,4 +1,4 @@
-/** What was used, and what it cost: by day and by model, drawn, as tables, and as files. */
+/** Usage and cost by day and by model, as charts, tables and CSV files. */
 
 import { barChart } from "./chart.js";
 import { toCsv } from "./csv.js";
@@ -19,22 +19,22 @@ export function createUsageView(api, hasToken) {
   /** @type {any[]} */
   let reports = [];
   let width = 0;
-  let asked = 0;
+  let requests = 0;
 
   async function open() {
-    asked += 1;
-    const mine = asked;
+    requests += 1;
+    const request = requests;
     const days = Number(period.value);
     const from = dayBefore(days - 1);
     view.dataset.state = "loading";
     try {
       const [byDay, byModel] = await Promise.all(hasToken() ? [api.usage("day", from), api.usage("model", from)] : []);
       // Another period was chosen meanwhile.
-      if (mine !== asked) return;
+      if (request !== requests) return;
       reports = [byDay, byModel, days];
       draw();
     } catch (error) {
-      if (mine !== asked) return;
+      if (request !== requests) return;
       reports = [];
       view.replaceChildren(h("p", { class: "notice" }, explain(/** @type {any} */ (error))));
       view.dataset.state = "failed";
@@ -46,13 +46,13 @@ export function createUsageView(api, hasToken) {
     width = view.clientWidth;
     const nothing = h("p", { class: "hint" }, t("noUsage"));
     if (!byDay) view.replaceChildren(nothing);
-    else if (byDay.rows.length) view.replaceChildren(...drawn(byDay, byModel, days));
+    else if (byDay.rows.length) view.replaceChildren(...sections(byDay, byModel, days));
     else view.replaceChildren(...(byDay.budget ? [budget(byDay.budget)] : []), nothing);
     view.dataset.state = "ready";
   }
 
   /** @param {any} byDay @param {any} byModel @param {number} days */
-  function drawn(byDay, byModel, days) {
+  function sections(byDay, byModel, days) {
     const rows = new Map(byDay.rows.map((/** @type {any} */ row) => [row.day, row]));
     const all = Array.from({ length: days }, (_, index) => {
       const day = dayBefore(days - 1 - index);
@@ -64,14 +64,14 @@ export function createUsageView(api, hasToken) {
       value: value(row),
       title: `${i18n.date(row.day)}: ${format(value(row))}`,
     }));
-    const most = Math.max(0, ...byModel.rows.map(value));
+    const greatest = Math.max(0, ...byModel.rows.map(value));
     return [
       totals(byDay),
       ...(byDay.budget ? [budget(byDay.budget)] : []),
-      part("byDay", barChart(bars, { label: t("chartByDay"), width: Math.max(240, width), format }), "day", byDay.rows, (row) => i18n.date(row.day), (row) => [row.day]),
-      part(
+      section("byDay", barChart(bars, { label: t("chartByDay"), width: Math.max(240, width), format }), "day", byDay.rows, (row) => i18n.date(row.day), (row) => [row.day]),
+      section(
         "byModel",
-        h("div", { class: "models", "aria-hidden": "true" }, ...byModel.rows.map((/** @type {any} */ row) => modelBar(row, value(row), most, format))),
+        h("div", { class: "models", "aria-hidden": "true" }, ...byModel.rows.map((/** @type {any} */ row) => modelBar(row, value(row), greatest, format))),
         "model",
         byModel.rows,
         nameOf,
@@ -82,7 +82,7 @@ export function createUsageView(api, hasToken) {
 
   period.addEventListener("change", open);
   measure.addEventListener("change", draw);
-  // The drawing is made for its width: letters keep their size when a phone is turned.
+  // Redraws the chart for a new width, so that the size of its text stays the same.
   new ResizeObserver(() => reports.length && view.clientWidth && view.clientWidth !== width && draw()).observe(view);
   return { open };
 }
@@ -118,23 +118,23 @@ function budget({ limit_usd, left_usd, renews_at }) {
   );
 }
 
-/** @param {any} row @param {number} value @param {number} most @param {(value: number) => string} format */
-function modelBar(row, value, most, format) {
+/** @param {any} row @param {number} value @param {number} greatest @param {(value: number) => string} format */
+function modelBar(row, value, greatest, format) {
   const fill = h("span", { class: "fill" });
-  fill.style.inlineSize = `${most ? Math.max(1, (value / most) * 100) : 0}%`;
+  fill.style.inlineSize = `${greatest ? Math.max(1, (value / greatest) * 100) : 0}%`;
   return h("div", { class: "model" }, h("span", {}, nameOf(row)), h("span", { class: "track" }, fill), h("span", {}, format(value)));
 }
 
 /**
- * @param {string} key @param {Node} drawing @param {string} first @param {any[]} rows
- * @param {(row: any) => string} name @param {(row: any) => string[]} exact
+ * @param {string} key @param {Node} drawing @param {string} firstColumn @param {any[]} rows
+ * @param {(row: any) => string} name @param {(row: any) => string[]} csvCells
  */
-function part(key, drawing, first, rows, name, exact) {
+function section(key, drawing, firstColumn, rows, name, csvCells) {
   const save = () => {
-    const lines = rows.map((row) => [...exact(row), ...FIGURES.map((figure) => row[figure])]);
-    download(new Blob(["\ufeff", toCsv([[first, ...FIGURES], ...lines])], { type: "text/csv" }), `usage-by-${first}.csv`);
+    const lines = rows.map((row) => [...csvCells(row), ...FIGURES.map((figure) => row[figure])]);
+    download(new Blob(["\ufeff", toCsv([[firstColumn, ...FIGURES], ...lines])], { type: "text/csv" }), `usage-by-${firstColumn}.csv`);
   };
-  const head = [first === "day" ? "day" : "modelName", "answers", "tokensIn", "tokensOut", "cost"];
+  const head = [firstColumn === "day" ? "day" : "modelName", "answers", "tokensIn", "tokensOut", "cost"];
   const line = (/** @type {any} */ row) => [i18n.number(row.turns), i18n.number(row.tokens_in), i18n.number(row.tokens_out), i18n.money(row.cost_usd)];
   const table = h(
     "table",
@@ -146,10 +146,10 @@ function part(key, drawing, first, rows, name, exact) {
   const button = h("button", { type: "button", class: "quiet", onclick: save, disabled: !rows.length }, icon("download"), t("exportCsv"));
   const frame = h("div", { class: "table", role: "group", tabindex: 0, "aria-label": t(key) }, table);
   const details = h("details", {}, h("summary", {}, t("asTable")), frame);
-  return h("section", { data: { part: first } }, h("div", { class: "part-head" }, h("h3", {}, t(key)), button), drawing, details);
+  return h("section", { data: { part: firstColumn } }, h("div", { class: "part-head" }, h("h3", {}, t(key)), button), drawing, details);
 }
 
-/** Days are the server's, in UTC. @param {number} days */
+/** The server counts days in UTC. @param {number} days */
 function dayBefore(days) {
   return new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10);
 }

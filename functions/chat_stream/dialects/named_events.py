@@ -1,14 +1,14 @@
 """The dialect with named events. If the request has a `chatId` (any text), the turn is stored in that
 conversation.
 
-event: message-start
-data: {"messageId":"<uuid>"}
-event: message-chunk
-data: {"messageId":"<uuid>","content":"Hello","done":false}
-event: message-complete
-data: {"messageId":"<uuid>","fullContent":"Hello"}
-event: error
-data: {"message":"Coach is taking a moment. Let's try again."}
+    event: message-start
+    data: {"messageId":"<uuid>"}
+    event: message-chunk
+    data: {"messageId":"<uuid>","content":"Hello","done":false}
+    event: message-complete
+    data: {"messageId":"<uuid>","fullContent":"Hello"}
+    event: error
+    data: {"message":"Coach is taking a moment. Let's try again."}
 """
 
 from collections.abc import Sequence

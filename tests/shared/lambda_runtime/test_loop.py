@@ -42,9 +42,9 @@ def test_an_error_before_the_response_is_reported_without_its_text():
             b"User-Agent: serverless-chat\r\n"
             b"Lambda-Runtime-Function-Error-Type: Function.Unhandled\r\n"
             b"Content-Type: application/json\r\n"
-            b"Content-Length: 106\r\n"
+            b"Content-Length: 99\r\n"
             b"\r\n"
-            b'{"errorMessage": "The function failed; its log says where.", '
+            b'{"errorMessage": "The function failed; see its log.", '
             b'"errorType": "LookupError", "stackTrace": []}'
         )
     ]
@@ -71,8 +71,7 @@ def test_an_error_during_a_stream_is_sent_in_trailers_and_not_in_the_body():
     (response,) = posts_of(app, GET_HEALTH)
     _, _, ending = response.partition(bytes(8) + b"\r\n")
     report = (
-        b'{"errorMessage": "The function failed; its log says where.", '
-        b'"errorType": "LookupError", "stackTrace": []}'
+        b'{"errorMessage": "The function failed; see its log.", "errorType": "LookupError", "stackTrace": []}'
     )
     assert ending == (
         b"9\r\ndata: 1\n\n\r\n"
@@ -247,7 +246,7 @@ def test_a_failed_init_is_reported_and_ends_the_process(target, reason, error):
     assert report.startswith(b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\n")
     assert f"Lambda-Runtime-Function-Error-Type: {reason}\r\n".encode() in report
     assert json.loads(report.partition(b"\r\n\r\n")[2]) == {
-        "errorMessage": "The function failed to initialise; its log says why.",
+        "errorMessage": "The function failed to initialise; see its log.",
         "errorType": error,
         "stackTrace": [],
     }

@@ -81,7 +81,7 @@ def message_delta(reason: str, usage: str = "null") -> bytes:
     )
 
 
-INVALID = Failed("upstream_invalid", "the model provider sent what is not its wire format", retryable=True)
+INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=True)
 TRUNCATED = Failed(
     "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
 )

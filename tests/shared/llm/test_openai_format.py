@@ -30,7 +30,7 @@ EVENTS = [
     Usage(input=1200, output=15, cache_read=1000, cache_write=100, reasoning=4),
     Finished("stop"),
 ]
-INVALID = Failed("upstream_invalid", "the model provider sent what is not its wire format", retryable=True)
+INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=True)
 TRUNCATED = Failed(
     "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
 )

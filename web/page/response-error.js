@@ -1,9 +1,9 @@
-/** What the server says when it says no, as the error that the chat client throws for the same. */
+/** Converts an error response to the error that the chat client throws for it. */
 
 import { ChatError } from "../chat-client.js";
 
 /** @param {Response} response */
-export async function refusal(response) {
+export async function responseError(response) {
   const body = Object(await response.json().catch(() => null));
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
   return new ChatError(body.error ?? `HTTP ${response.status}`, {
