@@ -17,6 +17,7 @@ from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
 from shared.llm.providers import PROVIDERS, ProviderSettings
+from shared.llm.proxies import Proxies
 from shared.secret_sources import GeneratedToken, Secret, StaticSecret
 
 __all__ = [
@@ -48,6 +49,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_models: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
     ca_file: str | None
+    provider_proxies: Proxies
     start_timeout: float
     first_token_timeout: float
     idle_timeout: float
@@ -152,6 +154,18 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         ca_file=env.text(
             "SSL_CERT_FILE",
             "File of certificate authorities for the connections to providers, instead of those of certifi.",
+        ),
+        provider_proxies=Proxies(
+            https=env.proxy(
+                "HTTPS_PROXY",
+                "URL of the proxy for https requests to providers. The three names also work in lower case.",
+            ),
+            http=env.proxy("HTTP_PROXY", "URL of the proxy for http requests to providers."),
+            exceptions=env.proxy_exceptions(
+                "NO_PROXY",
+                "Hosts that are reached without a proxy, with commas: a host, which includes its subdomains, "
+                "a host with a port, an address, a network such as `10.0.0.0/8`, or `*`.",
+            ),
         ),
         start_timeout=env.seconds(
             "LLM_START_TIMEOUT",

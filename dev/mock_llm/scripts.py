@@ -70,6 +70,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     crlf: bool = False
     status: Annotated[int, Meta(ge=200, le=599)] = 200
     retry_after: str | None = None
+    context: Count = 0
+    filter: str | None = None
     fault: Fault | None = None
     after: Count = 3
     fail: Count = 0
