@@ -23,8 +23,8 @@ class DoneEvent(Struct, frozen=True, rename="camel"):
 
     type: Literal["done"]
     message_id: UUID
-    model: str
     usage: TokenCounts
+    model: str
     finish_reason: Literal["length", "content_filter", "cancelled", "deadline"] | UnsetType = UNSET
 
 

@@ -165,7 +165,7 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
 def _to_error(error: _Error | str | None) -> UpstreamError:
     name, message = (error.type or "", error.message) if isinstance(error, _Error) else ("", error)
     kind = _ERRORS.get(name)
-    refusal = refusal_in(name, message) if kind is None or not kind.retryable else None
+    refusal = refusal_in(name, message) if kind in {None, errors.RequestRefused} else None
     return refusal or (kind or UpstreamError)("the model provider sent an error")
 
 

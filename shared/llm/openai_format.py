@@ -162,7 +162,8 @@ def _to_error(error: _Error | str) -> UpstreamError:
     else:
         kind = _ERRORS.get(code) or _ERRORS.get(error.type or "")
     refusal = None
-    if kind is None or not kind.retryable:
+    # OpenRouter sends 403 for flagged messages.
+    if kind is None or issubclass(kind, errors.UpstreamRejected) or status == 403:
         refusal = refusal_in(code, error.type, error.message, status=status or 400)
     return refusal or (kind or UpstreamError)(_SENT_AN_ERROR)
 

@@ -3,7 +3,7 @@ events and one `done` or `error` event.
 
     id: 5
     data: {"type":"token","content":"Hello"}
-    data: {"type":"done","messageId":"<uuid>","model":"openai/gpt-6-luna","usage":{"prompt_tokens":100,...}}
+    data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...},"model":"openai/gpt-6-luna"}
     data: {"type":"error","message":"Coach is taking a moment. Let's try again.","code":"upstream_timeout"}
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
@@ -70,8 +70,8 @@ class NativeEncoder:
         done: dict[str, object] = {
             "type": "done",
             "messageId": self._meta.message_id,
-            "model": end.model or self._meta.model,
             "usage": token_counts(self._usage),
+            "model": end.model or self._meta.model,
         }
         return done if end.reason == "stop" else done | {"finishReason": end.reason}
 
