@@ -123,7 +123,8 @@ class ModelClient:
                 return result
             self._record_failure(name, result)
             error = result
-            if isinstance(error, errors.ContentFiltered) or (is_choice and not _is_outage(error)):
+            is_final = is_choice and name == models[0] and not _is_outage(error)
+            if is_final or isinstance(error, errors.ContentFiltered):
                 break
         raise NoAnswer(error or UpstreamError("no model is configured"), tuple(failed_attempts))
 

@@ -255,6 +255,7 @@ def test_errors_in_the_stream(kind, code, retryable):
 )
 def test_refusals_in_the_stream(error, code):
     [failed] = decode(b'data: {"type":"error","error":%b}\n\n' % error)
+    assert isinstance(failed, Failed)
     assert (failed.code, failed.retryable) == (code, False)
 
 

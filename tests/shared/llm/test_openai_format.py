@@ -250,6 +250,7 @@ def test_errors_in_the_stream(error, code, retryable):
 )
 def test_refusals_in_the_stream(error, code):
     [failed] = decode(b'data: {"error":%b}\n\n' % error.encode())
+    assert isinstance(failed, Failed)
     assert (failed.code, failed.retryable) == (code, False)
 
 
