@@ -2,7 +2,6 @@
 
 ChatError                     500  internal
 ├── InvalidRequest            400  invalid_request
-│   └── UnknownModel          400  model_not_found        404 in OpenAI's format
 ├── Unauthorized              401  unauthorized
 ├── Forbidden                 403  forbidden
 ├── NotFound                  404  not_found
@@ -75,12 +74,6 @@ class InvalidRequest(ChatError):
 
     def body(self) -> dict[str, str]:
         return super().body() | ({"field": self.field} if self.field else {})
-
-
-class UnknownModel(InvalidRequest):
-    """The request names a model that it may not choose."""
-
-    code = "model_not_found"
 
 
 class Unauthorized(ChatError):

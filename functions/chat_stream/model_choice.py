@@ -2,7 +2,7 @@
 
 from fnmatch import fnmatchcase
 
-from shared.errors import UnknownModel
+from shared.errors import InvalidRequest
 from shared.llm.providers import PROVIDERS
 from shared.settings import LONGEST_MODEL, Settings
 
@@ -31,7 +31,7 @@ class ModelChoice:
         """The models to try, in order: the requested one, then the configured ones as fallbacks.
 
         A model can be given without its provider; then the first configured provider for which the name is
-        allowed is used. Raises UnknownModel with the list of allowed models.
+        allowed is used. Raises InvalidRequest with the list of allowed models.
         """
         if requested is None:
             return self._configured
@@ -41,7 +41,7 @@ class ModelChoice:
         for name in names:
             if self._is_allowed(name):
                 return tuple(dict.fromkeys((name, *self._configured)))
-        raise UnknownModel(
+        raise InvalidRequest(
             f"model must be one of {', '.join((*self._configured, *self._patterns))}", field="model"
         )
 

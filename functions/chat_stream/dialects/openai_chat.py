@@ -36,8 +36,8 @@ from shared.errors import (
     ChatError,
     ContextLengthExceeded,
     InvalidRequest,
+    ModelNotFound,
     RequestRefused,
-    UnknownModel,
 )
 from shared.events import Event, Failed, Finished, TextDelta, Usage
 from shared.json_bodies import decode
@@ -195,7 +195,7 @@ class OpenAIChatDialect(Dialect):
     )
     route = "/v1/chat/completions"
     allows_anonymous = True
-    statuses: ClassVar[Mapping[str, int]] = {UnknownModel.code: 404}
+    statuses: ClassVar[Mapping[str, int]] = {ModelNotFound.code: 404}
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
