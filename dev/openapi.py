@@ -68,6 +68,8 @@ _HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "Cache-Control": ("The response must not be stored in a cache.", _TEXT),
 }
 _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",)}
+# Headers that some errors with this status have.
+_OPTIONAL_ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {409: ("Retry-After",)}
 
 
 class Error(Struct, frozen=True, rename={"user_message": "userMessage"}):
@@ -216,7 +218,7 @@ def _content(reply: Reply, types: Types) -> dict[str, Any]:
     if reply.event_names:
         properties["event"] = {"enum": [*reply.event_names]}
     if reply.has_ids:
-        properties["id"] = _DIGITS
+        properties["id"] = {"type": "string", "pattern": r"^[0-9]+(\.end)?$"}
     return {
         "description": "One event of the stream.",
         "type": "object",
@@ -271,7 +273,8 @@ def _refusal(type_: Any, status: int, codes: list[str], types: Types) -> dict[st
     schema = {"allOf": [types.schema(type_), code if type_ is Error else {"properties": {"error": code}}]}
     return {
         "description": f"The request is refused with the code {' or '.join(codes)}.",
-        "headers": _headers("X-Request-Id", *_ERROR_HEADERS.get(status, ())),
+        "headers": {name: _header(name) for name in _OPTIONAL_ERROR_HEADERS.get(status, ())}
+        | _headers("X-Request-Id", *_ERROR_HEADERS.get(status, ())),
         "content": {"application/json": {"schema": schema}},
     }
 

@@ -17,7 +17,7 @@ _GRACE_SECONDS = 2
 
 
 class ReadyServer(uvicorn.Server):
-    """Calls `ready` with its URL once it serves, which uvicorn itself only logs."""
+    """A uvicorn server that calls `ready` with its URL when it accepts requests."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -30,7 +30,7 @@ class ReadyServer(uvicorn.Server):
 
 
 def announce(url: str) -> None:
-    """The first line is for programs that wait for the server."""
+    """Programs wait for the line `ready`."""
     print(f"ready {url}\n", flush=True)
     print(f"open this page: {url}/\n")
     print(f"or paste this line:\n  {example(url, local.LOCAL_USER)}\n")
@@ -49,24 +49,24 @@ def main() -> int:
     command.check_port(port)
     try:
         os.environ.update(local.environment(f"http://127.0.0.1:{port}"))
-        # Imported when the settings are there: the functions read them as they are loaded.
+        # Imported after the settings are set, because importing the functions reads the settings.
         from functions.chat_stream.app import app as chat_stream  # noqa: PLC0415
         from functions.conversations.app import app as conversations  # noqa: PLC0415
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    configured = uvicorn.Config(
+    config = uvicorn.Config(
         CombinedApp(chat_stream, conversations),
         host="127.0.0.1",
         port=port,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # whoever says X-Forwarded-For here has made it up
+        proxy_headers=False,  # a client could forge X-Forwarded-For
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    server = ReadyServer(configured, announce)
+    server = ReadyServer(config, announce)
     for number in command.end_signals():
-        # uvicorn itself handles only SIGINT and SIGTERM.
+        # Also SIGHUP, which uvicorn does not handle.
         signal.signal(number, server.handle_exit)
     server.run()
     return 0

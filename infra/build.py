@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 VERSION = (3, 13)  # of Python on Lambda, as `Runtime` in template.yaml
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 # In bytes. Lambda allows 250 MB, but a large bundle makes the cold start slow: each file is fetched and read.
-LARGEST = 40_000_000
+MAX_BUNDLE_BYTES = 40_000_000
 
 # Parts of packages that are left out: sources for compilers, stubs for type checkers, the Python part of cffi
 # (cryptography needs only the compiled part), and unused parts of Powertools, such as its copy of Swagger UI.
@@ -51,7 +51,7 @@ _UNUSED = (
 _WITH_METADATA = ("psycopg-", "psycopg_binary-")
 _EPOCH = 315_532_800  # 1980-01-01, the earliest time in a zip file
 # Environment variables of uv that change which versions are installed, or whether hashes are checked.
-_UV_CHANGES_VERSIONS = frozenset(
+_UV_VARIABLES_REMOVED = frozenset(
     {"UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_EXCLUDE_NEWER",
      "UV_NO_VERIFY_HASHES", "UV_OVERRIDE", "UV_PRERELEASE", "UV_RESOLUTION"}
 )  # fmt: skip
@@ -119,7 +119,7 @@ def install(
     the day of the build. `--no-config` ignores the configuration.
     """
     requirements = [argument for lock in locks for argument in ("--requirements", str(lock))]
-    environ = {name: value for name, value in os.environ.items() if name not in _UV_CHANGES_VERSIONS}
+    environ = {name: value for name, value in os.environ.items() if name not in _UV_VARIABLES_REMOVED}
     subprocess.run(
         [
             str(BIN / "uv"), "pip", "install", "--no-config", "--quiet",
@@ -204,8 +204,8 @@ def main(arguments: Sequence[str]) -> int:
         print(error.stderr, file=sys.stderr)
         return 1
     print(f"{options.function}: {size / 1e6:.1f} MB for {architecture}")
-    if size > LARGEST and not with_boto3:
-        print(f"{options.function} is over {LARGEST / 1e6:.0f} MB.", file=sys.stderr)
+    if size > MAX_BUNDLE_BYTES and not with_boto3:
+        print(f"{options.function} is over {MAX_BUNDLE_BYTES / 1e6:.0f} MB.", file=sys.stderr)
         return 1
     return 0
 

@@ -3,9 +3,10 @@
 The file is read once, when it is first needed. There is no other I/O.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,12 @@ _MILLION = 1_000_000
 _SMALLEST = Decimal("1e-10")
 # The largest value of the token columns. No model reads or writes as many tokens.
 _MAX_TOKENS = 2**31 - 1
+# The most tokens that mark the beginning, the role and the end of a message in a prompt.
+_MESSAGE_MARK_TOKENS = 16
+# What may follow the name of a model without a change of the price: a date, `-latest`, or a host or variant
+# after `@` or `:`. Any other ending is another model: `o1-pro` costs ten times as much as `o1`.
+_VARIANT = re.compile(r"[@:].*", re.DOTALL)
+_VERSION = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z", re.ASCII)
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -58,18 +65,66 @@ class Cost(Struct, frozen=True):
 
 # About the prices of the larger models, so that a model without a known price does not look cheap.
 _FALLBACK = Prices(input=Decimal(5), output=Decimal(15))
+_FREE = Prices(input=Decimal(0), output=Decimal(0))
+
+
+class UpperPrices(Struct, frozen=True, kw_only=True):
+    """The highest prices that a request can have, in USD for a token. The prices with `long_` are for prompts
+    of more than `long_from` tokens; None if no model has such prices."""
+
+    prompt: Decimal
+    answer: Decimal
+    long_from: int | None
+    long_prompt: Decimal
+    long_answer: Decimal
 
 
 def lookup(provider: str, model: str) -> ModelInfo | None:
-    """The row of a model in the table; None if it is not there. `model` is the vendor's name."""
-    known = _models().get(model)
+    """The row of a model in the table; None if it is not there. `model` is the vendor's name, also with a
+    date, `-latest`, `@…` or `:…` at its end."""
+    known = _models().get(_listed_name(model))
     return known if known and known.provider == provider else None
+
+
+def is_listed(provider: str, model: str) -> bool:
+    """Whether the table has exactly this name. There are few such names, unlike the names of `lookup`."""
+    return model in _models() and _models()[model].provider == provider
+
+
+def is_priced(name: str) -> bool:
+    """Whether the price of a `provider/model` is known."""
+    provider, _, model = name.partition("/")
+    return _is_free(provider) or lookup(provider, model) is not None
+
+
+def max_output(name: str, default: int) -> int:
+    """The most tokens that an answer of a `provider/model` can have; `default` if the model is not known."""
+    provider, _, model = name.partition("/")
+    known = lookup(provider, model)
+    return default if known is None else known.max_output
+
+
+@lru_cache(maxsize=64)
+def upper_prices(names: tuple[str, ...]) -> UpperPrices:
+    """The highest prices of several models (`provider/model`). A token of the prompt costs at most as much as
+    other input, or as a token that is written to the cache."""
+    prices = [_prices(name) for name in names]
+    short = [price for price, _ in prices]
+    long = [above or price for price, above in prices]
+    limits = [above.prompt_tokens for _, above in prices if above is not None]
+    return UpperPrices(
+        prompt=max(map(_dearest_input, short)) / _MILLION,
+        answer=max(price.output for price in short) / _MILLION,
+        long_from=min(limits, default=None),
+        long_prompt=max(map(_dearest_input, long)) / _MILLION,
+        long_answer=max(price.output for price in long) / _MILLION,
+    )
 
 
 def cost(provider: str, model: str, usage: Usage) -> Cost:
     """The price of one request. Impossible counts (negative, too large, more cached tokens than input) are
     clamped, so the cost is never negative. Free providers (`is_free`) cost 0."""
-    if provider in PROVIDERS and PROVIDERS[provider].is_free:
+    if _is_free(provider):
         return Cost(usd=Decimal(0), priced=True)
     known = lookup(provider, model)
     prices: Prices = known or _FALLBACK
@@ -96,6 +151,42 @@ def estimate_tokens(*texts: str) -> int:
     worth.
     """
     return sum(-(-len(text.encode("utf-8", "replace")) // 4) for text in texts)
+
+
+def max_prompt_tokens(*texts: str) -> int:
+    """The most tokens that a prompt of these texts can have. A token has at least one byte of UTF-8, and each
+    message has some tokens that mark its role. The estimate is about a quarter of it."""
+    sizes = [len(text.encode("utf-8", "surrogatepass")) for text in texts]
+    return sum(sizes) + _MESSAGE_MARK_TOKENS * len(sizes)
+
+
+def _listed_name(model: str) -> str:
+    """The name in the table that a name stands for; the name itself if there is none."""
+    if model in _models():
+        return model
+    name = _VARIANT.sub("", model)
+    return name if name in _models() else _VERSION.sub("", name)
+
+
+def _is_free(provider: str) -> bool:
+    return provider in PROVIDERS and PROVIDERS[provider].is_free
+
+
+def _prices(name: str) -> tuple[Prices, LongPromptPrices | None]:
+    """The prices of a `provider/model`, and those for long prompts if it has some."""
+    provider, _, model = name.partition("/")
+    if _is_free(provider):
+        return _FREE, None
+    known = lookup(provider, model)
+    return (_FALLBACK, None) if known is None else (known, known.above)
+
+
+def _dearest_input(prices: Prices) -> Decimal:
+    return max(
+        prices.input,
+        _price_or(prices.cache_read, prices.input),
+        _price_or(prices.cache_write, prices.input),
+    )
 
 
 def _clamp(tokens: int, maximum: int) -> int:

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 from msgspec import Struct
 
 from shared.aws import SecretsManager
 from shared.secret_sources import Secret, StaticSecret
+
+T = TypeVar("T", bound=str)
 
 
 class ConfigError(Exception):
@@ -138,11 +140,13 @@ class Environment:
             raise ConfigError(f"{name} must be true or false.")
         return value.lower() in {"true", "1"}
 
-    def choice(self, name: str, meaning: str, *, choices: tuple[str, ...], default: str) -> str:
-        value = (self._value(name, meaning, default) or default).upper()
-        if value not in choices:
-            raise ConfigError(f"{name} must be one of {', '.join(choices)}.")
-        return value
+    def choice(self, name: str, meaning: str, *, choices: tuple[T, ...], default: T) -> T:
+        """One of `choices`, in any case."""
+        value = (self._value(name, meaning, default) or default).lower()
+        for choice in choices:
+            if choice.lower() == value:
+                return choice
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}.")
 
     def seconds(self, name: str, meaning: str, *, default: float) -> float:
         value = self._value(name, meaning, default)

@@ -28,7 +28,8 @@ ChatError                     500  internal
     ├── UpstreamRateLimited   502  upstream_rate_limited
     ├── UpstreamOverloaded    502  upstream_overloaded
     ├── UpstreamTruncated     502  upstream_truncated     the stream ended before the answer was complete
-    └── UpstreamInvalid       502  upstream_invalid       not the provider's wire format
+    ├── UpstreamInvalid       502  upstream_invalid       not the provider's wire format
+    └── EmptyAnswer           502  empty_answer           the answer has no text
 
 `message` is for developers and is sent to clients. It is always a fixed text, never the text of another
 exception.
@@ -225,6 +226,12 @@ class UpstreamTruncated(UpstreamError):
 
 class UpstreamInvalid(UpstreamError):
     code = "upstream_invalid"
+
+
+class EmptyAnswer(UpstreamError):
+    """The model ended its answer before its first text: it only thought, or said nothing."""
+
+    code = "empty_answer"
 
 
 def class_for_code(code: str) -> type[ChatError]:

@@ -45,16 +45,19 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """The answer is complete, or was ended on purpose. `reason` says how. `model` is the `provider/model`
-    that answered, in a replay; else None."""
+    """The answer is complete, or was ended on purpose. `reason` says how. `limit` is "budget" if the rest of
+    a budget was the bound of an answer with the reason `length`. `model` is the `provider/model` that
+    answered, in a replay; else None."""
 
     reason: FinishReason
+    limit: Literal["budget"] | None = None
     model: str | None = None
 
 
 class Failed(Struct, frozen=True, gc=False):
     """The answer failed. `code` is a code of `shared.errors`. `message` is a fixed text for developers; it
-    contains no text of a provider, a prompt or an answer."""
+    contains no text of a provider, a prompt or an answer. `retryable`: if the answer failed before its first
+    content, the model may be asked again at once."""
 
     code: str
     message: str

@@ -6,7 +6,7 @@ several forms, parts of the project could disagree whether a text is an id.
 
 import re
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -29,3 +29,9 @@ def decode_hook(type_: type, value: Any) -> Any:
     if not isinstance(value, str) or not _CANONICAL.fullmatch(value):
         raise ValueError("Invalid UUID")  # msgspec's own message for a UUID
     return RequestId(value)
+
+
+def derive_conversation_id(user_id: UUID, external_id: str) -> UUID:
+    """The id of a conversation for which the client chose `external_id`. It is derived from both ids, so that
+    two users can choose the same one."""
+    return uuid5(user_id, f"conversation {external_id}")

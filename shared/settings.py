@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
+from typing import get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
 
-from shared import aws
+from shared import aws, costs
 from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
 from shared.llm.providers import PROVIDERS, ProviderSettings
 from shared.llm.proxies import Proxies
+from shared.llm.think_tags import ThinkTags
 from shared.secret_sources import GeneratedToken, Secret, StaticSecret
 
 __all__ = [
@@ -56,9 +58,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     rate_limit_chat: RateLimit
     rate_limit_write: RateLimit
     budget_usd_per_day: Decimal
+    budget_usd_per_day_anonymous: Decimal
+    budget_usd_per_day_total: Decimal
+    allow_unknown_prices: bool
     stream_heartbeat: float
     stream_padding: int
     history_messages: int
+    history_tokens: int | None
     system_prompt: str | None
     database_connections: int
     log_level: str
@@ -66,6 +72,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_namespace: str | None
     xray_daemon: str | None
     openapi_file: str | None
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether there is a budget, for each user or for several users together."""
+        return _has_budget(
+            self.budget_usd_per_day, self.budget_usd_per_day_anonymous, self.budget_usd_per_day_total
+        )
 
     async def server_secret(self) -> str:
         """The key of the hashes of client addresses. Clients do not know it, and all processes of a
@@ -89,7 +102,7 @@ def load_settings(environ: Mapping[str, str], *, now: Callable[[], float] = time
 
 
 def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> Settings:
-    """As `load_settings`. Reads every setting, whatever the others say, so that docs/settings.md has all."""
+    """As `load_settings`. Reads every setting, even one that another makes unused, for docs/settings.md."""
     database = database_credentials(env, "DATABASE", now=now)
     schemas = database_schemas(env)
     jwt_secret = env.secret(
@@ -99,6 +112,8 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
     if not jwt_secret and not jwks_url:
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
     providers = _configured_providers(env)
+    model, fallback_models = _model(env, providers), _fallback_models(env, providers)
+    budgets = _budgets(env)
     return Settings(
         database=database,
         database_schemas=schemas,
@@ -144,11 +159,11 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         openapi_file=env.text(
             "OPENAPI_FILE", "File that `GET /openapi.json` serves. A deployed function has it in its bundle."
         ),
-        model=_model(env, providers),
-        fallback_models=_fallback_models(env, providers),
+        model=model,
+        fallback_models=fallback_models,
         allowed_models=env.words(
             "LLM_ALLOWED_MODELS",
-            "Models that a client may name beside the configured ones, with commas. `*` stands for any text.",
+            "Models that a client may name beside the configured ones, with commas. `*` is a wildcard.",
         ),
         providers=providers,
         ca_file=env.text(
@@ -187,15 +202,26 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         rate_limit_write=env.rate(
             "RATE_LIMIT_WRITE", "Other writes of one user: requests/seconds.", default=RateLimit(10, 60)
         ),
-        budget_usd_per_day=env.money(
-            "BUDGET_USD_PER_DAY", "USD that one user may spend in a day (UTC); 0 for no limit."
+        budget_usd_per_day=budgets[0],
+        budget_usd_per_day_anonymous=budgets[1],
+        budget_usd_per_day_total=budgets[2],
+        allow_unknown_prices=_allow_unknown_prices(
+            env, {"LLM_MODEL": (model,), "LLM_FALLBACK_MODELS": fallback_models}, budgets
         ),
         history_messages=env.integer(
             "HISTORY_MESSAGES",
-            "The most messages of a conversation that a model gets, the newest ones.",
+            "The newest messages of a conversation that a model gets: this number, and up to half as many "
+            "more, so that the beginning stays the same for several turns and the provider can cache it.",
             default=20,
             at_least=1,
             at_most=1_000,
+        ),
+        history_tokens=env.optional_integer(
+            "HISTORY_TOKENS",
+            "The most tokens of a conversation that a model gets, estimated by four bytes each. If it is not "
+            "set: what fits into the model's context beside the answer.",
+            at_least=100,
+            at_most=10_000_000,
         ),
         system_prompt=env.file(
             "SYSTEM_PROMPT_FILE",
@@ -235,7 +261,7 @@ def database_credentials(
     secret = env.secret_by_arn(
         f"{prefix}_SECRET_ARN",
         "ARN of a secret in Secrets Manager with the login as JSON, as RDS writes and rotates it. "
-        f"`{prefix}_URL`, without a password, then gives what the secret does not have.",
+        f"`{prefix}_URL`, without a password, then supplies the fields that the secret lacks.",
     )
     uses_token = env.boolean(
         f"{prefix}_IAM_AUTH",
@@ -311,7 +337,7 @@ def _jwks_url(env: Environment) -> str | None:
 def _model(env: Environment, providers: Mapping[str, ProviderSettings]) -> str:
     meaning = (
         "The model, as `provider/model`. If it is not set: the default model of the first provider that has "
-        "a key, else `scripted/echo`."
+        "a key or a base URL, else `scripted/echo`."
     )
     model = env.text("LLM_MODEL", meaning) or _default_model(providers)
     _check_model("LLM_MODEL", model, providers)
@@ -326,6 +352,48 @@ def _fallback_models(env: Environment, providers: Mapping[str, ProviderSettings]
     for name in names:
         _check_model("LLM_FALLBACK_MODELS", name, providers)
     return names
+
+
+def _budgets(env: Environment) -> tuple[Decimal, Decimal, Decimal]:
+    """The budgets of each user, of all anonymous users together, and of all users together."""
+    return (
+        env.money("BUDGET_USD_PER_DAY", "USD that one user may spend in a day (UTC); 0 for no limit."),
+        env.money(
+            "BUDGET_USD_PER_DAY_ANONYMOUS",
+            "USD that all users without an account together may spend in a day (UTC); 0 for no limit.",
+        ),
+        env.money(
+            "BUDGET_USD_PER_DAY_TOTAL",
+            "USD that all users together may spend in a day (UTC); 0 for no limit.",
+        ),
+    )
+
+
+def _has_budget(*budgets: Decimal) -> bool:
+    return any(budgets)
+
+
+def _allow_unknown_prices(
+    env: Environment, models: Mapping[str, tuple[str, ...]], budgets: tuple[Decimal, ...]
+) -> bool:
+    """LLM_UNKNOWN_PRICES. `models`: the configured models by the setting that names them."""
+    value = env.text_matching(
+        "LLM_UNKNOWN_PRICES",
+        "`allow` or `refuse` models that are not in the price table (`shared/models.json`). An allowed one "
+        "costs an assumed price and is marked `priced: false`. The default is `allow`, and `refuse` where a "
+        "budget is set.",
+        pattern="allow|refuse",
+        form="allow or refuse",
+    )
+    if value == "allow" or (value is None and not _has_budget(*budgets)):
+        return True
+    for setting, names in models.items():
+        if not all(costs.is_priced(name) for name in names):
+            raise ConfigError(
+                f"{setting} names a model without a known price: set LLM_UNKNOWN_PRICES=allow, or name "
+                "another model."
+            )
+    return False
 
 
 def _xray_daemon(env: Environment) -> str | None:
@@ -392,12 +460,20 @@ def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
                 at_least=512,
                 at_most=100_000_000,
             )
+        think_tags = env.choice(
+            f"{prefix}_THINK_TAGS",
+            "Whether `<think>` at the beginning of an answer opens the model's thinking, which is no text. "
+            "`closing` for servers whose answers always begin with thinking and have only `</think>`.",
+            choices=get_args(ThinkTags),
+            default=provider.think_tags,
+        )
         if key or url:
             configured[provider.name] = ProviderSettings(
                 base_url=(url or provider.base_url).rstrip("/"),
                 api_key=key,
                 stream_options=stream_options,
                 num_ctx=num_ctx,
+                think_tags=think_tags,
             )
     return configured
 

@@ -35,8 +35,7 @@ class SSEDecoder:
     """Decodes the bytes of one stream into events. Reads may split the stream at any byte.
 
     The time is linear in the number of bytes. The decoder holds at most `max_event_bytes` plus one read in
-    memory. An event that is not complete at the end of the stream is dropped, as the standard says.
-    `retry` is dropped too: the application decides when to reconnect.
+    memory. `retry` is dropped: the application decides when to reconnect.
     """
 
     def __init__(self, max_event_bytes: int = 1024 * 1024) -> None:
@@ -72,6 +71,20 @@ class SSEDecoder:
             for line in lines:
                 self._decode_line(line, events)
             self._keep(unfinished, events)
+        return events
+
+    def close(self) -> list[ServerSentEvent]:
+        """Returns the event at the end of the stream whose blank line is missing, if there is one.
+
+        The standard drops such an event. Some servers leave out the last line ends, so that the data may be
+        complete. The caller must check that.
+        """
+        events: list[ServerSentEvent] = []
+        line = bytes(self._line)
+        self._line.clear()
+        if line:
+            self._decode_line(line, events)
+        self._dispatch(events)
         return events
 
     def _decode_fast(self, data: bytes) -> list[ServerSentEvent]:

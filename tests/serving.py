@@ -43,8 +43,14 @@ def environment(database_url: str, **environ: str) -> dict[str, str]:
 
 
 def mocked(database_url: str, mock: MockProcess, model: str, **environ: str) -> dict[str, str]:
-    """An environment in which all providers are the mock and the rate limit is high."""
-    settings = {**mock.settings(), "LLM_MODEL": model, "RATE_LIMIT_CHAT": "1000/60"}
+    """An environment in which all providers are the mock, the rate limit is high, and models without a known
+    price may have a budget."""
+    settings = {
+        **mock.settings(),
+        "LLM_MODEL": model,
+        "LLM_UNKNOWN_PRICES": "allow",
+        "RATE_LIMIT_CHAT": "1000/60",
+    }
     return environment(database_url, **settings | environ)
 
 

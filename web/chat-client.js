@@ -200,7 +200,7 @@ function eventParser() {
     const events = [];
     for (const line of lines) {
       const [field, value = ""] = line.split(/: ?(.*)/s);
-      if (field === "id") id = Number(value);
+      if (field === "id") id = parseInt(value, 10);
       if (field === "data") parts.push(value);
       if (line) continue;
       if (parts.length) events.push({ ...JSON.parse(parts.join("\n")), id });

@@ -23,13 +23,18 @@ The answer
     obey              the question is the script if it starts with "mock:", else the answer repeats it
     letters=0         characters of the text in a token; 0: one word in a token
     finish=stop       or length, content_filter, none (left out), or a vendor's own reason
-    usage=default     or end, every (in each event), none     input=12, of which cached=0, cache_write=0
+    usage=default     or end, every (in each event), none, zero (0 tokens at the end)
+    input=12          tokens of the prompt, of which cached=0, cache_write=0
+    tags              the reasoning is inside the text, between <think> and </think>
+    parts             the text is a list of parts (in OpenAI's format)
+    whole             one JSON body in place of a stream
+    no-end            nothing after the finish reason and the usage: no end mark, no blank line
 The pauses (50ms, 1.5s, or seconds without a unit)
     headers=0         before the status line   first=0        before the first token
     gap=0             before each further write
 The bytes
     coalesce=1        events in one write      chunk=0        bytes in one HTTP chunk; 0: a whole write
-    crlf              lines end with CR LF
+    crlf              lines end with CR LF         encoding=identity   or gzip, deflate
 The fault
     status=200        another status is an error in the vendor's format; 529 is 503 except for Anthropic
     retry_after=...   the value of the header
@@ -48,6 +53,8 @@ The fault
                       cut           closes the connection inside an HTTP chunk
                       reset         the same with a TCP reset
                       endless-line  sends a line without an end, and closes after 64 MiB
+                      html          sends a page in place of the answer
+                      error-body    sends an error in place of the answer
 
 The mock checks requests as the vendors do. NVIDIA's models want roles in turn, and Gemma no system role. It
 also refuses unknown fields in all formats, so that tests find them. `max_tokens` does not shorten an answer.

@@ -4,7 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dev.mock_llm.scripts import Script, answer_text, answer_tokens, thinking_text, thinking_tokens
+from dev.mock_llm.scripts import (
+    Script,
+    answer_text,
+    answer_tokens,
+    tagged_thinking_tokens,
+    thinking_text,
+    thinking_tokens,
+)
 from dev.mock_llm.wire import (
     JSON,
     SSE,
@@ -70,21 +77,22 @@ class Anthropic:
         script = request.script
         if not request.stream:
             return Answer(JSON, end=(json_bytes(_whole_message(request)),))
-        index = 1 if script.thinking else 0
+        index = 1 if script.thinking and not script.tags else 0
         text_start = _event("content_block_start", index=index, content_block={"type": "text", "text": ""})
-        thinking = [_delta(0, type="thinking_delta", thinking=token) for token in thinking_tokens(script)]
-        if thinking:
+        thinking = [_delta(0, type="text_delta", text=token) for token in tagged_thinking_tokens(script)]
+        if index:
+            thinking = [_delta(0, type="thinking_delta", thinking=token) for token in thinking_tokens(script)]
             thinking[-1] += SIGNATURE + _event("content_block_stop", index=0) + text_start
         return Answer(
             SSE,
-            (_message_start(request), THINKING_START if thinking else text_start, self.ping),
+            (_message_start(request), THINKING_START if index else text_start, self.ping),
             tuple(thinking),
             tuple(_text_events(script, index)),
             (
                 _event("content_block_stop", index=index),
                 _message_delta(script, STOP_REASONS.get(script.finish, script.finish), script.output),
-                _event("message_stop"),
             ),
+            (_event("message_stop"),),
         )
 
     def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
@@ -150,7 +158,8 @@ def _message_delta(script: Script, stop_reason: str | None, output: int) -> byte
     delta = {"stop_reason": stop_reason, "stop_sequence": None}
     if script.usage == "none":
         return _event("message_delta", delta=delta)
-    return _event("message_delta", delta=delta, usage=_usage(script, output))
+    usage = {"input_tokens": 0, "output_tokens": 0} if script.usage == "zero" else _usage(script, output)
+    return _event("message_delta", delta=delta, usage=usage)
 
 
 THINKING_START = _event(
@@ -161,8 +170,8 @@ SIGNATURE = _delta(0, type="signature_delta", signature="bW9jaw==")
 
 def _whole_message(request: ChatRequest) -> dict[str, Any]:
     script = request.script
-    content = [{"type": "text", "text": answer_text(script)}]
-    if script.thinking:
+    content = [{"type": "text", "text": "".join(tagged_thinking_tokens(script)) + answer_text(script)}]
+    if script.thinking and not script.tags:
         thinking = {"type": "thinking", "thinking": thinking_text(script), "signature": "bW9jaw=="}
         content.insert(0, thinking)
     return _message(request.model) | {

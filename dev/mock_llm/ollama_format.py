@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dev.mock_llm.scripts import Script, answer_text, answer_tokens, thinking_text, thinking_tokens
+from dev.mock_llm.scripts import (
+    Script,
+    answer_text,
+    answer_tokens,
+    tagged_thinking_tokens,
+    thinking_text,
+    thinking_tokens,
+)
 from dev.mock_llm.wire import (
     JSON,
     VENDOR_WORDS,
@@ -50,14 +57,16 @@ class Ollama:
     def answer(self, request: ChatRequest) -> Answer:
         script = request.script
         if not request.stream:
-            message = {"role": "assistant", "content": answer_text(script)}
-            if script.thinking:
+            text = "".join(tagged_thinking_tokens(script)) + answer_text(script)
+            message = {"role": "assistant", "content": text}
+            if script.thinking and not script.tags:
                 message["thinking"] = thinking_text(script)
             return Answer(JSON, end=(json_bytes(_last(request, message)),))
         return Answer(
             "application/x-ndjson",
             (),
-            tuple(_line(request, content="", thinking=token) for token in thinking_tokens(script)),
+            tuple(_line(request, content=token) for token in tagged_thinking_tokens(script))
+            or tuple(_line(request, content="", thinking=token) for token in thinking_tokens(script)),
             tuple(_line(request, content=token) for token in answer_tokens(script)),
             (json_bytes(_last(request, {"role": "assistant", "content": ""})) + b"\n",),
         )
@@ -97,7 +106,9 @@ def _last(request: ChatRequest, message: dict[str, str]) -> dict[str, Any]:
         # Ollama has no content filter, so it has no finish reason for one.
         last["done_reason"] = "stop" if script.finish == "content_filter" else script.finish
     last |= {"total_duration": 2_000_000_000, "load_duration": 1_000_000}
-    if script.usage != "none":
+    if script.usage == "zero":
+        last |= {"prompt_eval_count": 0, "eval_count": 0}
+    elif script.usage != "none":
         last |= {"prompt_eval_count": script.input, "eval_count": script.output}
     return last
 

@@ -4,7 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dev.mock_llm.scripts import Script, answer_text, answer_tokens, thinking_text, thinking_tokens
+from dev.mock_llm.scripts import (
+    Script,
+    answer_text,
+    answer_tokens,
+    tagged_thinking_tokens,
+    thinking_text,
+    thinking_tokens,
+)
 from dev.mock_llm.wire import (
     JSON,
     SSE,
@@ -89,10 +96,11 @@ class OpenAI:
                 for i, delta in enumerate(self.thinking_deltas(script), start=1)
             ),
             tuple(
-                self._chunk(request, {"content": token}, i)
+                self._chunk(request, {"content": _content(token, script)}, i)
                 for i, token in enumerate(answer_tokens(script), start=script.thinking + 1)
             ),
-            (*end, DONE),
+            tuple(end),
+            (DONE,),
         )
 
     def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
@@ -133,9 +141,9 @@ class OpenAI:
     def first_delta(self) -> dict[str, Any]:
         return {"role": "assistant", "content": "", "refusal": None}
 
-    def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:  # noqa: ARG002
+    def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:
         """OpenAI counts reasoning tokens, but does not send them."""
-        return []
+        return [{"content": _content(token, script)} for token in tagged_thinking_tokens(script)]
 
     def _chunk(
         self, request: ChatRequest, delta: dict[str, Any], output: int, *, finish: str | None = None
@@ -153,8 +161,9 @@ class OpenAI:
 
     def _completion(self, request: ChatRequest) -> dict[str, Any]:
         script = request.script
-        message = {"role": "assistant", "content": answer_text(script), "refusal": None}
-        if self.thinking_deltas(script):
+        text = "".join(tagged_thinking_tokens(script)) + answer_text(script)
+        message = {"role": "assistant", "content": _content(text, script), "refusal": None}
+        if not script.tags and self.thinking_deltas(script):
             message["reasoning_content"] = thinking_text(script)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(script)}
         completion = _head(request) | {"object": "chat.completion", "choices": [choice]}
@@ -177,6 +186,8 @@ class CompatibleServer(OpenAI):
         return {"role": "", "content": None}
 
     def thinking_deltas(self, script: Script) -> list[dict[str, Any]]:
+        if script.tags:
+            return super().thinking_deltas(script)
         return [{"content": None, "reasoning_content": token} for token in thinking_tokens(script)]
 
     def check_roles(self, body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
@@ -213,6 +224,10 @@ class CompatibleServer(OpenAI):
         )
 
 
+def _content(text: str, script: Script) -> str | list[dict[str, str]]:
+    return [{"type": "text", "text": text}] if script.parts else text
+
+
 def _finish_reason(script: Script) -> str | None:
     return None if script.finish == "none" else script.finish
 
@@ -233,6 +248,8 @@ def _data(chunk: dict[str, Any]) -> bytes:
 
 
 def _usage(script: Script, output: int) -> dict[str, Any]:
+    if script.usage == "zero":
+        return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     return {
         "prompt_tokens": script.input,
         "completion_tokens": output,

@@ -1,24 +1,29 @@
 """Sends the answer of a script on a connection, with its pauses and faults."""
 
 import asyncio
+import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dev.mock_llm.connection import Connection
 from dev.mock_llm.scripts import Script
-from dev.mock_llm.wire import ChatRequest, VendorApi
+from dev.mock_llm.wire import JSON, VENDOR_WORDS, ChatRequest, VendorApi
 
 PING_GAP = 0.05
 ENDLESS_PIECE = b"a" * 65536
 ENDLESS_PIECES = 1024
 LAST_CHUNK = b"0\r\n\r\n"
+HTML = b"<!DOCTYPE html>\n<html><body>Bad gateway</body></html>\n"
+WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 async def play(api: VendorApi, request: ChatRequest, connection: Connection) -> None:
     """Sends an answer with status 200."""
     script = request.script
+    if script.whole:
+        request = structs.replace(request, stream=False)
     writes = _prepare(api, request)
     whole_answer = 0 if request.stream else script.first + script.gap * script.output
     await _pause(script.headers + whole_answer)
@@ -44,6 +49,8 @@ async def _play_fault(api: VendorApi, script: Script, connection: Connection, wr
             await _ping_for_ever(_frame(api.ping, script), connection)
         case "error":
             connection.write(_frame(api.error_event, script) + LAST_CHUNK)
+        case "html" | "error-body":
+            await _end(writes, script, connection)
         case "truncate":
             connection.write(LAST_CHUNK)
         case "bad-json":
@@ -122,29 +129,45 @@ class Writes(Struct, frozen=True):
 def _prepare(api: VendorApi, request: ChatRequest) -> Writes:
     """Cached, so that benchmarks do not measure this work."""
     script = request.script
+    if script.fault == "html":
+        return Writes(_head("text/html", script), (), (), (), (_chunk(HTML),))
+    if script.fault == "error-body":
+        body = api.error(500, VENDOR_WORDS)[1]
+        return Writes(_head(JSON, script), (), (), (), (_chunk(body),))
     answer = api.answer(request)
     kept = script.after if script.fault else len(answer.text)
+    end = (*answer.end, *answer.end_mark)
+    if script.no_end:
+        end = (*answer.end[:-1], answer.end[-1].rstrip(b"\n"))
+    compressor = None
+    if script.encoding != "identity":
+        compressor = zlib.compressobj(wbits=WINDOW_BITS[script.encoding])
     return Writes(
-        _head(answer.content_type),
-        tuple(_cut(answer.opening, script)),
-        tuple(_cut(answer.thinking + answer.text[:kept], script)),
-        tuple(_cut(answer.text[kept:], script)),
-        tuple(_cut(answer.end, script)),
+        _head(answer.content_type, script),
+        tuple(_cut(answer.opening, script, compressor)),
+        tuple(_cut(answer.thinking + answer.text[:kept], script, compressor)),
+        tuple(_cut(answer.text[kept:], script, compressor)),
+        (*_cut(end, script, compressor), *([_chunk(compressor.flush())] if compressor else [])),
     )
 
 
-def _head(content_type: str) -> bytes:
+def _head(content_type: str, script: Script) -> bytes:
+    encoding = "" if script.encoding == "identity" else f"content-encoding: {script.encoding}\r\n"
     return (
-        f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncache-control: no-cache\r\n"
+        f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n{encoding}cache-control: no-cache\r\n"
         "request-id: req_mock\r\nx-request-id: req_mock\r\ntransfer-encoding: chunked\r\n\r\n"
     ).encode()
 
 
-def _cut(events: tuple[bytes, ...], script: Script) -> Iterator[bytes]:
+def _cut(
+    events: tuple[bytes, ...], script: Script, compressor: "zlib._Compress | None" = None
+) -> Iterator[bytes]:
     for start in range(0, len(events), script.coalesce):
         data = b"".join(events[start : start + script.coalesce])
         if script.crlf:
             data = data.replace(b"\n", b"\r\n")
+        if compressor:
+            data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         size = script.chunk or len(data)
         for at in range(0, len(data), size):
             yield _chunk(data[at : at + size])

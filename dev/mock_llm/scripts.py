@@ -19,8 +19,10 @@ Fault = Literal[
     "cut",
     "reset",
     "endless-line",
+    "html",
+    "error-body",
 ]
-SWITCHES = ("odd", "obey", "crlf")
+SWITCHES = ("odd", "obey", "crlf", "whole", "parts", "tags", "no-end")
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
@@ -58,7 +60,7 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     letters: Count = 0
     thinking: Count = 0
     finish: str = "stop"
-    usage: Literal["default", "end", "every", "none"] = "default"
+    usage: Literal["default", "end", "every", "none", "zero"] = "default"
     input: Count = 12
     cached: Count = 0
     cache_write: Count = 0
@@ -68,6 +70,11 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     coalesce: Annotated[int, Meta(ge=1)] = 1
     chunk: Count = 0
     crlf: bool = False
+    encoding: Literal["identity", "gzip", "deflate"] = "identity"
+    whole: bool = False
+    parts: bool = False
+    tags: bool = False
+    no_end: bool = msgspec.field(default=False, name="no-end")
     status: Annotated[int, Meta(ge=200, le=599)] = 200
     retry_after: str | None = None
     context: Count = 0
@@ -79,6 +86,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.cached + self.cache_write > self.input:
             raise ValueError("input includes cached and cache_write")
+        if self.fault and self.encoding != "identity":
+            raise ValueError("a fault is never compressed")
 
     @property
     def output(self) -> int:
@@ -104,6 +113,11 @@ def partial_text(script: Script | str) -> str:
 def thinking_text(script: Script | str) -> str:
     """The reasoning before the text, in formats that send it."""
     return "".join(thinking_tokens(_script(script)))
+
+
+def tagged_thinking_tokens(script: Script) -> tuple[str, ...]:
+    """The reasoning of a server that sends it inside the text, with its tags."""
+    return ("<think>", *thinking_tokens(script), "</think>", "\n\n") if script.tags else ()
 
 
 def parse(text: str) -> Script:

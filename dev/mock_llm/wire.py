@@ -60,7 +60,8 @@ class ChatRequest(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """The bytes of a response body. Each item is one event.
 
-    `end` is never empty. A body that is not streamed has only `end`.
+    `end` is never empty. A body that is not streamed has only `end`. `end_mark` follows the finish reason and
+    the usage.
     """
 
     content_type: str
@@ -68,6 +69,7 @@ class Answer(Struct, frozen=True):
     thinking: tuple[bytes, ...] = ()
     text: tuple[bytes, ...] = ()
     end: tuple[bytes, ...] = ()
+    end_mark: tuple[bytes, ...] = ()
 
 
 class VendorApi(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import quote
 from uuid import UUID
@@ -12,11 +13,11 @@ from functions.chat_stream.answer_replay import AnswerReplay
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect
 from functions.chat_stream.event_queue import EventQueue
 from functions.chat_stream.json_response import JSONAnswerResponse
-from functions.chat_stream.records import StoredAnswer
-from functions.chat_stream.request import TurnRequest
+from functions.chat_stream.request import EventId, TurnRequest
 from functions.chat_stream.services import ChatServices
 from functions.chat_stream.sse_response import SSEResponse
 from functions.chat_stream.timeouts import Timeouts
+from shared.errors import InvalidRequest
 
 ChatResponse: TypeAlias = Response | SSEResponse | JSONAnswerResponse
 
@@ -38,11 +39,13 @@ def answer_response(
     model: str | None,
     headers: dict[str, str],
     offset: int = 0,
+    on_disconnect: Callable[[], None] | None = None,
 ) -> ChatResponse:
     """Returns a stream, or one JSON body if the client asked for `"stream": false`.
 
     `producer` is the task that fills `events`. `model` is the `provider/model` that answers; None if it is
-    not known yet. The client already has the first `offset` characters.
+    not known yet. The client already has the first `offset` characters. `on_disconnect` is called if the
+    client disconnects before the response is complete.
     """
     meta = AnswerMeta(
         message_id=str(answer_id),
@@ -53,7 +56,9 @@ def answer_response(
     if model is not None:
         headers["X-Model"] = quote(model, safe=_HEADER_CHARACTERS)
     if not request.stream:
-        return JSONAnswerResponse(events, dialect, producer, meta=meta, headers=headers)
+        return JSONAnswerResponse(
+            events, dialect, producer, meta=meta, headers=headers, on_disconnect=on_disconnect
+        )
     return SSEResponse(
         events,
         dialect.encoder(request, meta, offset),
@@ -61,7 +66,14 @@ def answer_response(
         headers=headers,
         heartbeat=services.settings.stream_heartbeat,
         padding=services.settings.stream_padding,
+        on_disconnect=on_disconnect,
     )
+
+
+def end_response() -> Response:
+    """The response for a client that has the whole answer. `EventSource` does not connect again after a
+    204."""
+    return Response(status_code=204)
 
 
 async def replay_response(
@@ -72,15 +84,21 @@ async def replay_response(
     user_id: UUID,
     answer_id: UUID,
     timeouts: Timeouts,
-    offset: int = 0,
-    stored_answer: StoredAnswer | None = None,
+    last_event: EventId | None = None,
 ) -> ChatResponse:
-    """Returns a response with the stored answer from character `offset` on, and with the text that is added
-    until the answer ends.
+    """Returns a response with the stored answer after the client's last event, and with the text that is
+    added until the answer ends. Returns 204 if the client has the last event of the answer.
 
-    `stored_answer` is the answer if the caller has already read it. Raises NotFound, Unavailable.
+    Raises NotFound, Unavailable, and InvalidRequest if the answer is complete and shorter than the client's
+    text.
     """
-    stored_answer = stored_answer or await services.store.read(user_id, answer_id, offset)
+    last_event = last_event or EventId()
+    offset = last_event.characters
+    stored_answer = await services.store.read(user_id, answer_id, offset)
+    if offset > stored_answer.length and stored_answer.status == "complete":
+        raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
+    if last_event.is_end:
+        return end_response()
     replay = AnswerReplay(services.store, user_id, answer_id, stored_answer, offset=offset, timeouts=timeouts)
     return answer_response(
         services,

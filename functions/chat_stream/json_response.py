@@ -1,6 +1,7 @@
 """Sends an answer as one JSON body, or an error with its HTTP status."""
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.responses import Response
 
@@ -16,7 +17,7 @@ class JSONAnswerResponse:
     """An ASGI response for a client that asked for `"stream": false`.
 
     `producer` is the task that fills the queue. The task continues if the client disconnects or the server
-    cancels the request.
+    cancels the request. `on_disconnect` is called if the client disconnects before the answer is complete.
     """
 
     def __init__(
@@ -27,17 +28,31 @@ class JSONAnswerResponse:
         *,
         meta: AnswerMeta,
         headers: dict[str, str],
+        on_disconnect: Callable[[], None] | None = None,
     ) -> None:
         self._events = events
         self._dialect = dialect
         self._producer = producer
         self._meta = meta
         self._headers = headers
+        self._on_disconnect = on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.shield(self._producer)
+        disconnect = asyncio.create_task(self._report_disconnect(receive))
+        try:
+            await asyncio.shield(self._producer)
+        finally:
+            disconnect.cancel()
         response = self._response(await self._events.take() or [])
         await response(scope, receive, send)
+
+    async def _report_disconnect(self, receive: Receive) -> None:
+        """Lambda reports a disconnect after the response."""
+        if self._on_disconnect is None:
+            return
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._on_disconnect()
 
     def _response(self, events: list[Event]) -> Response:
         text, usage = [], Usage(0, 0)

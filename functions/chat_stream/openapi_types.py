@@ -19,13 +19,15 @@ class TokenEvent(Struct, frozen=True):
 
 
 class DoneEvent(Struct, frozen=True, rename="camel"):
-    """`finishReason` is present if the model did not end the answer itself."""
+    """`finishReason` is present if the model did not end the answer itself. `limit` is present if the rest of
+    a budget ended it."""
 
     type: Literal["done"]
     message_id: UUID
     usage: TokenCounts
     model: str
     finish_reason: Literal["length", "content_filter", "cancelled", "deadline"] | UnsetType = UNSET
+    limit: Literal["budget"] | UnsetType = UNSET
 
 
 class FailedEvent(Struct, frozen=True):

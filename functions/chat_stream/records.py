@@ -25,26 +25,45 @@ def final_status(end: Finished | Failed) -> Status:
     return "interrupted" if end.reason == "deadline" else "complete"
 
 
+class HistoryLimits(Struct, frozen=True):
+    """The most history that a model gets. `messages`: at least this number if they fit, and fewer than `step`
+    more, because the start of the history moves by `step` messages. `text_bytes`: the bytes of the text."""
+
+    messages: int
+    step: int
+    text_bytes: int
+
+
 class NewTurn(Struct, frozen=True, kw_only=True):
     """A new turn, as `TurnStore.begin` stores it.
 
-    `idempotency_key`: None if the client sent none. `request_hash`: the SHA-256 hash that must be equal when
-    the key is used again. `model`: the first choice, as `provider/model`.
+    `is_anonymous`: the user has no account. `idempotency_key`: None if the client sent none. `request_hash`:
+    the SHA-256 hash of the request. It must be equal when the key is used again. `resumes`: the client has a
+    part of the answer, so only an earlier call can have started the turn. `models`: the models that may
+    answer, as `provider/model`, the first choice first.
     `system_tokens`, `prompt_tokens` and `max_tokens` are for an estimate of the cost: the tokens of the
     system prompt, of the whole prompt of a stateless turn, and the limit of the answer. For a stored turn the
     database adds the tokens of the history.
+    `system_bytes`, `prompt_bytes` and `fixed_bytes` are upper bounds for budgets (`costs.max_prompt_tokens`):
+    of the system prompt, of the whole prompt of a stateless turn, and of system prompt and question.
     `conversation`: None for a stateless turn.
     """
 
     user_id: UUID
+    is_anonymous: bool
     answer_id: UUID
     question: str
     idempotency_key: str | None
     request_hash: bytes
-    model: str
+    resumes: bool = False
+    models: tuple[str, ...]
     system_tokens: int
     prompt_tokens: int
+    system_bytes: int
+    fixed_bytes: int
+    prompt_bytes: int
     max_tokens: int
+    history: HistoryLimits
     conversation: ConversationRef | None
 
 
@@ -52,8 +71,12 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     """The result of `TurnStore.begin`.
 
     `conversation_id`: None for a stateless turn, or a turn that could not be stored.
-    `repeated`: this idempotency key was used before. Replay the stored answer; do not call a model.
-    `history`: the newest messages of the conversation, the question last.
+    `repeated`: an earlier call has started the turn. Replay the stored answer; do not call a model.
+    `history`: the newest messages of the conversation, the question last. `message_count`: the number of
+    messages in the conversation up to the question.
+    `max_tokens` of the answer and `prompt_bytes` (`costs.max_prompt_tokens`) are what the budgets pay; None
+    where no budget is set. `is_budget_limited`: the client may have more tokens, but the budgets do not pay
+    them.
     """
 
     user_id: UUID
@@ -61,6 +84,10 @@ class StartedTurn(Struct, frozen=True, kw_only=True):
     conversation_id: UUID | None = None
     repeated: bool = False
     history: tuple[ChatMessage, ...] = ()
+    message_count: int = 0
+    max_tokens: int | None = None
+    prompt_bytes: int | None = None
+    is_budget_limited: bool = False
     rate_limit: RateLimitState | None = None
 
 

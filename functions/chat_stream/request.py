@@ -1,5 +1,6 @@
 """A client's request in a form that is the same for all dialects, and two request headers."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -64,19 +65,34 @@ class IdempotencyKey(Parameter[str | None], frozen=True, kw_only=True, eq=False)
         return {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
 
 
-class LastEventId(Parameter[int], frozen=True, kw_only=True, eq=False):
-    """1 to 9 digits: the number of characters that the client has. 0 if the header is missing or empty."""
+class EventId(Struct, frozen=True):
+    """The position of an event in an answer: `characters` are the characters up to and including the event.
+    `is_end`: the event is the last one."""
 
-    def parse(self, text: str | None) -> int:
-        last = text or "0"
-        if not (last.isascii() and last.isdecimal() and len(last) <= 9):
+    characters: int = 0
+    is_end: bool = False
+
+
+_EVENT_ID = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}|end))?", re.ASCII)
+
+
+class LastEventId(Parameter[EventId | None], frozen=True, kw_only=True, eq=False):
+    """An event id: the number of characters so far in 1 to 9 digits, for an event without text and a number
+    of its own `<characters>.<number>`, and for the last event `<characters>.end`. None if the header is
+    missing or empty."""
+
+    def parse(self, text: str | None) -> EventId | None:
+        if not text:
+            return None
+        found = _EVENT_ID.fullmatch(text)
+        if found is None:
             raise InvalidRequest(
-                f"{self.name} must be an event id of this answer: 1 to 9 digits", field=self.name
+                f"{self.name} must be an event id of this answer: digits, or digits and .end", field=self.name
             )
-        return int(last)
+        return EventId(int(found[1]), found[2] == "end")
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": "^[0-9]{1,9}$"}
+        return {"type": "string", "pattern": f"^(?:{_EVENT_ID.pattern})?$"}
 
 
 IDEMPOTENCY_KEY = IdempotencyKey(
@@ -88,7 +104,10 @@ IDEMPOTENCY_KEY = IdempotencyKey(
 LAST_EVENT_ID = LastEventId(
     name="Last-Event-ID",
     place="header",
-    description="The `id` of the last event that the client received. The response starts after this event.",
+    description="The `id` of the last event that the client received. The response starts after this event."
+    " After the last event of an answer the response is 204. A request that starts a turn and has this header"
+    " continues the answer of an earlier request: that with the same `Idempotency-Key`, or without a key the"
+    " newest one of the last 10 minutes with the same body. If there is none, the response is 409.",
 )
 
 
@@ -97,6 +116,6 @@ def idempotency_key(request: Request) -> str | None:
     return IDEMPOTENCY_KEY.parse(request.headers.get(IDEMPOTENCY_KEY.name))
 
 
-def last_event_id(request: Request) -> int:
-    """The `Last-Event-ID` header: how many characters of the answer the client has. Raises InvalidRequest."""
+def last_event_id(request: Request) -> EventId | None:
+    """The `Last-Event-ID` header: the last event that the client has. Raises InvalidRequest."""
     return LAST_EVENT_ID.parse(request.headers.get(LAST_EVENT_ID.name))

@@ -26,7 +26,6 @@ from shared.errors import (
     ContentFiltered,
     ContextLengthExceeded,
     IdempotencyMismatch,
-    InvalidRequest,
     ModelNotFound,
     NotFound,
     RateLimited,
@@ -38,6 +37,7 @@ _TAG = "Chat"
 _MESSAGE_ID = ResourceId(
     name="id", place="path", required=True, resource="message", description="The id of the answer's message."
 )
+_NOTHING_LEFT = Reply(status=204, description="The client has the last event of the answer.", media_type=None)
 
 
 def turn_endpoint(dialect: Dialect) -> Endpoint:
@@ -52,6 +52,8 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
             optional_headers=description.events.optional_headers,
         )
         replies = (description.events, complete)
+    if description.events.has_ids:
+        replies = (*replies, _NOTHING_LEFT)
     return Endpoint(
         method="POST",
         path=dialect.route,
@@ -59,7 +61,7 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
         tag=_TAG,
         summary=description.summary,
         access="optional" if dialect.allows_anonymous else "user",
-        parameters=(IDEMPOTENCY_KEY,),
+        parameters=(IDEMPOTENCY_KEY, *((LAST_EVENT_ID,) if description.events.has_ids else ())),
         body=Body(type=description.body, max_bytes=dialect.max_body_bytes, example=description.example),
         replies=replies,
         errors=(
@@ -103,7 +105,7 @@ RESUME = Endpoint(
         _MESSAGE_ID,
         LAST_EVENT_ID,
     ),
-    replies=(NATIVE.description.events,),
+    replies=(NATIVE.description.events, _NOTHING_LEFT),
 )
 RESUME_UI = Endpoint(
     method="GET",
@@ -122,7 +124,7 @@ RESUME_UI = Endpoint(
     ),
     replies=(
         AI_SDK.description.events,
-        Reply(status=204, description="No answer is running.", media_type=None),
+        Reply(status=204, description="The conversation has no running answer.", media_type=None),
     ),
 )
 MODELS = Endpoint(
@@ -130,9 +132,9 @@ MODELS = Endpoint(
     path="/v1/models",
     operation_id="listModels",
     tag=_TAG,
-    summary="List the models",
+    summary="List the models that clients can name",
     access="optional",
-    replies=(Reply(description="The list of models.", types=_model_list_types),),
+    replies=(Reply(description="The models that clients can name.", types=_model_list_types),),
     error_type=openai_chat.error_type,
 )
 HEALTH = Endpoint(
@@ -164,14 +166,10 @@ class ChatRoutes:
 
     async def resume(self, request: Request) -> ChatResponse:
         """Streams an answer from `Last-Event-ID` on, or from its beginning without that header, until the
-        answer ends."""
+        answer ends. Returns 204 after the last event."""
         services = self._services
         user_id = await services.authentication.user_id(request)
         answer_id = _MESSAGE_ID.parse(request.path_params["id"])
-        offset = last_event_id(request)
-        stored_answer = await services.store.read(user_id, answer_id, offset)
-        if offset > stored_answer.length and stored_answer.status == "complete":
-            raise InvalidRequest("Last-Event-ID is beyond the end of this answer", field="Last-Event-ID")
         return await replay_response(
             services,
             NATIVE,
@@ -179,8 +177,7 @@ class ChatRoutes:
             user_id=user_id,
             answer_id=answer_id,
             timeouts=Timeouts.from_scope(services.settings, request.scope),
-            offset=offset,
-            stored_answer=stored_answer,
+            last_event=last_event_id(request),
         )
 
     async def resume_ui(self, request: Request) -> ChatResponse:

@@ -1,6 +1,8 @@
-"""Sends an answer as Server-Sent Events. The turn continues when the client disconnects."""
+"""Sends an answer as Server-Sent Events. The turn continues when the client disconnects, except in formats
+that stop it then."""
 
 import asyncio
+from collections.abc import Callable
 
 from functions.chat_stream.dialects.base import Encoder
 from functions.chat_stream.event_queue import EventQueue
@@ -20,7 +22,8 @@ class SSEResponse:
 
     `producer` is the task that fills the queue. The response waits for this task, even if the client has
     disconnected, because Lambda freezes the process when the response ends.
-    `heartbeat` is in seconds, `padding` in bytes.
+    `heartbeat` is in seconds, `padding` in bytes. `on_disconnect` is called if the client disconnects before
+    the response is complete.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class SSEResponse:
         headers: dict[str, str],
         heartbeat: float,
         padding: int,
+        on_disconnect: Callable[[], None] | None = None,
     ) -> None:
         self._events = events
         self._encoder = encoder
@@ -39,6 +43,7 @@ class SSEResponse:
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._heartbeat = heartbeat
         self._padding = padding
+        self._on_disconnect = on_disconnect
         self._written_at = 0.0
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +52,7 @@ class SSEResponse:
             await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *self._headers]})
             await self._write_events(send)
         except OSError:
-            self._events.abandon()
+            self._abandon()
         finally:
             disconnect.cancel()
             # Shielded: if the server cancels this request, the turn continues.
@@ -57,7 +62,12 @@ class SSEResponse:
         """Some servers report a disconnect only on `receive`. Lambda reports it after the response."""
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._abandon()
+
+    def _abandon(self) -> None:
         self._events.abandon()
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
     async def _write_events(self, send: Send) -> None:
         self._written_at = asyncio.get_running_loop().time()

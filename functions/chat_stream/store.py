@@ -5,9 +5,10 @@ A stored function takes one JSON document, whose fields are described in its fil
 
 import asyncio
 import itertools
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 import msgspec
 from msgspec import Struct
@@ -18,12 +19,14 @@ from shared import costs, rate_limits
 from shared.db import Database, json_argument
 from shared.errors import BudgetExceeded, ChatError, Conflict, IdempotencyMismatch, NotFound, Unavailable
 from shared.events import Usage
-from shared.ids import parse_uuid
+from shared.ids import derive_conversation_id, parse_uuid
 from shared.llm.wire_format import ChatMessage
 from shared.logs import logger
 from shared.rate_limits import RateLimitState
 from shared.settings import Settings
 
+# Longer messages, which only imports can have, are cut in the prompt. The limit of a question.
+_MAX_HISTORY_CHARACTERS = 32_000
 # A checkpoint every 0.8 s renews the lease. 15 s is long enough to survive a short outage of the database,
 # and short enough to free a conversation soon after its process was killed.
 _LEASE = "15 seconds"
@@ -35,13 +38,37 @@ _SAVE_BACKOFF_SECONDS = (0.5, 1.0, 2.0)
 _FAILOVER_SECONDS = 30.0
 
 
+_CONFLICTS = {
+    "repeated": "this idempotency key was used before, and this route stores no answers",
+    "not_resumable": "there is no answer to continue: send the request without Last-Event-ID",
+    "conflict": "another answer is being written in this conversation",
+}
+_RETRY_SOON = {"Retry-After": "1"}
+
+
+class StoppingAnswer(Conflict):
+    """The user has stopped the running answer of the conversation, and it is not settled yet."""
+
+
 class _Outcome(Struct):
     outcome: Literal[
-        "started", "repeated", "mismatch", "rate_limited", "not_found", "conflict", "budget_exceeded"
+        "started",
+        "repeated",
+        "mismatch",
+        "not_resumable",
+        "stopping",
+        "rate_limited",
+        "not_found",
+        "conflict",
+        "budget_exceeded",
     ]
     conversation_id: UUID | None = None
     answer_id: UUID | None = None
-    history: tuple[ChatMessage, ...] = ()
+    # null for a stateless turn.
+    history: tuple[ChatMessage, ...] | None = None
+    message_count: int | None = None
+    max_tokens: int | None = None
+    prompt_bytes: int | None = None
     rate: RateLimitState | None = None
     renews_in: int = 0
 
@@ -60,14 +87,19 @@ class TurnStore:
         empty. Waits `within` seconds at most.
 
         Raises RateLimited, NotFound if the user has no such conversation or no such answer to regenerate,
-        Conflict while another answer of the conversation is being written or if the key was used on a route
-        that stores no answers, IdempotencyMismatch, BudgetExceeded, and Unavailable. After Unavailable the
-        turn may have started: see `cancel_unconfirmed_begin`. A refused turn stores no question and no
-        answer. It still counts for the rate limit.
+        Conflict while another answer of the conversation is being written, if the key was used on a route
+        that stores no answers, or if there is no answer to resume, StoppingAnswer, IdempotencyMismatch,
+        BudgetExceeded, and Unavailable. After Unavailable the turn may have started: see
+        `cancel_unconfirmed_begin`. A refused turn stores no question and no answer. It still counts for the
+        rate limit.
         """
         if new_turn.conversation is None:
             query, request = "select $functions.begin_stateless_turn(%s)::text", self._common_fields(new_turn)
-            request["prompt_tokens"] = new_turn.prompt_tokens
+            request |= {
+                "prompt_tokens": new_turn.prompt_tokens,
+                "prompt_bytes": new_turn.prompt_bytes,
+                "fixed_bytes": new_turn.fixed_bytes,
+            }
         else:
             query, request = "select $functions.begin_turn(%s)::text", self._common_fields(new_turn)
             request |= self._conversation_fields(new_turn, new_turn.conversation)
@@ -79,19 +111,26 @@ class TurnStore:
             conversation_id=outcome.conversation_id,
             answer_id=outcome.answer_id,
             repeated=outcome.outcome == "repeated",
-            history=outcome.history,
+            history=outcome.history or (),
+            message_count=outcome.message_count or 0,
+            max_tokens=outcome.max_tokens,
+            prompt_bytes=outcome.prompt_bytes,
+            is_budget_limited=outcome.max_tokens is not None and outcome.max_tokens < new_turn.max_tokens,
             rate_limit=outcome.rate,
         )
 
     def _common_fields(self, new_turn: NewTurn) -> dict[str, Any]:
-        usd_per_input, usd_per_output, priced = _prices(new_turn.model)
+        model = new_turn.models[0]
+        usd_per_input, usd_per_output, priced = _prices(model)
         limit = self._settings.rate_limit_chat
         return {
             "user_id": new_turn.user_id,
             "answer_id": new_turn.answer_id,
             "idempotency_key": new_turn.idempotency_key,
-            "request_hash": new_turn.request_hash.hex() if new_turn.idempotency_key is not None else None,
-            "model": new_turn.model,
+            "request_hash": new_turn.request_hash.hex(),
+            "resumes": new_turn.resumes,
+            "waits_for_stop": True,
+            "model": model,
             "max_tokens": new_turn.max_tokens,
             "usd_per_input": usd_per_input,
             "usd_per_output": usd_per_output,
@@ -99,7 +138,16 @@ class TurnStore:
             "lease": _LEASE,
             "rate_limit": limit.requests,
             "rate_window": limit.seconds,
-            "budget": self._settings.budget_usd_per_day,
+            "prices": costs.upper_prices(new_turn.models),
+            **self._budgets(is_anonymous=new_turn.is_anonymous),
+        }
+
+    def _budgets(self, *, is_anonymous: bool) -> dict[str, Decimal]:
+        settings = self._settings
+        return {
+            "budget": settings.budget_usd_per_day,
+            "budget_anonymous": settings.budget_usd_per_day_anonymous if is_anonymous else Decimal(0),
+            "budget_total": settings.budget_usd_per_day_total,
         }
 
     def _conversation_fields(self, new_turn: NewTurn, conversation: ConversationRef) -> dict[str, Any]:
@@ -116,7 +164,11 @@ class TurnStore:
             "question_id": uuid4(),
             "question": new_turn.question,
             "system_tokens": new_turn.system_tokens,
-            "history_limit": self._settings.history_messages,
+            "system_bytes": new_turn.system_bytes,
+            "history_limit": new_turn.history.messages,
+            "history_step": new_turn.history.step,
+            "history_bytes": new_turn.history.text_bytes,
+            "history_characters": _MAX_HISTORY_CHARACTERS,
         }
 
     async def cancel_unconfirmed_begin(self, new_turn: NewTurn) -> None:
@@ -125,10 +177,31 @@ class TurnStore:
         started = StartedTurn(user_id=new_turn.user_id, answer_id=new_turn.answer_id)
         await self.finish(Settlement.without_answer(started, error, []))
 
-    async def checkpoint(self, started: StartedTurn, content: str | None, model: str) -> str | None:
-        """Saves the text so far (None: unchanged) and the model that answers, and renews the lease. Returns
-        "running", "cancel" if the user asked the turn to stop, or the final status if another process settled
-        the turn."""
+    async def reserve_attempt(self, started: StartedTurn, usd: Decimal) -> bool:
+        """Adds the cost of a failed attempt to the reservation of a turn, before the next attempt. Returns
+        False if the budgets do not pay another attempt, or if the database does not answer."""
+        request = {
+            "user_id": started.user_id,
+            "answer_id": started.answer_id,
+            "usd": usd,
+            # The turn knows in which budgets it has a reservation.
+            **self._budgets(is_anonymous=True),
+        }
+        try:
+            is_reserved: bool = await self._database.call(
+                "select $functions.reserve_attempt(%s)", (json_argument(request),)
+            )
+        except Unavailable:
+            logger.exception("another attempt could not be reserved")
+            return False
+        return is_reserved
+
+    async def checkpoint(
+        self, started: StartedTurn, content: str | None, model: str | None = None
+    ) -> str | None:
+        """Saves the text so far (None: unchanged) with the model that answers, and renews the lease. Returns
+        "running", "cancel" if the user asked the turn to stop, the final status if another process settled
+        the turn, or None if the database has no such turn."""
         request = {
             "user_id": started.user_id,
             "answer_id": started.answer_id,
@@ -148,7 +221,7 @@ class TurnStore:
         another process settled the turn before, or None if there is no such turn. Safe to repeat.
 
         Raises Unavailable after the last try, or one second before `deadline` (in the event loop's time), so
-        that the client still gets an error. `wait_for_failover`: try again for 30 s."""
+        that the client still gets an error. `wait_for_failover`: keeps trying for up to 30 s."""
         give_up_at = float("inf") if deadline is None else deadline - 1
         if wait_for_failover:
             give_up_at = min(give_up_at, asyncio.get_running_loop().time() + _FAILOVER_SECONDS)
@@ -201,7 +274,9 @@ class BestEffortStore(TurnStore):
     """For dialects whose answers continue without storage. `begin` raises database errors; `checkpoint` and
     `finish` do not."""
 
-    async def checkpoint(self, started: StartedTurn, content: str | None, model: str) -> str | None:
+    async def checkpoint(
+        self, started: StartedTurn, content: str | None, model: str | None = None
+    ) -> str | None:
         try:
             return await super().checkpoint(started, content, model) or "running"
         except Unavailable:
@@ -231,12 +306,6 @@ class BestEffortStore(TurnStore):
         return settlement.status
 
 
-def derive_conversation_id(user_id: UUID, external_id: str) -> UUID:
-    """The id of a conversation for which the client chose `external_id`. It is derived from both ids, so that
-    two users can choose the same one."""
-    return uuid5(user_id, f"conversation {external_id}")
-
-
 def _outcome_error(outcome: _Outcome) -> ChatError:
     match outcome.outcome:
         case "rate_limited":
@@ -246,14 +315,14 @@ def _outcome_error(outcome: _Outcome) -> ChatError:
             return BudgetExceeded(
                 "the daily budget is used up; a new one starts at midnight UTC", retry_after=outcome.renews_in
             )
-        case "repeated":
-            return Conflict("this idempotency key was used before, and this route stores no answers")
         case "mismatch":
             return IdempotencyMismatch("this idempotency key was used for another request")
-        case "conflict":
-            return Conflict("another answer is being written in this conversation")
-        case _:
+        case "stopping":
+            return StoppingAnswer(_CONFLICTS["conflict"], headers=_RETRY_SOON)
+        case "not_found":
             return NotFound("no such conversation")
+        case kind:
+            return Conflict(_CONFLICTS[kind], headers=_RETRY_SOON if kind == "conflict" else None)
 
 
 @lru_cache(maxsize=64)

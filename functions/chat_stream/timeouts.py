@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.asgi import Scope
 from shared.events import Failed, Finished
@@ -23,6 +24,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     `first_token`: the longest wait for the first content after the request to the provider. `idle`: between
     two pieces of content.
     `deadline`: when the function's time is over; None outside of Lambda.
+    `waited`: the seconds that the request waited for the end of a stopped answer.
     """
 
     arrived_at: float
@@ -30,6 +32,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     first_token: float
     idle: float
     deadline: float | None = None
+    waited: float = 0.0
 
     @classmethod
     def from_scope(cls, settings: Settings, scope: Scope) -> "Timeouts":
@@ -51,7 +54,13 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
     def seconds_to_respond(self) -> float:
         """The seconds until the client must have a response; at least 0.05."""
-        return max(0.05, self.arrived_at + _RESPONSE_SECONDS - asyncio.get_running_loop().time())
+        respond_until = self.arrived_at + self.waited + _RESPONSE_SECONDS
+        return max(0.05, respond_until - asyncio.get_running_loop().time())
+
+    def after_wait(self, seconds: float) -> "Timeouts":
+        """The limits of a request that has waited for the end of a stopped answer. The model gets the same
+        time to start as without this wait."""
+        return replace(self, waited=self.waited + seconds, start_until=self.start_until + seconds)
 
 
 class SilenceTimer:

@@ -10,8 +10,10 @@ import asyncio
 
 from msgspec import structs
 
+from functions.chat_stream.answer_bound import AnswerBound
 from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
+from functions.chat_stream.model_start import StoppedAnswer
 from functions.chat_stream.records import (
     Settlement,
     StartedTurn,
@@ -46,7 +48,7 @@ class Turn:
     def __init__(
         self,
         started: StartedTurn,
-        answer: ModelAnswer,
+        answer: ModelAnswer | StoppedAnswer,
         *,
         failed_attempts: list[UsageRow],
         timeouts: Timeouts,
@@ -65,6 +67,8 @@ class Turn:
         self._characters = 0
         self._usage: Usage | None = None
         self._end: Finished | Failed | None = None
+        # Only where a budget is set.
+        self._bound = None if started.max_tokens is None else AnswerBound(started.max_tokens)
         self._read_timeout: asyncio.Timeout | None = None
         self._silence_timer = SilenceTimer(timeouts, self.stop)
         # Reads `_text_pieces` while `_handle_events` appends to it.
@@ -108,6 +112,10 @@ class Turn:
             if self._read_timeout is not None:
                 self._read_timeout.reschedule(0)  # a moment in the past: `_read` stops at once
 
+    def cancel(self) -> None:
+        """Ends the answer as cancelled, with the text received so far."""
+        self.stop(Finished("cancelled"))
+
     async def _read(self) -> None:
         if self._end is not None:
             return  # stopped before the first read
@@ -115,7 +123,12 @@ class Turn:
             async with asyncio.timeout(None) as self._read_timeout:
                 self._silence_timer.start(self._answer.asked_at)
                 async for events in self._answer:
-                    self._handle_events(events)
+                    if self._bound is None:
+                        self._handle_events(events)
+                    else:
+                        self._handle_events(self._bound.limit(events))
+                        if self._bound.is_exceeded:
+                            self.stop(Finished("length"))
         except TimeoutError:
             if self._end is None:  # otherwise `stop` caused it
                 raise
@@ -150,7 +163,7 @@ class Turn:
 
     def _on_checkpoint(self, state: str | None) -> None:
         if state == "cancel":
-            self.stop(Finished("cancelled"))
+            self.cancel()
         elif state != "running":  # settled by another process, or not in the database
             self.stop(_SETTLED_BY_ANOTHER_PROCESS)
 
@@ -158,6 +171,8 @@ class Turn:
         """Commits the answer, its tokens, its cost and its status. Returns the last two events: the usage,
         and `Finished` or `Failed`."""
         end = self._end or Failed("upstream_truncated", "the model's answer ended early", retryable=True)
+        if self._started.is_budget_limited and end == Finished("length"):
+            end = Finished("length", limit="budget")
         text = "".join(self._text_pieces)
         usage = self._final_usage(text)
         row = self._usage_row(usage, final_status(end))
@@ -175,7 +190,7 @@ class Turn:
             metadata={
                 "model": self._answer.target.name,
                 "cost_usd": row.cost_usd,
-                **({"finish_reason": end.reason} if isinstance(end, Finished) else {"code": end.code}),
+                **_end_metadata(end),
                 **refusal_mark(end.reason if isinstance(end, Finished) else end.code),
             },
             usage=[*self._failed_attempts, row],
@@ -204,6 +219,9 @@ class Turn:
             return counted
         counted = counted or Usage(0, 0, estimated=True)
         estimated_output = costs.estimate_tokens(text, "".join(self._reasoning_pieces))
+        if self._started.max_tokens is not None:
+            # The model had this limit, so if its text has more bytes, its tokens are long.
+            estimated_output = min(estimated_output, self._started.max_tokens)
         return structs.replace(
             counted,
             input=counted.input or self._answer.chat_request.estimated_tokens(),
@@ -219,3 +237,10 @@ class Turn:
             duration=asyncio.get_running_loop().time() - arrived_at,
             ttft=None if first_token_at is None else first_token_at - arrived_at,
         )
+
+
+def _end_metadata(end: Finished | Failed) -> dict[str, str]:
+    """The end of an answer, as it is stored with it. A replay reads it."""
+    if isinstance(end, Failed):
+        return {"code": end.code}
+    return {"finish_reason": end.reason, **({"limit": end.limit} if end.limit else {})}

@@ -96,7 +96,7 @@ class TurnLog:
         line = {name: value for name, value in line.items() if value is not None}
         # Each value of a metric's dimension costs money. Models that are not in the table of models are not
         # used as a dimension, because clients can name any number of them.
-        is_known_model = costs.lookup(line.get("provider", ""), line.get("model", "")) is not None
+        is_known_model = costs.is_listed(line.get("provider", ""), line.get("model", ""))
         logger.info(
             "turn",
             fields=metrics.with_metrics(without_dimensions=() if is_known_model else ("model",), **line),

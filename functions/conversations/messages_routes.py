@@ -1,4 +1,7 @@
-"""The endpoints of messages, and the endpoint that stops a running answer."""
+"""The endpoints of messages, and the endpoints that stop a running answer."""
+
+from typing import Literal
+from uuid import UUID
 
 from starlette.responses import Response
 
@@ -12,11 +15,18 @@ from functions.conversations.parameters import (
     page_request,
 )
 from functions.conversations.routing import Call, check_user_id, endpoint
-from functions.conversations.schemas import Cancellation, Message, MessagePage, NewMessage, check_metadata
+from functions.conversations.schemas import (
+    Cancellation,
+    Ending,
+    Message,
+    MessagePage,
+    NewMessage,
+    check_metadata,
+)
 from shared import rate_limits, web
 from shared.endpoints import RATE_LIMIT_HEADERS, Body, Reply
 from shared.errors import RateLimited
-from shared.parameters import Choice
+from shared.parameters import Choice, Text
 
 _TAG = "Messages"
 _PATH = "/api/chat/conversations/{id}/messages"
@@ -31,6 +41,19 @@ _NEW_MESSAGE = Body(
     # 32,000 characters of four bytes, metadata, and some room for JSON escapes.
     max_bytes=262_144,
     example={"role": "user", "content": "How do I sleep better?"},
+)
+
+# An external id is any text, so the id is not checked here.
+_CONVERSATION = Text(
+    name="id",
+    place="path",
+    required=True,
+    constraints={"minLength": 1},
+    description="The id of the conversation, or the client's own id for it.",
+)
+_CANCELLATIONS = (
+    Reply(description="The answer had already ended. Its status.", types=(Cancellation,)),
+    Reply(status=202, description="The answer is being stopped.", types=(Cancellation,)),
 )
 
 
@@ -49,7 +72,7 @@ class MessageRoutes:
     async def list_(self, call: Call) -> Response:
         """List the messages of a conversation.
 
-        A page of long messages may have fewer than `limit` entries; `next_cursor` continues the list. Use
+        A page of long messages ends early, at 4 MB; `next_cursor` continues the list. Use
         `order=desc` to read from the newest message backwards.
         """
         page = await self._store.page(
@@ -88,10 +111,7 @@ class MessageRoutes:
         operation_id="cancelMessage",
         tag=_TAG,
         parameters=[MESSAGE_ID],
-        replies=[
-            Reply(description="The answer has ended with this status.", types=(Cancellation,)),
-            Reply(status=202, description="The answer is being stopped.", types=(Cancellation,)),
-        ],
+        replies=_CANCELLATIONS,
     )
     async def cancel(self, call: Call) -> Response:
         """Stop an answer that is being written.
@@ -99,7 +119,29 @@ class MessageRoutes:
         The request can be repeated. It returns 202 until the answer has stopped, then 200.
         """
         message_id = call[MESSAGE_ID]
-        status = await self._store.cancel(call.identity.user_id, message_id)
-        if status == "running":
-            return web.json_response(Cancellation(message_id, "cancelling"), status=202)
-        return web.json_response(Cancellation(message_id, status))
+        return _cancellation(message_id, await self._store.cancel(call.identity.user_id, message_id))
+
+    @endpoint(
+        "POST",
+        "/api/chat/conversations/{id}/cancel",
+        operation_id="cancelConversation",
+        tag=_TAG,
+        parameters=[_CONVERSATION],
+        replies=_CANCELLATIONS,
+    )
+    async def cancel_conversation(self, call: Call) -> Response:
+        """Stop the answer that is being written in a conversation.
+
+        For a client that does not know the id of the answer yet. The request can be repeated. It returns 202
+        until the answer has stopped, then 200 with the newest answer.
+        """
+        conversation = call[_CONVERSATION]
+        return _cancellation(
+            *await self._store.cancel_conversation(call.identity.user_id, conversation or "")
+        )
+
+
+def _cancellation(message_id: UUID, status: Literal["running"] | Ending) -> Response:
+    if status == "running":
+        return web.json_response(Cancellation(message_id, "cancelling"), status=202)
+    return web.json_response(Cancellation(message_id, status))

@@ -4,12 +4,14 @@ from typing import Literal, TypeAlias, get_args
 from uuid import UUID, uuid4
 
 import msgspec
+from msgspec import Struct
 
 from functions.conversations.paging import BOTTOM, TOP, Cursor, PageRequest
 from functions.conversations.schemas import Ending, Message, MessagePage, NewMessage
 from shared import costs, rate_limits
 from shared.db import Database, Row, json_argument
 from shared.errors import NotFound
+from shared.ids import derive_conversation_id, parse_uuid
 from shared.rate_limits import RateLimitState
 from shared.settings import RateLimit
 
@@ -18,10 +20,18 @@ Order: TypeAlias = Literal["asc", "desc"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 _COLUMNS = "id, role, content, status, token_count, metadata, created_at"
-# For each order: the comparison that the rows after a position meet, and the position before the first row.
+# For each order: how a row compares with the position before it, and the position before the first row.
 _DIRECTIONS: dict[Order, tuple[str, tuple[str, UUID]]] = {"asc": (">", BOTTOM), "desc": ("<", TOP)}
 # Lambda buffers at most 6 MB of a response. A page of long messages ends early, with a cursor.
 _MAX_PAGE_BYTES = 4_000_000
+
+
+class _Answer(Struct):
+    answer_id: UUID
+    status: Literal["running"] | Ending
+
+
+_answers = msgspec.json.Decoder(_Answer)
 
 
 class MessageStore:
@@ -117,6 +127,29 @@ class MessageStore:
         if status is None:
             raise NotFound("no such message")
         return status
+
+    async def cancel_conversation(
+        self, user_id: UUID, conversation: str
+    ) -> tuple[UUID, Literal["running"] | Ending]:
+        """Asks the running turn of a conversation to stop. `conversation` is its id, or the client's own id
+        for it. Raises NotFound.
+
+        Returns the id of the answer, and its status as `cancel` does. If no turn is running, the answer is
+        the newest one.
+        """
+        known_id = parse_uuid(conversation)
+        derived_id = derive_conversation_id(user_id, conversation)
+        request = {
+            "user_id": user_id,
+            "conversation_ids": [derived_id] if known_id is None else [known_id, derived_id],
+        }
+        answer: str | None = await self._database.call(
+            "select $functions.cancel_conversation(%s)::text", (json_argument(request),)
+        )
+        if answer is None:
+            raise NotFound("no such conversation, or it has no answer")
+        found = _answers.decode(answer)
+        return found.answer_id, found.status
 
 
 def _rows_that_fit(rows: list[Row]) -> list[Row]:

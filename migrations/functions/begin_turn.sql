@@ -1,9 +1,9 @@
--- version 1
+-- version 2
 -- Starts a turn: stores the question and an empty answer, and reads the history for the model.
 --
 -- Checks first, in this order: whether the call is a repeat, the rate limit, whether the user has the
 -- conversation and no answer is being written in it, and the budget. A refused call stores nothing except the
--- hit of the rate limit. All ids come from the caller, so that a call that is repeated after its reply was
+-- count of the rate limit. All ids come from the caller, so that a call that is repeated after its reply was
 -- lost finds its own turn.
 --
 -- Request:
@@ -13,16 +13,22 @@
 --   create_missing       true: if there is no conversation_id, use or create new_conversation_id
 --   replaces             the answer to regenerate: its id, or '' for the last answer
 --   idempotency_key, request_hash (hex)
+--   resumes              true: continue the answer of an earlier call; never start a turn
+--   waits_for_stop       true: the caller knows the outcome `stopping`
 --   model, system_tokens, max_tokens, usd_per_input, usd_per_output (for one token), priced
---   history_limit        number of messages
+--   system_bytes         the largest number of tokens of the system prompt: see prompt_size
+--   history_limit, history_step, history_bytes, history_characters: see read_history
 --   lease                interval
 --   rate_limit, rate_window (seconds)
---   budget               USD a day; 0: none
+--   budget, budget_anonymous, budget_total, prices: see reserve_turn
 --
 -- Returns {"outcome", ...}:
---   started          conversation_id, answer_id, history (the question is last), rate: ask the model
+--   started          conversation_id, answer_id, history (the question is last), message_count, rate: ask the
+--                    model. max_tokens, prompt_bytes: the limits of a turn with a budget, else null
 --   repeated         conversation_id, answer_id: the key was used before; replay that answer
 --   mismatch         the key was used for another request
+--   not_resumable    there is no answer to continue
+--   stopping         the user has stopped the running answer of the conversation: call again soon
 --   rate_limited     rate: see consume_rate_limit
 --   not_found        this user has no such conversation, or no such answer to regenerate
 --   conflict         another answer of the conversation is being written
@@ -43,8 +49,10 @@ declare
     replaces_from        timestamptz;
     question             text;         -- NULL: the question is stored already
     turn_id              uuid;
-    prompt_tokens        integer;
-    reserved_usd         numeric;
+    history              jsonb;
+    system_bytes         integer;
+    prompt_bytes         integer;
+    reservation          jsonb;
 begin
     perform $functions.require_fields(
         p_request, 'question', 'max_tokens', 'history_limit', 'rate_limit', 'rate_window', 'budget'
@@ -53,26 +61,41 @@ begin
         user_id uuid, answer_id uuid, question_id uuid, question text, conversation_id uuid,
         new_conversation_id uuid, create_missing boolean, replaces text, idempotency_key text,
         request_hash text, model text, system_tokens integer, max_tokens integer, usd_per_input numeric,
-        usd_per_output numeric, history_limit integer, rate_limit integer, rate_window integer,
-        budget numeric
+        usd_per_output numeric, system_bytes integer, rate_limit integer, rate_window integer
     );
     perform set_config('app.user_id', request.user_id::text, true);
 
     -- 1. Is the call a repeat?
-    previous_turn := $functions.previous_turn(request.user_id, request.answer_id, request.idempotency_key);
+    previous_turn := $functions.previous_turn(p_request);
     is_restart := previous_turn.id is not null;
     if previous_turn.attempt_id = request.answer_id then
+        -- The history ends before the answer, or before the messages that the answer replaces.
+        history := $functions.read_history(
+            p_request, previous_turn.conversation_id,
+            coalesce(
+                previous_turn.replaces_from,
+                (select created_at from $tables.messages where id = previous_turn.id)
+            ),
+            null
+        );
         return $functions.started_turn(
-            previous_turn.conversation_id, previous_turn.id, request.history_limit,
-            previous_turn.replaces_from, null
+            previous_turn.conversation_id, previous_turn.id, history, to_jsonb(previous_turn), null
         );
     elsif previous_turn.request_hash <> decode(request.request_hash, 'hex') then
         return jsonb_build_object('outcome', 'mismatch');
-    elsif is_restart and not $functions.can_restart_turn(previous_turn) then
+    elsif is_restart
+        and (p_request -> 'resumes' = 'true' or not $functions.can_restart_turn(previous_turn))
+    then
         return jsonb_build_object(
             'outcome', 'repeated',
             'conversation_id', previous_turn.conversation_id, 'answer_id', previous_turn.id
         );
+    elsif p_request -> 'resumes' = 'true' then
+        return jsonb_build_object('outcome', 'not_resumable');
+    elsif p_request -> 'waits_for_stop' = 'true' and $functions.has_stopping_turn(
+        array[previous_turn.conversation_id, request.conversation_id, request.new_conversation_id]
+    ) then
+        return jsonb_build_object('outcome', 'stopping');
     end if;
 
     -- 2. Does the rate limit allow the turn?
@@ -123,20 +146,21 @@ begin
         end if;
     end if;
 
-    -- 5. Does the budget allow the turn?
-    prompt_tokens := request.system_tokens
-        + $functions.estimate_history_tokens(conversation_id, request.history_limit, replaces_from)
-        + $functions.estimate_tokens(coalesce(octet_length(question), 0));
-    if request.budget > 0 then
-        reserved_usd := $functions.estimate_turn_cost(
-            prompt_tokens, request.max_tokens, request.usd_per_input, request.usd_per_output
+    -- 5. Do the budgets allow the turn?
+    history := $functions.read_history(p_request, conversation_id, replaces_from, question);
+    -- Four bytes are estimated as one token.
+    system_bytes := coalesce(request.system_bytes, 4 * request.system_tokens);
+    prompt_bytes := system_bytes + $functions.prompt_size(history -> 'messages');
+    reservation := $functions.reserve_turn(
+        p_request,
+        system_bytes + $functions.prompt_size(jsonb_build_array(history -> 'messages' -> -1)),
+        prompt_bytes
+    );
+    if reservation is null then
+        return jsonb_build_object(
+            'outcome', 'budget_exceeded', 'rate', rate,
+            'renews_in', $functions.seconds_until_utc_midnight()
         );
-        if not $functions.reserve_budget(reserved_usd, request.budget) then
-            return jsonb_build_object(
-                'outcome', 'budget_exceeded', 'rate', rate,
-                'renews_in', $functions.seconds_until_utc_midnight()
-            );
-        end if;
     end if;
 
     -- 6. Store the turn.
@@ -158,8 +182,13 @@ begin
         );
     end if;
     perform $functions.start_turn(
-        p_request, turn_id, conversation_id, prompt_tokens, replaces_from, reserved_usd
+        p_request, turn_id, conversation_id,
+        least(
+            request.system_tokens + $functions.estimate_history_tokens(history -> 'messages'),
+            (reservation ->> 'prompt_bytes')::integer
+        ),
+        replaces_from, reservation
     );
-    return $functions.started_turn(conversation_id, turn_id, request.history_limit, replaces_from, rate);
+    return $functions.started_turn(conversation_id, turn_id, history, reservation, rate);
 end
 $$;

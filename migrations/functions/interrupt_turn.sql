@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- Settles a turn whose lease has expired. Keeps the text, sets the status, and logs an estimate of the cost,
 -- because the exact usage was lost with the process that wrote the answer.
 create or replace function $functions.interrupt_turn(p_turn $tables.turns) returns void
@@ -17,7 +17,11 @@ begin
     returning content into answer;
     perform $functions.delete_replaced_messages(p_turn, answer);
 
-    tokens_out := $functions.estimate_tokens(octet_length(coalesce(answer, '')));
+    -- A model that was given a limit has not sent more tokens, although its tokens may have more than four
+    -- bytes. least() ignores NULL.
+    tokens_out := least(
+        $functions.estimate_tokens(octet_length(coalesce(answer, ''))), p_turn.max_tokens
+    );
     cost := $functions.log_usage(
         p_turn.user_id, p_turn.conversation_id, p_turn.id,
         jsonb_build_array(jsonb_build_object(

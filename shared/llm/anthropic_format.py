@@ -1,15 +1,16 @@
 """The format of Anthropic's Messages API: https://docs.anthropic.com/en/api/messages-streaming."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from shared import errors
 from shared.errors import UpstreamError
-from shared.events import FinishReason, Usage
-from shared.llm.decoding import SSEAnswerDecoder, count
+from shared.llm.decoding import MAX_COUNT, SSEAnswerDecoder, count, fields_of, has_value, read_error
 from shared.llm.providers import ModelTarget
+from shared.llm.think_tags import ThinkTags
 from shared.llm.wire_format import (
     ChatRequest,
     Decoder,
@@ -40,36 +41,20 @@ class AnthropicFormat:
             body["temperature"] = chat_request.temperature
         return HttpRequest(f"{target.base_url}/v1/messages", headers, msgspec.json.encode(body))
 
-    def decoder(self) -> Decoder:
-        return AnthropicDecoder()
+    def decoder(self, think_tags: ThinkTags = "true") -> Decoder:
+        return AnthropicDecoder(think_tags)
 
     def error(self, status: int, body: bytes) -> UpstreamError:
         return error_for_response(status, body)
 
 
-class _OutputDetails(Struct):
-    thinking_tokens: int | None = None
-
-
-class _UsageFields(Struct):
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-
-class _Message(Struct):
-    usage: _UsageFields | None = None
-
-
-class _Content(Struct, gc=False):
-    """A content block, the delta of a content block, or the delta of `message_delta`."""
+class _Delta(Struct, gc=False):
+    """The delta of a content block, or the delta of `message_delta`."""
 
     type: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    stop_reason: str | None = None
+    text: Any = None
+    thinking: Any = None
+    stop_reason: Any = None
 
 
 class _Error(Struct):
@@ -79,87 +64,91 @@ class _Error(Struct):
 
 class _Event(Struct, gc=False):
     type: str | None = None
-    message: _Message | None = None
-    content_block: _Content | None = None
-    delta: _Content | None = None
-    usage: _UsageFields | None = None
-    error: _Error | str | None = None
+    message: Any = None
+    content_block: Any = None
+    delta: _Delta | None = None
+    usage: Any = None
+    error: Any = None
+    # The fields of a whole message, from servers that do not stream.
+    content: Any = None
+    stop_reason: Any = None
 
 
 _EVENT = msgspec.json.Decoder(_Event)
+_USAGE_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 
 
 class AnthropicDecoder(SSEAnswerDecoder[_Event]):
-    def __init__(self) -> None:
-        super().__init__(_EVENT)
-        self._reason: FinishReason | None = None
-        self._usage = _UsageFields()
+    def __init__(self, think_tags: ThinkTags = "true") -> None:
+        super().__init__(_EVENT, think_tags)
+        self._counts: dict[str, int] = {}
+        self._output_details: object = None
 
     def _decode_event(self, event: _Event) -> None:
         match event.type:
-            case "content_block_delta" | "content_block_start":
-                self._decode_content(event.delta or event.content_block)
+            case "content_block_delta":
+                self._decode_delta(event.delta)
+            case "content_block_start":
+                self._decode_block(fields_of(event.content_block))
             case "message_start":
-                self._decode_start(event.message)
+                # The output count of `message_start` is only a placeholder.
+                usage = fields_of(fields_of(event.message).get("usage"))
+                self._decode_usage({**usage, "output_tokens": None})
             case "message_delta":
-                self._decode_message_delta(event)
+                if event.delta and event.delta.stop_reason:
+                    self._read_ending(event.delta.stop_reason)
+                self._decode_usage(fields_of(event.usage))
             case "message_stop":
-                self._decode_stop()
+                self._finish()
             case "error":
-                self._fail(_to_error(event.error))
+                self._fail(_to_error(read_error(event.error, _Error)))
 
-    def _decode_content(self, content: _Content | None) -> None:
-        if content is None:
-            return
-        if content.text and content.type in {"text_delta", "text"}:
-            self._add_text(content.text)
-        elif content.thinking and content.type in {"thinking_delta", "thinking"}:
-            self._add_reasoning(content.thinking)
-
-    def _decode_start(self, message: _Message | None) -> None:
-        if message and message.usage:
-            # The output count of `message_start` is only a placeholder.
-            message.usage.output_tokens = None
-            self._decode_usage(message.usage)
-
-    def _decode_message_delta(self, event: _Event) -> None:
-        if event.delta and event.delta.stop_reason:
-            self._reason = _REASONS.get(event.delta.stop_reason, "stop")
-        if event.usage:
-            self._decode_usage(event.usage)
-
-    def _decode_usage(self, update: _UsageFields) -> None:
-        """Counts are cumulative: the latest value of each replaces earlier ones. `message_delta` may leave
-        out the counts of `message_start`."""
-        usage = self._usage
-        for field in _UsageFields.__struct_fields__:
-            if (value := getattr(update, field)) is not None:
-                setattr(usage, field, value)
-        if usage.input_tokens is None and usage.output_tokens is None:
-            return
-        cache_read, cache_write = (
-            count(usage.cache_read_input_tokens),
-            count(usage.cache_creation_input_tokens),
-        )
-        details = usage.output_tokens_details
-        known = usage.input_tokens is not None and usage.output_tokens is not None
-        self._events.append(
-            Usage(
-                input=count(count(usage.input_tokens) + cache_read + cache_write),
-                output=count(usage.output_tokens),
-                cache_read=cache_read,
-                cache_write=cache_write,
-                reasoning=count(details.thinking_tokens) if details else 0,
-                estimated=not (known and self._reason),
-            )
-        )
-
-    def _decode_stop(self) -> None:
-        # No stop reason: a gateway has ended the stream normally after a failure.
-        if self._reason:
-            self._finish(self._reason)
+    def _decode_body(self, body: _Event) -> None:
+        if body.type == "error" or has_value(body.error):
+            self._fail(_to_error(read_error(body.error, _Error)), may_retry=False)
+        elif not isinstance(body.content, list):
+            self._fail_invalid()
         else:
-            self._fail_truncated()
+            for block in body.content:
+                self._decode_block(fields_of(block))
+            if body.stop_reason:
+                self._read_ending(body.stop_reason)
+            self._ending = self._ending or "stop"
+            self._decode_usage(fields_of(body.usage))
+
+    def _decode_delta(self, delta: _Delta | None) -> None:
+        if delta is None:
+            return
+        if delta.type == "text_delta":
+            if isinstance(delta.text, str):
+                self._add_text(delta.text)
+            else:
+                self._add_content(delta.text)
+        elif delta.type == "thinking_delta":
+            self._add_reasoning_value(delta.thinking)
+
+    def _decode_block(self, block: Mapping[str, object]) -> None:
+        if block.get("type") == "text" and isinstance(text := block.get("text"), str):
+            self._add_text(text)
+        elif block.get("type") == "thinking":
+            self._add_reasoning_value(block.get("thinking"))
+
+    def _decode_usage(self, usage: Mapping[str, object]) -> None:
+        """Counts are cumulative: the latest value of each replaces earlier ones. `message_delta` may leave
+        out the counts of `message_start`, and some compatible servers write 0 for them."""
+        for name in _USAGE_COUNTS:
+            if number := count(usage.get(name)):
+                self._counts[name] = number
+        self._output_details = usage.get("output_tokens_details") or self._output_details
+        sent, cache_write, cache_read, _ = (self._counts.get(name, 0) for name in _USAGE_COUNTS)
+        self._add_usage(
+            min(sent + cache_write + cache_read, MAX_COUNT),
+            usage.get("output_tokens"),
+            cache_read=cache_read,
+            cache_write=cache_write,
+            reasoning=fields_of(self._output_details).get("thinking_tokens"),
+            is_final=self._ending is not None,
+        )
 
 
 def _to_error(error: _Error | str | None) -> UpstreamError:
@@ -169,15 +158,6 @@ def _to_error(error: _Error | str | None) -> UpstreamError:
     return refusal or (kind or UpstreamError)("the model provider sent an error")
 
 
-_REASONS: Mapping[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "tool_use": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "content_filter",
-}
 _ERRORS: Mapping[str, type[UpstreamError]] = {
     "api_error": UpstreamError,
     "invalid_request_error": errors.RequestRefused,

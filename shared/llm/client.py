@@ -8,7 +8,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import cast
+from typing import TypeAlias, cast
 
 import httpx
 from msgspec import Struct, structs
@@ -36,6 +36,8 @@ _WIRE_FORMATS: Mapping[WireFormatName, WireFormat] = {
 }
 
 _BACKOFF_SECONDS = 0.15
+# The requests to one model that may cost something: an answer with status 200 and one more.
+_MAX_PAID_ATTEMPTS = 2
 _NEVER = float("inf")
 _MAX_ERROR_BODY_BYTES = 65_536
 # After the last event only the end of the chunked encoding may follow.
@@ -65,6 +67,9 @@ class FailedAttempt(Struct, frozen=True):
 
     target: ModelTarget
     usage: Usage
+
+
+ReserveAttempt: TypeAlias = Callable[[FailedAttempt], Awaitable[bool]]
 
 
 class NoAnswer(Exception):
@@ -97,36 +102,44 @@ class ModelClient:
         self._without_system_role: set[str] = set()
 
     async def start(
-        self, chat_request: ChatRequest, models: Sequence[str], deadline: float, *, is_choice: bool = False
+        self,
+        chat_request: ChatRequest,
+        models: Sequence[str],
+        deadline: float,
+        *,
+        reserve: ReserveAttempt | None = None,
+        is_choice: bool = False,
     ) -> "ModelAnswer":
         """Asks `models` in order and returns the answer of the first one that accepts the request.
 
         `deadline`, in the loop's time, holds for all models together. Each model gets an equal share of the
-        remaining time. `is_choice`: the client chose the first model. Then the others are asked only if it
-        has an outage, and not if it refuses the request. No other model is asked a question that a content
-        filter refused. Raises NoAnswer.
+        remaining time. `reserve` is called before each attempt after one that costs something; if it returns
+        False, no model is asked again. `is_choice`: the client chose the first model. Then the others are
+        asked only if it has an outage, and not if it refuses the request. No other model is asked a question
+        that a content filter refused. Raises NoAnswer.
         """
-        failed_attempts: list[FailedAttempt] = []
+        attempts = _FailedAttempts(reserve)
         error: ChatError | None = None
         names = self._circuits.available(models)
         for position, name in enumerate(names):
             models_left = len(names) - position
             if not self._circuits.allow_request(name) and models_left > 1:
                 continue
+            if not await attempts.allow_another():
+                break
             now = asyncio.get_running_loop().time()
             time_limit = now + (deadline - now) / models_left
-            result, failed = await self._ask(name, chat_request, time_limit, is_last=models_left == 1)
-            failed_attempts += failed
+            result = await self._ask(name, chat_request, time_limit, attempts, is_last=models_left == 1)
             if isinstance(result, ModelAnswer):
                 self._circuits.record_success(name)
-                result.failed_attempts = tuple(failed_attempts)
+                result.failed_attempts = tuple(attempts.failed)
                 return result
             self._record_failure(name, result)
             error = result
             is_final = is_choice and name == models[0] and not _is_outage(error)
             if is_final or isinstance(error, errors.ContentFiltered):
                 break
-        raise NoAnswer(error or UpstreamError("no model is configured"), tuple(failed_attempts))
+        raise NoAnswer(error or UpstreamError("no model is configured"), tuple(attempts.failed))
 
     def warm_up(self) -> WarmUp:
         """Starts to connect to the provider of the default model, for the first turn."""
@@ -136,38 +149,48 @@ class ModelClient:
         await self._http.aclose()
 
     async def _ask(
-        self, name: str, chat_request: ChatRequest, deadline: float, *, is_last: bool
-    ) -> tuple["ModelAnswer | ChatError", list[FailedAttempt]]:
+        self,
+        name: str,
+        chat_request: ChatRequest,
+        deadline: float,
+        attempts: "_FailedAttempts",
+        *,
+        is_last: bool,
+    ) -> "ModelAnswer | ChatError":
         """Asks one model. Retries while the error allows it and there is time. Returns its answer or its last
-        error, and the usage of the failed attempts."""
-        failed: list[FailedAttempt] = []
+        error. Adds the usage of failed attempts to `attempts`."""
         try:
             target = find_target(name, self._settings.providers)
             call = _ModelCall(target, self._adapt(chat_request, target), deadline, is_last)
             changed: set[type[ChatError]] = set()
-            backoff = _BACKOFF_SECONDS
+            backoff, paid_attempts = _BACKOFF_SECONDS, 0
             while True:
                 try:
-                    return await self._attempt(call), failed
+                    return await self._attempt(call)
                 except _AttemptFailed as failure:
                     if failure.usage is not None:
-                        failed.append(FailedAttempt(target, failure.usage))
-                    # A request is changed once for each reason, and asked again at once.
+                        attempts.failed.append(FailedAttempt(target, failure.usage))
+                        paid_attempts += 1
+                        if paid_attempts == _MAX_PAID_ATTEMPTS:
+                            return failure.error
+                    # A request is changed once for each reason, and sent again at once.
                     adapted = None if type(failure.error) in changed else self._change(call, failure.error)
-                    if adapted is not None:
+                    if adapted is not None and await attempts.allow_another():
                         changed.add(type(failure.error))
                         call = structs.replace(call, chat_request=adapted)
                         continue
                     pause = max(failure.wait, backoff * random.uniform(0.75, 1.25))  # noqa: S311
                     if asyncio.get_running_loop().time() + pause >= deadline:
-                        return failure.error, failed
+                        return failure.error
+                    if not await attempts.allow_another():
+                        return failure.error
                 backoff *= 2
                 await self._sleep(pause)
         except (UpstreamError, Unavailable) as error:
-            return error, failed
+            return error
         except Exception:
             logger.exception("request to the model failed unexpectedly", **with_metrics(faults=1))
-            return ChatError("the request to the model failed"), failed
+            return ChatError("the request to the model failed")
 
     def _adapt(self, chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
         """The request within the limits of this model and provider."""
@@ -201,21 +224,23 @@ class ModelClient:
         except TimeoutError:
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT)) from None
         answer.chat_request, answer.asked_at = call.chat_request, asked_at
-        events = await answer.first_events(deadline)
+        try:
+            events = await answer.first_events(deadline)
+        except asyncio.CancelledError:
+            await answer.aclose()
+            raise
         if events is None and not call.is_last:
             await answer.aclose()
-            # The provider has received the prompt and charges for its tokens.
-            usage = Usage(call.chat_request.estimated_tokens(), 0, estimated=True)
+            usage = _usage_of_failure([], call.chat_request)
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT), usage=usage)
         first = next((event for event in events or () if isinstance(event, _CONTENT_OR_END)), None)
         if not isinstance(first, Failed):
             return answer
         await answer.aclose()
-        reported = [event for event in events or () if isinstance(event, Usage)]
         raise _AttemptFailed(
             _to_error(first),
             wait=0 if first.retryable else _NEVER,
-            usage=reported[-1] if reported else None,
+            usage=_usage_of_failure(events or [], call.chat_request),
         )
 
     async def _send(self, target: ModelTarget, chat_request: ChatRequest) -> "ModelAnswer":
@@ -242,7 +267,7 @@ class ModelClient:
         try:
             response = await self._http.post(wire_format.request(chat_request, target, key))
             if response.status_code == 200:
-                return ModelAnswer(target, response, wire_format.decoder())
+                return ModelAnswer(target, response, wire_format.decoder(target.think_tags))
             body = await _error_body(response)
         except (httpx.HTTPError, OSError) as error:
             kind, sentence = next(
@@ -331,6 +356,8 @@ class ModelAnswer:
     async def _read(self) -> list[Event]:
         try:
             data = await anext(self._reads)
+        except httpx.DecodingError:
+            return self._decoder.reject()
         except (StopAsyncIteration, httpx.HTTPError, OSError):
             # The connection may break before or after the end of the answer. The decoder tells the two cases
             # apart.
@@ -347,6 +374,23 @@ class _ModelCall(Struct, frozen=True):
     chat_request: ChatRequest
     deadline: float
     is_last: bool
+
+
+class _FailedAttempts:
+    """The failed attempts of one turn that cost something. `reserve`: see `ModelClient.start`."""
+
+    def __init__(self, reserve: ReserveAttempt | None) -> None:
+        self.failed: list[FailedAttempt] = []
+        self._reserve = reserve
+        self._reserved_count = 0
+
+    async def allow_another(self) -> bool:
+        """Whether another attempt may be sent, after the cost of all failed ones is reserved."""
+        while self._reserve is not None and self._reserved_count < len(self.failed):
+            if not await self._reserve(self.failed[self._reserved_count]):
+                return False
+            self._reserved_count += 1
+        return True
 
 
 class _AttemptFailed(Exception):
@@ -383,7 +427,7 @@ def _wait_before_retry(error: UpstreamError, response: httpx.Response, target: M
         return _NEVER
     retry_after = response.headers.get("retry-after", "")
     if retry_after and not retry_after.replace(".", "", 1).isdecimal():
-        return _NEVER  # A date is at least a second away, which is too late.
+        return _NEVER  # Dates are not parsed: a date is at least a second away.
     if not retry_after:
         is_final = response.status_code == 429 and not target.provider.retries_429_without_retry_after
         return _NEVER if is_final else 0
@@ -400,6 +444,16 @@ async def _error_body(response: httpx.Response) -> bytes:
     finally:
         await response.aclose()
     return body[:_MAX_ERROR_BODY_BYTES]
+
+
+def _usage_of_failure(events: Sequence[Event], chat_request: ChatRequest) -> Usage:
+    """What an answer without content costs: what the provider has reported, else the prompt. A provider that
+    answers with 200 has received the prompt and charges for its tokens."""
+    reported = [event for event in events if isinstance(event, Usage)]
+    usage = reported[-1] if reported else Usage(0, 0, estimated=True)
+    if usage.input:
+        return usage
+    return structs.replace(usage, input=chat_request.estimated_tokens(), estimated=True)
 
 
 def _to_error(failed: Failed) -> UpstreamError:

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 
 import httpx
 
+from shared.llm.compression import decompressed
 from shared.llm.providers import PROVIDERS, ModelTarget
 from shared.llm.scripted import ScriptedTransport
 from shared.llm.streaming_transport import StreamingTransport
@@ -19,6 +20,7 @@ from shared.warmup import WarmUp
 # A connection that was idle for longer is not used again: the process may have been frozen, and network
 # devices drop silent connections without telling either end.
 _KEEP_ALIVE_SECONDS = 55.0
+# No compression is asked for: it would hold back tokens. Some gateways compress nevertheless.
 _HEADERS = {"user-agent": "serverless-chat", "accept": "*/*", "accept-encoding": "identity"}
 _SCRIPTED_URL = PROVIDERS["scripted"].base_url
 
@@ -54,8 +56,8 @@ class HttpClient:
         return self._warm_up
 
     async def post(self, request: HttpRequest) -> httpx.Response:
-        """Sends a request and returns when the response's headers have arrived. Raises httpx's errors, and
-        OSError for faults inside TLS, which httpx does not convert."""
+        """Sends a request and returns when the response's headers have arrived. Its stream is decompressed.
+        Raises httpx's errors, and OSError for faults inside TLS, which httpx does not convert."""
         if self._warm_up is not None:
             await self._warm_up.wait()
             self._warm_up = None
@@ -71,7 +73,7 @@ class HttpClient:
             return await self._proxy_transport(proxy).handle_async_request(outgoing)
         if self._transport is None:
             self._transport = self._new_transport(_tls_context(self._settings))
-        return await self._transport.handle_async_request(outgoing)
+        return decompressed(await self._transport.handle_async_request(outgoing))
 
     async def aclose(self) -> None:
         if self._warm_up is not None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from shared.errors import UpstreamRejected
+from shared.llm.think_tags import ThinkTags
 from shared.secret_sources import Secret
 
 WireFormatName = Literal["anthropic", "ollama", "openai"]
@@ -22,17 +23,17 @@ class Provider(Struct, frozen=True, kw_only=True):
 
     `name` is the part before the slash in `provider/model`. `base_url` has no slash at its end.
     `settings_prefix` begins the names of its settings: `<prefix>_API_KEY`, `<prefix>_API_KEY_SECRET_ARN`,
-    `<prefix>_BASE_URL` and `<prefix>_STREAM_OPTIONS`. A provider without a prefix has no settings and is
-    always configured. `default_model` (`provider/model`) is used when LLM_MODEL is not set and the provider
-    is configured. `needs_key` is False for servers that are reached without a key. `is_free` means that no
-    request costs money.
+    `<prefix>_BASE_URL`, `<prefix>_STREAM_OPTIONS` and `<prefix>_THINK_TAGS`. A provider without a prefix has
+    no settings and is always configured. `default_model` (`provider/model`) is used when LLM_MODEL is not set
+    and the provider is configured. `needs_key` is False for servers that are reached without a key. `is_free`
+    means that no request costs money.
 
     `max_tokens_field` is the name of the output limit in the OpenAI format. `own_models`: prefixes of model
     names. If it is set, `max_tokens_field` is used only for these models and for the vendor's own host. All
     other models use `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
-    `retries_429_without_retry_after`: False if a 429 without `retry-after` is permanent.
-    `no_system_role`: prefixes of the models whose chat template has no system role. Others are found by the
-    provider's refusal.
+    `retries_429_without_retry_after`: False if a 429 without `retry-after` is permanent. `think_tags` is the
+    default of the setting `<prefix>_THINK_TAGS`. `no_system_role`: prefixes of the models whose chat template
+    has no system role. Others are found by the provider's refusal.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     own_models: tuple[str, ...] = ()
     max_temperature: float = 2.0
     retries_429_without_retry_after: bool = True
+    think_tags: ThinkTags = "true"
     no_system_role: tuple[str, ...] = ()
 
 
@@ -106,13 +108,15 @@ PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
 class ProviderSettings(Struct, frozen=True, kw_only=True):
     """The settings of one configured provider. `base_url` has no slash at its end.
 
-    `stream_options` is False for OpenAI-compatible servers that refuse the field `stream_options`. `num_ctx`
-    is the context that is asked of Ollama, in tokens; None: as much as the request needs.
+    `stream_options` is False for OpenAI-compatible servers that refuse the field `stream_options`.
+    `think_tags` says how thinking inside the text is marked. `num_ctx` is the context that is asked of
+    Ollama, in tokens; None: as much as the request needs.
     """
 
     base_url: str
     api_key: Secret | None = None
     stream_options: bool = True
+    think_tags: ThinkTags = "true"
     num_ctx: int | None = None
 
 
@@ -136,6 +140,7 @@ class ModelTarget(Struct, frozen=True, kw_only=True):
     model: str
     base_url: str
     variant: Variant
+    think_tags: ThinkTags = "true"
     secret: Secret | None = None
     has_system_role: bool = True
     num_ctx: int | None = None
@@ -153,6 +158,7 @@ def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelT
         model=model,
         base_url=settings.base_url,
         variant=variant_of(provider, model, settings),
+        think_tags=settings.think_tags,
         secret=settings.api_key,
         has_system_role=not model.startswith(provider.no_system_role),
         num_ctx=settings.num_ctx,

@@ -14,6 +14,7 @@ from shared import costs, errors
 from shared.errors import UpstreamError
 from shared.events import Event
 from shared.llm.providers import ModelTarget
+from shared.llm.think_tags import ThinkTags
 
 Role = Literal["system", "user", "assistant"]
 
@@ -89,7 +90,12 @@ class Decoder(Protocol):
 
     def close(self) -> list[Event]:
         """Called at the end of the stream. Returns the events that are still missing: none if the answer has
-        ended, its last events if the format needs no end mark, else a `Failed` with `upstream_truncated`."""
+        ended, its last events if it is complete without an end mark, else a `Failed` with
+        `upstream_truncated`."""
+
+    def reject(self) -> list[Event]:
+        """Called if the bytes of the stream cannot be read, for instance because their compression is broken.
+        Returns a `Failed` with `upstream_invalid`, or no events if the answer has ended."""
 
 
 class WireFormat(Protocol):
@@ -97,7 +103,7 @@ class WireFormat(Protocol):
 
     def request(self, chat_request: ChatRequest, target: ModelTarget, api_key: str | None) -> HttpRequest: ...
 
-    def decoder(self) -> Decoder: ...
+    def decoder(self, think_tags: ThinkTags = "true") -> Decoder: ...
 
     def error(self, status: int, body: bytes) -> UpstreamError:
         """The error of a response with another status than 200. `body` may be cut at 64 KiB."""

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from dev.openapi import document
 from functions.chat_stream.prompt.build_prompt import build_prompt
-from functions.chat_stream.records import StartedTurn
+from functions.chat_stream.records import HistoryLimits, StartedTurn
 from functions.chat_stream.request import TurnRequest
 from shared.llm.wire_format import ChatMessage
 from tests.serving import Client, serve, settings
@@ -33,7 +33,7 @@ print(*(path for path in document()["paths"] if path.endswith(("/lines", "/title
 
 started = StartedTurn(user_id=uuid4(), answer_id=uuid4())
 request = TurnRequest(messages=(ChatMessage(role="user", content="Hello"),))
-print(build_prompt(request, started, "You are kind.", history_limit=20).system)
+print(build_prompt(request, started, "You are kind.", HistoryLimits(20, 10, 10**6)).system)
 """
 
 

@@ -51,7 +51,7 @@ def test_a_bundle_has_only_files_that_run(deployed, function):
     assert {path.suffix for path in files(bundle)}.isdisjoint({".c", ".h", ".pyi"})
     functions = {path.name for path in (bundle / "functions").iterdir() if path.is_dir()}
     assert functions - {"__pycache__"} == {FUNCTIONS[function]}
-    assert sum(path.stat().st_size for path in files(bundle)) <= build.LARGEST
+    assert sum(path.stat().st_size for path in files(bundle)) <= build.MAX_BUNDLE_BYTES
     executable = [path.name for path in files(bundle) if os.access(path, os.X_OK)]
     assert executable == (["bootstrap"] if function == "ChatStreamFunction" else [])
 

@@ -32,7 +32,11 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "proxy": {"DatabaseProxy": "true"},
     "proxy and password": {"DatabaseProxy": "true", "DatabaseAuth": "password"},
     "API keys": {"AnthropicApiKey": "key", "OpenaiApiKeySecretArn": f"{SECRET}openai-abcdef"},
-    "model": {"NvidiaApiKey": "key", "LlmModel": "nvidia/meta/llama-3.3-70b-instruct"},
+    "model without a known price": {
+        "NvidiaApiKey": "key",
+        "LlmModel": "nvidia/meta/llama-3.3-70b-instruct",
+        "LlmUnknownPrices": "allow",
+    },
     "tokens of an identity provider": {
         "JwtJwksUrl": "https://example.com/keys",
         "JwtSecretArn": f"{SECRET}jwt-abcdef",

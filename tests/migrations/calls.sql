@@ -5,18 +5,30 @@
 -- ""
 select app.begin_request('{"user_id": "00000000-0000-4000-8000-000000000001"}');
 
--- {"outcome": "started", "conversation_id": "00000000-0000-4000-8000-0000000000c1", "answer_id": "00000000-0000-4000-8000-0000000000a1", "history": [{"role": "user", "content": "How do I sleep better?"}]}
+-- {"outcome": "started", "conversation_id": "00000000-0000-4000-8000-0000000000c1", "answer_id": "00000000-0000-4000-8000-0000000000a1", "history": [{"role": "user", "content": "How do I sleep better?"}], "message_count": 1, "max_tokens": 1000, "prompt_bytes": 454}
 select app.begin_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001",
     "answer_id": "00000000-0000-4000-8000-0000000000a1",
-    "idempotency_key": "first", "request_hash": "00ff", "model": "openai/some-model", "max_tokens": 1000,
+    "idempotency_key": "first", "request_hash": "00ff", "resumes": false, "waits_for_stop": true,
+    "model": "openai/some-model", "max_tokens": 1000,
     "usd_per_input": "0.000001", "usd_per_output": "0.00001", "priced": true, "lease": "15 seconds",
-    "rate_limit": 5, "rate_window": 60, "budget": "1.5",
+    "rate_limit": 5, "rate_window": 60, "budget": "1.5", "budget_anonymous": "0", "budget_total": "20",
+    "prices": {
+        "prompt": "0.00000125", "answer": "0.00001", "long_from": 272000, "long_prompt": "0.0000025",
+        "long_answer": "0.000015"
+    },
     "conversation_id": null, "new_conversation_id": "00000000-0000-4000-8000-0000000000c1",
     "create_missing": false, "replaces": null,
     "question_id": "00000000-0000-4000-8000-0000000000b1", "question": "How do I sleep better?",
-    "system_tokens": 100, "history_limit": 20
+    "system_tokens": 100, "system_bytes": 416, "history_limit": 20, "history_step": 10,
+    "history_bytes": 1000000, "history_characters": 32000
 }')::text;
+
+-- true
+select app.reserve_attempt('{
+    "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1",
+    "usd": "0.0001", "budget": "1.5", "budget_anonymous": "0", "budget_total": "20"
+}');
 
 -- "running"
 select app.checkpoint_turn('{
@@ -46,6 +58,12 @@ select app.cancel_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1"
 }');
 
+-- {"answer_id": "00000000-0000-4000-8000-0000000000a1", "status": "running"}
+select app.cancel_conversation('{
+    "user_id": "00000000-0000-4000-8000-000000000001",
+    "conversation_ids": ["00000000-0000-4000-8000-0000000000c9", "00000000-0000-4000-8000-0000000000c1"]
+}')::text;
+
 -- "cancelled"
 select app.finish_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1",
@@ -62,9 +80,15 @@ select app.finish_turn('{
 select app.begin_stateless_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001",
     "answer_id": "00000000-0000-4000-8000-0000000000a2",
-    "idempotency_key": null, "request_hash": null, "model": "openai/some-model", "max_tokens": 1000,
+    "idempotency_key": null, "request_hash": "00ff", "resumes": false, "waits_for_stop": true,
+    "model": "openai/some-model", "max_tokens": 1000,
     "usd_per_input": "0.000001", "usd_per_output": "0.00001", "priced": true, "lease": "15 seconds",
-    "rate_limit": 5, "rate_window": 60, "budget": "0", "prompt_tokens": 120
+    "rate_limit": 5, "rate_window": 60, "budget": "0", "budget_anonymous": "0", "budget_total": "0",
+    "prices": {
+        "prompt": "0.00000125", "answer": "0.00001", "long_from": null, "long_prompt": "0.00000125",
+        "long_answer": "0.00001"
+    },
+    "prompt_tokens": 120, "prompt_bytes": 512, "fixed_bytes": 480
 }')::text;
 
 -- "complete"

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 USER, ANONYMOUS, OTHER = uuid4(), uuid4(), uuid4()
-TABLES = ["budgets", "conversations", "messages", "rate_limits", "turns", "usage_logs"]
+TABLES = ["budgets", "conversations", "messages", "rate_limits", "shared_budgets", "turns", "usage_logs"]
 EXPIRED = "-1 second"
 
 

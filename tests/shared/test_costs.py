@@ -1,4 +1,5 @@
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -117,6 +118,78 @@ def test_all_prices_of_the_table_are_positive_with_at_most_four_decimals():
 )
 def test_impossible_counts_are_clamped(usage, same_as):
     assert cost("anthropic", SONNET, usage) == cost("anthropic", SONNET, same_as)
+
+
+@pytest.mark.parametrize(
+    "ending", ["-20250101", "-2025-01-01", "-latest", "@20250101", "@eu", ":free", ":x=1,y"]
+)
+@pytest.mark.parametrize("model", ["o1", "gpt-4.1-nano", "gpt-4o-2024-05-13"])
+def test_a_date_or_a_variant_does_not_change_the_price(model, ending):
+    assert lookup("openai", model + ending) == lookup("openai", model) is not None
+    assert costs.is_priced(f"openai/{model}{ending}")
+    assert not costs.is_listed("openai", model + ending)
+
+
+def test_a_date_and_a_variant_may_both_follow_a_name():
+    assert lookup("openai", "o1-2025-01-01:free") == lookup("openai", "o1")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(
+            "o1-pro",
+            "o1-preview",
+            "o",
+            "o1-",
+            "o1-2025",
+            "o1-202501011",
+            "o1-2025-1-1",
+            "o1x",
+            "o1-latest-pro",
+        ),
+        *("gpt-4-turbo", "gpt-4-32k", "xo1", "gpt-4-0613", "", ":o1", "@", "-latest", "o1-" + "\u0662" * 8),
+    ],
+)
+def test_any_other_ending_is_another_model_without_a_price(model):
+    assert lookup("openai", model) is None
+    assert not costs.is_priced(f"openai/{model}")
+
+
+@given(st.sampled_from(sorted(name for _, name in MODELS)), st.text("-@:olatest0123456789pro", max_size=14))
+def test_only_known_endings_keep_a_price(name, ending):
+    if name + ending not in TABLE and lookup(TABLE[name]["provider"], name + ending) is not None:
+        assert any(
+            re.fullmatch(
+                r"(-\d{8}|-\d{4}-\d{2}-\d{2}|-latest)?([@:].*)?", (name + ending).removeprefix(known)
+            )
+            for known in TABLE
+            if (name + ending).startswith(known)
+        )
+
+
+names = models.map("/".join)
+
+
+@given(st.lists(names, min_size=1, max_size=4), usages)
+def test_no_request_costs_more_than_the_upper_prices(names, usage):
+    upper = costs.upper_prices(tuple(names))
+    is_long = upper.long_from is not None and usage.input > upper.long_from
+    prompt = upper.long_prompt if is_long else upper.prompt
+    answer = upper.long_answer if is_long else upper.answer
+    for name in names:
+        assert usd_of(tuple(name.split("/", 1)), usage) <= usage.input * prompt + usage.output * answer
+
+
+@given(st.lists(st.text(max_size=50), max_size=5))
+def test_a_prompt_has_more_bytes_than_estimated_tokens(texts):
+    assert costs.max_prompt_tokens(*texts) >= estimate_tokens(*texts)
+    assert costs.max_prompt_tokens(*texts) == sum(len(text.encode()) + 16 for text in texts)
+
+
+def test_the_largest_answer_is_that_of_the_table():
+    assert costs.max_output("openai/gpt-4", 9) == 4096
+    assert costs.max_output("ollama/qwen3", 9) == 9
 
 
 @given(models, st.builds(Usage, *[st.integers()] * 5))

@@ -95,6 +95,11 @@ def test_a_missing_setting_is_named(name):
         ("RATE_LIMIT_WRITE", "0/60"),
         ("BUDGET_USD_PER_DAY", "-1"),
         ("BUDGET_USD_PER_DAY", "1e3"),
+        ("BUDGET_USD_PER_DAY_ANONYMOUS", "-1"),
+        ("BUDGET_USD_PER_DAY_TOTAL", "1e3"),
+        ("LLM_UNKNOWN_PRICES", "ALLOW"),
+        ("LLM_UNKNOWN_PRICES", "maybe"),
+        ("HISTORY_TOKENS", "99"),
         ("STREAM_PADDING", "-1"),
         ("STREAM_PADDING", "99999999"),
         ("HISTORY_MESSAGES", "0"),
@@ -122,3 +127,18 @@ def test_tracing_is_off_by_default():
 def test_an_error_of_a_fallback_model_names_its_setting(model):
     with pytest.raises(ConfigError, match="LLM_FALLBACK_MODELS"):
         load_settings(NEEDED | {"LLM_FALLBACK_MODELS": model})
+
+
+@pytest.mark.parametrize(
+    "budget", ["BUDGET_USD_PER_DAY", "BUDGET_USD_PER_DAY_ANONYMOUS", "BUDGET_USD_PER_DAY_TOTAL"]
+)
+@pytest.mark.parametrize("setting", ["LLM_MODEL", "LLM_FALLBACK_MODELS"])
+def test_a_configured_model_without_a_price_is_an_error_where_a_budget_is_set(budget, setting):
+    environ = NEEDED | {"OPENAI_API_KEY": "k", "LLM_MODEL": "openai/o1", setting: "openai/o1-pro"}
+    assert load_settings(environ).allow_unknown_prices
+    with pytest.raises(ConfigError, match=f"{setting} .*LLM_UNKNOWN_PRICES=allow"):
+        load_settings(environ | {budget: "1"})
+    with pytest.raises(ConfigError, match=setting):
+        load_settings(environ | {"LLM_UNKNOWN_PRICES": "refuse"})
+    assert load_settings(environ | {budget: "1", "LLM_UNKNOWN_PRICES": "allow"}).has_budget
+    assert not load_settings(environ | {budget: "1", setting: "openai/o1:free"}).allow_unknown_prices

@@ -65,7 +65,7 @@ async function fetchAsBrowsersDo(...request) {
 }
 
 /** A page with a chat. `finished` are the calls of `onFinish`, `statuses` the statuses so far. */
-function open({ ai, id, token, url = CHAT_URL, model = "tokens=12&thinking=3", messages = [] }) {
+function open({ ai, id, token, url = CHAT_URL, model = "tokens=12&thinking=3", messages = [], prepare }) {
   class Chat extends ai.AbstractChat {}
   const state = new State(messages);
   const finished = [];
@@ -74,6 +74,7 @@ function open({ ai, id, token, url = CHAT_URL, model = "tokens=12&thinking=3", m
     headers: { Authorization: `Bearer ${token}` },
     body: { model: `nvidia/mock:${model}` },
     fetch: fetchAsBrowsersDo,
+    prepareSendMessagesRequest: prepare,
   });
   const chat = new Chat({ id, state, transport, onFinish: (end) => finished.push(end) });
   return Object.assign(chat, { statuses: state.statuses, finished });
@@ -163,6 +164,78 @@ for (const [version, ai] of Object.entries({ 5: ai5, 6: ai6, 7: ai7 })) {
     assert.equal(answer.status, "cancelled");
     assert.ok(answer.content.startsWith(once(chat.lastMessage)));
   });
+
+  on("a stop before the first token names the chat, and a message sent at once is answered", async () => {
+    const one = page({ model: "tokens=5&first=20" });
+    const stopped = open(one);
+    const sent = stopped.sendMessage({ text: "one" });
+    await until(() => stopped.messages.length === 1 && stopped.status !== "ready");
+    const headers = { Authorization: `Bearer ${one.token}` };
+    const cancel = `${CHAT_URL}/api/chat/conversations/${one.id}/cancel`;
+    // The request of the turn can arrive after that of the stop.
+    while (!(await fetch(cancel, { method: "POST", headers })).ok);
+    await stopped.stop();
+    await sent;
+    const chat = open({ ...one, model: "tokens=12", messages: stopped.messages });
+    await chat.sendMessage({ text: "two" });
+    assert.deepEqual([chat.status, chat.error], ["ready", undefined]);
+    const messages = await settled(one.token);
+    assert.deepEqual(
+      messages.map(({ role, status }) => `${role} ${status}`),
+      ["user complete", "assistant cancelled", "user complete", "assistant complete"],
+    );
+    assert.deepEqual([messages[2].content, messages[3].id], ["two", chat.lastMessage.id]);
+  });
+
+  on("an edited message is refused and stores nothing", async () => {
+    const one = page();
+    const chat = open(one);
+    await chat.sendMessage({ text: "one" });
+    const before = await stored(one.token);
+    await chat.sendMessage({ text: "another one", messageId: chat.messages[0].id });
+    assert.equal(chat.status, "error");
+    const { code, field } = JSON.parse(chat.error.message);
+    assert.deepEqual([code, field], ["invalid_request", "messageId"]);
+    assert.deepEqual(await stored(one.token), before);
+  });
+
+  // The bodies of github.com/vercel/chatbot (components/chat.tsx), and of assistant-ui's
+  // AssistantChatTransport for a thread without and with a model context.
+  const bodies = {
+    "vercel/chatbot": ({ id, messages, body }) => ({
+      id,
+      message: messages.at(-1),
+      selectedChatModel: body.model,
+      selectedVisibilityType: "private",
+      ...body,
+    }),
+    "assistant-ui": ({ id, messages, trigger, messageId, requestMetadata: metadata, body }) => ({
+      callSettings: undefined,
+      system: undefined,
+      config: undefined,
+      tools: {},
+      ...body,
+      ...{ id, messages, trigger, messageId, metadata },
+    }),
+    "assistant-ui with a context": ({ id, messages, trigger, messageId, body: { model } }) => ({
+      callSettings: { temperature: 0.5, maxTokens: 100 },
+      system: "Be kind.",
+      config: { modelName: model },
+      tools: {},
+      ...{ id, messages, trigger, messageId },
+    }),
+  };
+  for (const [client, body] of Object.entries(bodies)) {
+    on(`the body of ${client} is accepted`, async () => {
+      const one = page({ prepare: (options) => ({ body: body(options) }) });
+      const chat = open(one);
+      for (const text of ["one", "two"]) await chat.sendMessage({ text });
+      assert.deepEqual([chat.status, chat.error], ["ready", undefined]);
+      const messages = await stored(one.token);
+      assert.deepEqual(messages.map(({ role }) => role), ["user", "assistant", "user", "assistant"]);
+      assert.equal(messages[3].content, once(chat.lastMessage));
+    });
+  }
 
   on("a second page sees the end of an answer that the first page cancels", async () => {
     const one = page({ model: "tokens=500&gap=20ms" });

@@ -45,3 +45,7 @@ def test_the_openai_sdk_completes_streams_and_raises_errors(run_with_servers):
 
 def test_the_ai_sdk_streams_stops_resumes_and_retries(run_with_servers):
     run_with_servers("ai_sdk.test.mjs", CHAT_URL={})
+
+
+def test_clients_that_connect_again_continue_the_answer(run_with_servers):
+    run_with_servers("reconnecting.test.mjs", CHAT_URL={})

@@ -15,20 +15,25 @@
     data: [DONE]
 
 The clients refuse unknown types, and some refuse unknown fields. The clients treat a stream without `finish`
-as complete. The server has the conversation, so only the last message of a request is read. `id` is the
-client's own id of the conversation.
+as complete. The server has the conversation, so of a request only the last message is read, and the system
+messages. `id` is the client's own id of the conversation.
+
+The bodies are those of `useChat`, of assistant-ui (`system`, `callSettings`, `config`), and of vercel/chatbot
+(`message`, `selectedChatModel`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDescription, event_stream
 from functions.chat_stream.dialects.fields import (
     MAX_CONTENT,
+    Content,
     ExternalId,
+    MaxTokens,
     ModelName,
     Temperature,
     conversation_ref,
@@ -40,11 +45,20 @@ from functions.chat_stream.dialects.frames import (
     json_text,
     to_json,
 )
+from functions.chat_stream.dialects.unsupported_fields import (
+    CONVERSATION_IDS,
+    ONLY_STREAMS,
+    FieldTable,
+    field_table,
+    refuse_unsupported,
+)
 from functions.chat_stream.request import TurnRequest
 from shared.errors import InvalidRequest
 from shared.events import Event, Failed, Finished, FinishReason, ReasoningDelta, TextDelta
 from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
+
+T = TypeVar("T")
 
 _ERROR = frame(b'{"type":"error","errorText":%b}' % TAKING_A_MOMENT_JSON)
 _ABORT = frame(b'{"type":"abort"}')
@@ -69,15 +83,48 @@ class UIMessage(Struct, frozen=True):
     id: ExternalId = ""
 
 
-class Body(Struct, frozen=True, kw_only=True):
-    """Clients set `model` and `temperature` in the option `body` of the AI SDK's transport or of a call."""
+class CallSettings(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The settings of assistant-ui's model context. `maxOutputTokens` is the AI SDK's name of `maxTokens`."""
+
+    temperature: Temperature | None = None
+    max_tokens: MaxTokens | None = None
+    max_output_tokens: MaxTokens | None = None
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The configuration of assistant-ui's model context."""
+
+    model_name: ModelName | None = None
+
+
+class Body(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A request has `messages`, or only the last one as `message`.
+
+    Clients set `model`, `temperature` and `maxOutputTokens` in the option `body` of the AI SDK's transport or
+    of a call.
+    """
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
-    messages: Annotated[list[UIMessage], Meta(min_length=1)]
+    messages: Annotated[list[UIMessage], Meta(min_length=1)] | None = None
+    message: UIMessage | None = None
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    message_id: ExternalId | None = msgspec.field(default=None, name="messageId")
+    message_id: ExternalId | None = None
     model: ModelName | None = None
     temperature: Temperature | None = None
+    max_output_tokens: MaxTokens | None = None
+    system: Content | None = None
+    call_settings: CallSettings | None = None
+    config: ModelConfig | None = None
+    selected_chat_model: ModelName | None = None
+
+
+_UNSUPPORTED = field_table(Body, CONVERSATION_IDS, ONLY_STREAMS)
+_UNSUPPORTED_CALL_SETTINGS = field_table(CallSettings)
+_UNSUPPORTED_CONFIG = field_table(ModelConfig, {"apiKey": [""], "baseUrl": [""]})
+# Of the last message. The text of a message is in its parts.
+_UNSUPPORTED_IN_MESSAGE: FieldTable = {"experimental_attachments": [[]], "attachments": [[]], "files": [[]]}
+# vercel/chatbot's name of its default model.
+_DEFAULT_CHAT_MODEL = "chat-model"
 
 
 class AISDKEncoder:
@@ -148,8 +195,10 @@ class AISDKDialect(Dialect):
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
-        question = _question(fields.messages)
-        question_id = fields.messages[-1].id
+        _refuse_unsupported(body, fields)
+        messages = _messages(fields)
+        question = _question(messages, "messages" if fields.message is None else "message")
+        question_id = messages[-1].id
         replaces = key = None
         if fields.trigger == "regenerate-message":
             # `messageId` is the id of the answer in some clients and the id of the question in others. The
@@ -157,13 +206,27 @@ class AISDKDialect(Dialect):
             # idempotency key, because each click must give a new answer.
             is_question = fields.message_id == question_id
             replaces = "" if is_question else fields.message_id or ""
+        elif fields.message_id:
+            # The client has edited an earlier message. The server would add the message to the conversation.
+            raise InvalidRequest("a message cannot be edited", field="messageId")
         elif question_id:
             key = f"{fields.id}\n{question_id}\n{question}"
+        settings = fields.call_settings or CallSettings()
         return TurnRequest(
             messages=(ChatMessage("user", question),),
             conversation=conversation_ref(fields.id, replaces=replaces),
-            model=fields.model,
-            temperature=fields.temperature,
+            system=_system(messages, fields.system),
+            model=_model(fields),
+            temperature=_the_one(
+                {"temperature": fields.temperature, "callSettings.temperature": settings.temperature}
+            ),
+            max_tokens=_the_one(
+                {
+                    "maxOutputTokens": fields.max_output_tokens,
+                    "callSettings.maxTokens": settings.max_tokens,
+                    "callSettings.maxOutputTokens": settings.max_output_tokens,
+                }
+            ),
             idempotency_key=key,
         )
 
@@ -172,18 +235,83 @@ class AISDKDialect(Dialect):
         return AISDKEncoder(meta)
 
 
-def _question(messages: Sequence[UIMessage]) -> str:
-    index, last = len(messages) - 1, messages[-1]
+def _refuse_unsupported(body: bytes, fields: Body) -> None:
+    refuse_unsupported(body, _UNSUPPORTED)
+    raw = msgspec.json.decode(body, type=_RawBody)
+    if fields.call_settings is not None:
+        refuse_unsupported(raw.call_settings, _UNSUPPORTED_CALL_SETTINGS, "callSettings.")
+    if fields.config is not None:
+        refuse_unsupported(raw.config, _UNSUPPORTED_CONFIG, "config.")
+    if fields.message is not None:
+        refuse_unsupported(raw.message, _UNSUPPORTED_IN_MESSAGE, "message.")
+    elif raw.messages:
+        refuse_unsupported(raw.messages[-1], _UNSUPPORTED_IN_MESSAGE, f"messages[{len(raw.messages) - 1}].")
+
+
+class _RawBody(Struct, rename="camel"):
+    call_settings: Raw = Raw()
+    config: Raw = Raw()
+    message: Raw = Raw()
+    messages: list[Raw] | None = None
+
+
+def _messages(fields: Body) -> Sequence[UIMessage]:
+    if fields.message is not None and fields.messages is not None:
+        raise InvalidRequest("message and messages cannot be used together", field="message")
+    if fields.message is not None:
+        return [fields.message]
+    if fields.messages is None:
+        raise InvalidRequest("messages is missing", field="messages")
+    return fields.messages
+
+
+def _question(messages: Sequence[UIMessage], field: str) -> str:
+    last = messages[-1]
     if last.role != "user":
-        raise InvalidRequest("the last message must have the role user", field="messages")
+        raise InvalidRequest("the last message must have the role user", field=field)
+    parts = f"{field}[{len(messages) - 1}].parts" if field == "messages" else f"{field}.parts"
     if any(part.type == "file" for part in last.parts):
-        raise InvalidRequest("files are not supported", field=f"messages[{index}].parts")
-    text = "".join(part.text for part in last.parts if part.type == "text")
+        raise InvalidRequest("files are not supported", field=parts)
+    text = _text(last)
     if not text.strip():
-        raise InvalidRequest("the user's message must not be blank", field=f"messages[{index}].parts")
+        raise InvalidRequest("the user's message must not be blank", field=parts)
     if len(text) > MAX_CONTENT:
-        raise InvalidRequest(
-            f"the user's message must have at most {MAX_CONTENT} characters",
-            field=f"messages[{index}].parts",
-        )
+        raise InvalidRequest(f"the user's message must have at most {MAX_CONTENT} characters", field=parts)
     return text
+
+
+def _text(message: UIMessage) -> str:
+    return "".join(part.text for part in message.parts if part.type == "text")
+
+
+def _system(messages: Sequence[UIMessage], system: str | None) -> str | None:
+    texts = [system or "", *(_text(message) for message in messages if message.role == "system")]
+    prompt = "\n\n".join(text for text in texts if text.strip())
+    if len(prompt) > MAX_CONTENT:
+        raise InvalidRequest(
+            f"system messages must have at most {MAX_CONTENT} characters in all", field="messages"
+        )
+    return prompt or None
+
+
+def _model(fields: Body) -> str | None:
+    selected = fields.selected_chat_model
+    return _the_one(
+        {
+            "model": fields.model,
+            "config.modelName": fields.config.model_name if fields.config else None,
+            "selectedChatModel": None if selected == _DEFAULT_CHAT_MODEL else selected,
+        }
+    )
+
+
+def _the_one(values: Mapping[str, T | None]) -> T | None:
+    """The value that a client sent, possibly in several fields. Raises InvalidRequest if they differ."""
+    present = {field: value for field, value in values.items() if value is not None}
+    if not present:
+        return None
+    (first, value), *others = present.items()
+    for field, other in others:
+        if other != value:
+            raise InvalidRequest(f"{field} must be equal to {first}", field=field)
+    return value

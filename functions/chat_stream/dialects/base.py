@@ -67,6 +67,8 @@ class Dialect(ABC):
     `route`: the path of its endpoint.
     `allows_anonymous`: a token is optional if ALLOW_ANONYMOUS is on.
     `requires_storage`: False if a stored turn may continue when the database fails and no budget is set.
+    `stops_on_disconnect`: a closed connection cancels the turn. For formats whose clients cannot resume an
+    answer: the answers are not stored and have no event ids.
     `max_body_bytes`: the largest request body. It is large because most clients send the whole conversation.
     `headers`: the headers that each answer of the dialect has.
     `statuses`: the statuses of error codes that have another status in this format.
@@ -76,6 +78,7 @@ class Dialect(ABC):
     route: ClassVar[str]
     allows_anonymous: ClassVar[bool] = False
     requires_storage: ClassVar[bool] = True
+    stops_on_disconnect: ClassVar[bool] = False
     max_body_bytes: ClassVar[int] = 1024 * 1024
     headers: ClassVar[Mapping[str, str]] = {}
     statuses: ClassVar[Mapping[str, int]] = {}

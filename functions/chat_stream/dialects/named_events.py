@@ -26,6 +26,14 @@ from functions.chat_stream.dialects.frames import (
     to_json,
 )
 from functions.chat_stream.dialects.messages import Message, split_messages
+from functions.chat_stream.dialects.unsupported_fields import (
+    CONVERSATION_IDS,
+    ONLY_STREAMS,
+    FieldTable,
+    field_table,
+    refuse_unsupported,
+    refuse_unsupported_in_messages,
+)
 from functions.chat_stream.request import TurnRequest
 from shared.events import Event, Failed, Finished, TextDelta
 from shared.json_bodies import decode
@@ -44,6 +52,17 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
     model: ModelName
     chat_id: ExternalId | None = None
     system_prompt: Content | None = None
+
+
+# Fields of Ollama's API, and the values of the answers of this dialect.
+_OLLAMA_FIELDS: FieldTable = {
+    "options": [{}],
+    "format": [""],
+    "temperature": [0.7],
+    "max_tokens": [4096],
+    "maxTokens": [4096],
+}
+_UNSUPPORTED = field_table(Body, CONVERSATION_IDS, ONLY_STREAMS, _OLLAMA_FIELDS)
 
 
 class NamedEventsEncoder:
@@ -99,6 +118,8 @@ class NamedEventsDialect(Dialect):
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
         chat_id = fields.chat_id
+        refuse_unsupported(body, _UNSUPPORTED)
+        refuse_unsupported_in_messages(body, only_last=bool(chat_id))
         system, messages = split_messages(fields.messages, fields.system_prompt, is_stored=bool(chat_id))
         last = fields.messages[-1]
         has_key = chat_id and last.id is not None

@@ -3,12 +3,16 @@ events and one `done` or `error` event.
 
     id: 5
     data: {"type":"token","content":"Hello"}
+    id: 5.end
     data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...},"model":"openai/gpt-6-luna"}
+    id: 5.end
     data: {"type":"error","message":"Coach is taking a moment. Let's try again.","code":"upstream_timeout"}
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
-sends this id as `Last-Event-ID` gets the text after this event. `done` has a `finishReason` if the model did
-not end the answer itself: `length`, `content_filter`, `cancelled` or `deadline`.
+sends this id as `Last-Event-ID` gets the text after this event. The id of the last event ends with `.end`. A
+client that sends this id gets 204, so that an `EventSource` does not connect again. `done` has a
+`finishReason` if the model did not end the answer itself: `length`, `content_filter`, `cancelled` or
+`deadline`. It also has `"limit":"budget"` if the answer is as long as the rest of a budget allows.
 """
 
 from collections.abc import Sequence
@@ -25,6 +29,12 @@ from functions.chat_stream.dialects.base import (
 )
 from functions.chat_stream.dialects.fields import Content, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.frames import TAKING_A_MOMENT_JSON, frame, json_text, to_json
+from functions.chat_stream.dialects.unsupported_fields import (
+    CONVERSATION_IDS,
+    ONLY_STREAMS,
+    field_table,
+    refuse_unsupported,
+)
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared import web
 from shared.errors import InvalidRequest
@@ -34,7 +44,8 @@ from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage
 
 _TOKEN = frame(b'{"type":"token","content":%b}', id=b"%d")
-_ERROR = frame(b'{"type":"error","message":%b,"code":"%%b"}' % TAKING_A_MOMENT_JSON)
+_DONE = frame(b"%b", id=b"%d.end")
+_ERROR = frame(b'{"type":"error","message":%b,"code":"%%b"}' % TAKING_A_MOMENT_JSON, id=b"%d.end")
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -43,6 +54,9 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel"):
     model: ModelName | None = None
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
+
+
+_UNSUPPORTED = field_table(Body, CONVERSATION_IDS, ONLY_STREAMS)
 
 
 class NativeEncoder:
@@ -61,9 +75,9 @@ class NativeEncoder:
                 case Usage():
                     self._usage = event
                 case Finished():
-                    frames.append(frame(to_json(self._done(event))))
+                    frames.append(_DONE % (self._offset, to_json(self._done(event))))
                 case Failed():
-                    frames.append(_ERROR % event.code.encode())
+                    frames.append(_ERROR % (self._offset, event.code.encode()))
         return b"".join(frames)
 
     def _done(self, end: Finished) -> dict[str, object]:
@@ -73,7 +87,11 @@ class NativeEncoder:
             "usage": token_counts(self._usage),
             "model": end.model or self._meta.model,
         }
-        return done if end.reason == "stop" else done | {"finishReason": end.reason}
+        if end.reason != "stop":
+            done["finishReason"] = end.reason
+        if end.limit is not None:
+            done["limit"] = end.limit
+        return done
 
 
 def _event_types() -> tuple[Any, ...]:
@@ -95,6 +113,7 @@ class NativeDialect(Dialect):
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
+        refuse_unsupported(body, _UNSUPPORTED)
         if not fields.message.strip():
             raise InvalidRequest("message must not be blank", field="message")
         return TurnRequest(

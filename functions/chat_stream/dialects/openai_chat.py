@@ -16,8 +16,7 @@ answer are refused with 400 and named. Others are ignored.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from functions.chat_stream.dialects.base import (
     AnswerMeta,
@@ -30,6 +29,11 @@ from functions.chat_stream.dialects.base import (
 from functions.chat_stream.dialects.fields import MAX_CONTENT, Content, MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.frames import frame, frame_template, json_text, to_json
 from functions.chat_stream.dialects.messages import split_messages
+from functions.chat_stream.dialects.unsupported_fields import (
+    field_table,
+    refuse_unsupported,
+    refuse_unsupported_in_messages,
+)
 from functions.chat_stream.request import TurnRequest
 from shared.errors import (
     TAKING_A_MOMENT,
@@ -48,26 +52,6 @@ _ROLES: Mapping[str, Role] = {
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
-}
-# Unsupported parameters, with the values that are allowed because they change nothing. null is always
-# allowed.
-_UNSUPPORTED: Mapping[str, Sequence[Any]] = {
-    "tools": [[]],
-    "tool_choice": ["none", "auto"],
-    "functions": [[]],
-    "function_call": ["none", "auto"],
-    "n": [1],
-    "logprobs": [False],
-    "top_logprobs": [0],
-    "logit_bias": [{}],
-    "audio": [],
-    "modalities": [["text"]],
-    "response_format": [{"type": "text"}],
-    "web_search_options": [],
-    "stop": [[]],
-    "top_p": [1],
-    "presence_penalty": [0],
-    "frequency_penalty": [0],
 }
 _FINISH_REASONS: Mapping[str, bytes] = {
     "stop": b"stop",
@@ -91,7 +75,7 @@ class Part(Struct, frozen=True):
 class Message(Struct, frozen=True):
     role: str
     content: Content | Annotated[list[Part], Meta(max_length=200)] | None = None
-    tool_calls: Any = None
+    refusal: str | None = None
 
 
 class StreamOptions(Struct, frozen=True):
@@ -106,6 +90,9 @@ class Body(Struct, frozen=True, kw_only=True):
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
+
+
+_UNSUPPORTED = field_table(Body)
 
 
 class OpenAIChatEncoder:
@@ -196,11 +183,13 @@ class OpenAIChatDialect(Dialect):
     route = "/v1/chat/completions"
     allows_anonymous = True
     statuses: ClassVar[Mapping[str, int]] = {ModelNotFound.code: 404}
+    stops_on_disconnect = True
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
-        _refuse_unsupported(body)
+        refuse_unsupported(body, _UNSUPPORTED)
         system, messages = split_messages([_message(*each) for each in enumerate(fields.messages)])
+        refuse_unsupported_in_messages(body)
         return TurnRequest(
             messages=messages,
             system=system or "",  # clients of OpenAI never get the project's system prompt
@@ -255,20 +244,10 @@ def model_list(names: Sequence[str], created: int) -> dict[str, Any]:
     }
 
 
-def _refuse_unsupported(body: bytes) -> None:
-    fields = msgspec.json.decode(body, type=dict[str, Raw])
-    for name, allowed_values in _UNSUPPORTED.items():
-        value = msgspec.json.decode(fields[name]) if name in fields else None
-        if value is not None and value not in allowed_values:
-            raise InvalidRequest(f"{name} is not supported", field=name)
-
-
 def _message(number: int, message: Message) -> ChatMessage:
     field = f"messages[{number}]"
     if message.role not in _ROLES:
         raise InvalidRequest(f"{field}.role must be one of {', '.join(_ROLES)}", field=f"{field}.role")
-    if message.tool_calls:
-        raise InvalidRequest("tools are not supported", field=f"{field}.tool_calls")
     parts = message.content if isinstance(message.content, list) else []
     for part_number, part in enumerate(parts):
         if part.type != "text":
@@ -277,6 +256,8 @@ def _message(number: int, message: Message) -> ChatMessage:
                 field=f"{field}.content[{part_number}].type",
             )
     content = message.content if isinstance(message.content, str) else "".join(part.text for part in parts)
+    if message.role == "assistant":
+        content = content or message.refusal or ""
     if len(content) > MAX_CONTENT:
         raise InvalidRequest(
             f"{field}.content must have at most {MAX_CONTENT} characters", field=f"{field}.content"

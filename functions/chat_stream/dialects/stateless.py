@@ -10,6 +10,12 @@ from functions.chat_stream.dialects.base import AnswerMeta, Dialect, DialectDesc
 from functions.chat_stream.dialects.content_encoder import CONTENT_EVENTS, ContentEncoder
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
+from functions.chat_stream.dialects.unsupported_fields import (
+    ONLY_STREAMS,
+    field_table,
+    refuse_unsupported,
+    refuse_unsupported_in_messages,
+)
 from functions.chat_stream.request import TurnRequest
 from shared.json_bodies import decode
 
@@ -19,6 +25,9 @@ class Body(Struct, frozen=True, kw_only=True):
     model: ModelName | None = None
     temperature: Temperature = 0.7
     max_tokens: MaxTokens = 1000
+
+
+_UNSUPPORTED = field_table(Body, ONLY_STREAMS)
 
 
 class StatelessDialect(Dialect):
@@ -35,6 +44,8 @@ class StatelessDialect(Dialect):
 
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
+        refuse_unsupported(body, _UNSUPPORTED)
+        refuse_unsupported_in_messages(body)
         system, messages = split_messages(fields.messages)
         return TurnRequest(
             messages=messages,

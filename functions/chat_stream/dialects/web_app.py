@@ -21,6 +21,12 @@ from functions.chat_stream.dialects.base import (
 from functions.chat_stream.dialects.content_encoder import CONTENT_EVENTS, ContentEncoder
 from functions.chat_stream.dialects.fields import MaxTokens, ModelName, Temperature
 from functions.chat_stream.dialects.messages import Messages, split_messages
+from functions.chat_stream.dialects.unsupported_fields import (
+    CONVERSATION_IDS,
+    field_table,
+    refuse_unsupported,
+    refuse_unsupported_in_messages,
+)
 from functions.chat_stream.dialects.word_groups import WordGroupEncoder
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.ids import RequestId
@@ -35,6 +41,9 @@ class Body(Struct, frozen=True, kw_only=True):
     stream: bool = True
     conversation_id: RequestId | None = None
     chunk_words: Annotated[int, Meta(ge=1, le=100)] | None = None
+
+
+_UNSUPPORTED = field_table(Body, CONVERSATION_IDS)
 
 
 def _complete_type() -> Any:
@@ -58,6 +67,8 @@ class WebAppDialect(Dialect):
     def parse(self, body: bytes) -> TurnRequest:
         fields = decode(body, Body)
         is_stored = fields.conversation_id is not None
+        refuse_unsupported(body, _UNSUPPORTED)
+        refuse_unsupported_in_messages(body, only_last=is_stored)
         system, messages = split_messages(fields.messages, is_stored=is_stored)
         return TurnRequest(
             messages=messages,

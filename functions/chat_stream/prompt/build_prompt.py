@@ -4,7 +4,7 @@ The system prompt is chosen earlier, in `start_turn.py`, because its tokens coun
 """
 
 from functions.chat_stream.prompt.history_window import history_window
-from functions.chat_stream.records import StartedTurn
+from functions.chat_stream.records import HistoryLimits, StartedTurn
 from functions.chat_stream.request import TurnRequest
 from shared.llm.wire_format import ChatRequest
 
@@ -13,12 +13,12 @@ _DEFAULT_TEMPERATURE = 0.7
 
 
 def build_prompt(
-    request: TurnRequest, started: StartedTurn, system: str, *, history_limit: int
+    request: TurnRequest, started: StartedTurn, system: str, limits: HistoryLimits
 ) -> ChatRequest:
     """The request for the model. `system` is the system prompt."""
     return ChatRequest(
         system=system or None,
-        messages=history_window(request, started.history, history_limit),
-        max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+        messages=history_window(request, started, limits, system),
+        max_tokens=started.max_tokens or request.max_tokens or DEFAULT_MAX_TOKENS,
         temperature=_DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
     )

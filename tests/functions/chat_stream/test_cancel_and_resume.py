@@ -105,6 +105,97 @@ def test_another_user_cannot_cancel_an_answer(database, mock):
     assert answer(database)["status"] == "complete"
 
 
+def cancel_conversation(client, conversation):
+    return client.post(f"/api/chat/conversations/{conversation}/cancel")
+
+
+@pytest.mark.wall_clock
+def test_a_stop_before_the_first_token_names_the_conversation(database, mock):
+    mock.reset()
+    body = {"id": "my chat", "messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
+    with (
+        serve(settings_for(database, mock, "tokens=5,first=20")) as url,
+        Client(url, USER) as client,
+        Client(url, uuid4()) as other,
+        client.stream("POST", "/api/ui/chat", json=body) as response,
+    ):
+        conversation, answer_id = (response.headers[f"x-{name}-id"] for name in ("conversation", "message"))
+        cancelling = [cancel_conversation(client, name) for name in ("my%20chat", conversation)]
+        assert {each.status_code for each in cancelling} == {202}
+        assert {each.text for each in cancelling} == {f'{{"id":"{answer_id}","status":"cancelling"}}'}
+        assert cancel_conversation(other, "my%20chat").status_code == 404
+        assert cancel_conversation(other, conversation).status_code == 404
+        cancelled_at = time.monotonic()
+        assert '"type":"abort"' in response.read().decode()
+        assert time.monotonic() - cancelled_at < 1.5
+        ended = cancel_conversation(client, "my%20chat")
+        assert (ended.status_code, ended.json()) == (200, {"id": answer_id, "status": "cancelled"})
+    assert answer(database)["status"] == "cancelled"
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("script", ["tokens=5,headers=20", "tokens=5,first=20"])
+def test_a_stop_before_the_model_answers_ends_the_request_to_it(database, mock, script):
+    mock.reset()
+    body = {"id": "chat", "messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
+    configured = settings_for(database, mock, script, LLM_START_TIMEOUT="15", LLM_FALLBACK_MODELS="ollama/a")
+    with (
+        serve(configured) as url,
+        Client(url, USER) as client,
+        Client(url, USER) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answering = pool.submit(writer.post, "/api/ui/chat", json=body)
+        while cancel_conversation(client, "chat").status_code != 202:
+            time.sleep(0.02)
+        cancelled_at = time.monotonic()
+        assert '"type":"abort"' in answering.result().text
+        assert time.monotonic() - cancelled_at < 1.5
+        while mock.stats()["open"]:
+            time.sleep(0.02)
+    assert mock.stats()["hits_by_model"] == {f"mock:{script}": 1}
+    assert mock.stats()["aborted"] == 1
+    assert answer(database)["status"] == "cancelled"
+    [usage] = database.rows("select * from usage_logs")
+    assert (usage["status"], usage["estimated"], usage["tokens_out"]) == ("cancelled", True, 0)
+    # The provider may charge for the prompt.
+    assert usage["tokens_in"] > 0
+
+
+def test_a_stop_of_a_conversation_without_a_running_answer_returns_the_newest_answer(database, mock):
+    with serve(settings_for(database, mock, "tokens=2")) as url, Client(url, USER) as client:
+        first = client.post("/chat-stream", json={"message": "Hi"})
+        conversation = first.headers["x-conversation-id"]
+        second = client.post("/chat-stream", json={"message": "Hi", "conversationId": conversation})
+        stopped = cancel_conversation(client, conversation)
+        assert (stopped.status_code, stopped.json()["status"]) == (200, "complete")
+        assert stopped.json()["id"] == second.headers["x-message-id"]
+        empty = client.post("/api/chat/conversations", json={}).json()["id"]
+        unknown = [cancel_conversation(client, name) for name in (empty, uuid4(), "unknown", "%00")]
+    assert {(each.status_code, each.json()["code"]) for each in unknown} == {(404, "not_found")}
+
+
+@pytest.mark.wall_clock
+def test_a_message_after_a_stop_waits_for_the_end_of_the_stopped_answer(database, mock):
+    configured = settings_for(database, mock, "tokens=500,gap=20ms", RATE_LIMIT_CHAT="2/60")
+    with serve(configured) as url, Client(url, USER) as client:
+        with client.stream("POST", "/chat-stream", json={"message": "Hi"}) as response:
+            question = {"message": "Stop.", "conversationId": response.headers["x-conversation-id"]}
+            next(response.iter_bytes())
+            refused = client.post("/chat-stream", json=question)
+            assert (refused.status_code, refused.headers["retry-after"]) == (409, "1")
+            # The refused request counts for the rate limit. The calls during the wait do not.
+            database.rows("delete from rate_limits")
+            cancel_conversation(client, response.headers["x-conversation-id"])
+            with client.stream("POST", "/chat-stream", json=question) as second:
+                assert second.status_code == 200
+                assert second.headers["ratelimit"].split(";")[1] == "r=1"
+                cancel_conversation(client, response.headers["x-conversation-id"])
+    rows = database.rows("select role, status from messages order by created_at, id")
+    assert [row["role"] for row in rows] == ["user", "assistant"] * 2
+    assert rows[1]["status"] == "cancelled"
+
+
 def test_a_finished_answer_can_be_resumed_at_every_character(database, mock):
     whole = answer_text("tokens=12")
     with serve(settings_for(database, mock, "tokens=12")) as url, Client(url, USER) as client:

@@ -61,3 +61,27 @@ def test_a_model_name_over_200_characters_is_refused():
 
 def test_a_model_of_a_provider_that_is_not_configured_is_not_listed():
     assert "nvidia/meta/llama" not in choice(LLM_ALLOWED_MODELS="nvidia/meta/llama").listed_models
+
+
+def test_a_model_without_a_price_is_refused_by_name_where_a_budget_is_set():
+    with_budget = choice(LLM_ALLOWED_MODELS="openai/o1*", BUDGET_USD_PER_DAY="1")
+    assert with_budget.resolve("openai/o1-2025-01-01")[0] == "openai/o1-2025-01-01"
+    with pytest.raises(InvalidRequest, match="openai/o1-pro") as caught:
+        with_budget.resolve("o1-pro")
+    assert caught.value.field == "model"
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_allowed"),
+    [
+        ({}, True),
+        ({"LLM_UNKNOWN_PRICES": "refuse"}, False),
+        ({"BUDGET_USD_PER_DAY_TOTAL": "1"}, False),
+        ({"BUDGET_USD_PER_DAY_ANONYMOUS": "1"}, False),
+        ({"BUDGET_USD_PER_DAY": "1", "LLM_UNKNOWN_PRICES": "allow"}, True),
+    ],
+)
+def test_models_without_a_price_are_allowed_by_the_setting(environ, is_allowed):
+    models = choice(LLM_ALLOWED_MODELS="openai/o1-pro,scripted/x", **environ).listed_models
+    assert ("openai/o1-pro" in models) == is_allowed
+    assert "scripted/x" in models  # free

@@ -246,7 +246,7 @@ def test_a_silent_stream_has_heartbeats_and_the_configured_padding(database, moc
     head = body.split(b"\n\n")[0]
     assert (head[:1], len(head) + 2) == (b":", 2048)
     assert body.count(b": ping\n\n") >= 2
-    assert body.split(b"\n\n")[-2].startswith(b'data: {"type":"done"')
+    assert body.split(b"\n\n")[-2].startswith(b'id: 11.end\ndata: {"type":"done"')
 
 
 def test_the_text_of_a_model_cannot_forge_an_event(database, mock):

@@ -70,7 +70,7 @@ def test_the_scope_of_a_function_url_event():
     scope, body = http_request(event)
     assert json.loads(body) == {"message": "Tell me a short story."}
     headers = dict(scope.pop("headers"))
-    assert headers[b"authorization"] == b"Bearer <paste a token>"
+    assert headers[b"authorization"].startswith(b"Bearer ey")
     assert scope == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -90,7 +90,7 @@ def test_the_scope_of_a_rest_api_event():
     event = json.loads((EVENTS / "messages_list_rest.json").read_text())
     scope, body = http_request(event)
     assert body == b""
-    assert (b"authorization", b"Bearer <paste a token>") in scope.pop("headers")
+    assert dict(scope.pop("headers"))[b"authorization"].startswith(b"Bearer ey")
     assert scope == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -106,7 +106,10 @@ def test_the_scope_of_a_rest_api_event():
     }
 
 
-@pytest.mark.parametrize("path", sorted(EVENTS.glob("*.json")), ids=lambda path: path.stem)
+# `env.json` is not an event: it has the variables of `sam local invoke`.
+@pytest.mark.parametrize(
+    "path", sorted(set(EVENTS.glob("*.json")) - {EVENTS / "env.json"}), ids=lambda path: path.stem
+)
 def test_every_sample_event_is_a_request(path):
     scope, _ = http_request(json.loads(path.read_text()))
     assert scope["path"].startswith("/")

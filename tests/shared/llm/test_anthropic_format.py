@@ -81,10 +81,11 @@ def message_delta(reason: str, usage: str = "null") -> bytes:
     )
 
 
-INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=True)
+INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=False)
 TRUNCATED = Failed(
     "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
 )
+EMPTY = Failed("empty_answer", "the model's answer has no text", retryable=True)
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -183,22 +184,46 @@ def test_a_block_may_start_with_text():
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
         ("refusal", "content_filter"),
-        ("never_heard_of", "stop"),
+        ("END_TURN", "stop"),
     ],
 )
 def test_stop_reasons(vendor_reason, finish_reason):
-    assert decode(message_delta(f'"{vendor_reason}"'), STOP) == [Finished(finish_reason)]
+    assert decode(text("a"), message_delta(f'"{vendor_reason}"'), STOP) == [
+        TextDelta("a"),
+        Finished(finish_reason),
+    ]
+
+
+@pytest.mark.parametrize("vendor_reason", ['"never_heard_of"', "7", "[1]"])
+def test_an_unknown_stop_reason_is_an_error_that_keeps_text_and_usage(vendor_reason):
+    usage = '{"input_tokens":7,"output_tokens":2}'
+    assert decode(text("a"), message_delta(vendor_reason, usage), STOP) == [
+        TextDelta("a"),
+        Usage(7, 2),
+        Failed("upstream_error", "the model provider ended the answer with an error", retryable=True),
+    ]
+
+
+@pytest.mark.parametrize("end", [b"", b"data: [DONE]\n\n", STOP[:-1], STOP[:-2], STOP[:30]])
+def test_an_answer_with_a_stop_reason_is_whole_without_its_last_event(end):
+    assert decode(text("a"), message_delta('"end_turn"'), end) == [TextDelta("a"), Finished("stop")]
+
+
+def test_the_last_event_may_have_no_blank_line():
+    assert decode(text("a"), message_delta('"end_turn"')[:-2]) == [TextDelta("a"), Finished("stop")]
 
 
 def test_later_usage_replaces_earlier_and_is_final_with_the_stop_reason():
     start = b'data: {"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}\n\n'
     assert decode(
         start,
+        text("a"),
         message_delta("null", '{"output_tokens":5,"input_tokens":null}'),
         message_delta('"end_turn"', '{"output_tokens":9,"input_tokens":12,"cache_read_input_tokens":3}'),
         STOP,
     ) == [
         Usage(input=10, output=0, estimated=True),
+        TextDelta("a"),
         Usage(input=10, output=5, estimated=True),
         Usage(input=15, output=9, cache_read=3),
         Finished("stop"),
@@ -207,9 +232,32 @@ def test_later_usage_replaces_earlier_and_is_final_with_the_stop_reason():
 
 def test_usage_with_a_missing_count_is_estimated_and_usage_without_counts_is_ignored():
     start = b'data: {"type":"message_start","message":{"usage":{}}}\n\n'
-    assert decode(start, message_delta('"end_turn"', "{}"), STOP) == [Finished("stop")]
-    assert decode(start, message_delta('"end_turn"', '{"output_tokens":9}'), STOP) == [
+    assert decode(start, text("a"), message_delta('"end_turn"', "{}"), STOP) == [
+        TextDelta("a"),
+        Finished("stop"),
+    ]
+    assert decode(start, text("a"), message_delta('"end_turn"', '{"output_tokens":9}'), STOP) == [
+        TextDelta("a"),
         Usage(input=0, output=9, estimated=True),
+        Finished("stop"),
+    ]
+
+
+@pytest.mark.parametrize("unknown", ["0", "-7", "1e30", "true", '""', "[]", "{}"])
+def test_an_unknown_count_does_not_replace_a_known_one(unknown):
+    start = (
+        b'data: {"type":"message_start","message":{"usage":'
+        b'{"input_tokens":5000,"cache_read_input_tokens":100,"output_tokens":1}}}\n\n'
+    )
+    counts = f'{{"input_tokens":{unknown},"cache_read_input_tokens":{unknown},"output_tokens":9}}'
+    assert decode(start, text("a"), message_delta('"end_turn"', counts), STOP)[1:] == [
+        TextDelta("a"),
+        Usage(input=5100, output=9, cache_read=100),
+        Finished("stop"),
+    ]
+    counts = f'{{"output_tokens":{unknown}}}'
+    assert decode(start, text("a"), message_delta('"end_turn"', counts), STOP)[2:] == [
+        Usage(input=5100, output=0, cache_read=100, estimated=True),
         Finished("stop"),
     ]
 
@@ -272,11 +320,11 @@ def test_malformed_errors_end_the_answer_with_an_error(error):
     "stream",
     [
         b"",
-        ANSWER[: -len(STOP)],
-        ANSWER[:-1],
-        b"<html>Bad gateway</html>",
-        STOP,
-        message_delta("null") + STOP,
+        b": ping\n\n",
+        text("a"),
+        text("a") + STOP,
+        text("a") + message_delta("null") + STOP,
+        text("a") + message_delta('"end_turn"')[:-10],
     ],
 )
 def test_an_answer_without_an_end_is_truncated(stream):
@@ -291,7 +339,8 @@ def test_an_answer_without_an_end_is_truncated(stream):
         b"[]",
         b"null",
         b'{"type":1}',
-        b'{"type":"message_start","message":7}',
+        b'{"type":"content_block_delta","delta":7}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":7}}',
         b"[" * 100_000,
     ],
 )
@@ -303,6 +352,44 @@ def test_an_endless_line_is_invalid_and_earlier_events_are_kept():
     endless = text("a") + b"data: " + b"x" * (1024 * 1024)
     for reads in ([endless], [endless[i : i + 65_536] for i in range(0, len(endless), 65_536)]):
         assert decode(*reads) == [TextDelta("a"), INVALID]
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b'{"type":"message"}', b"{}", b"[]", b"{"])
+def test_a_body_without_an_answer_is_invalid(body):
+    assert decode(body) == [INVALID]
+
+
+WHOLE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Hi"}],
+    "stop_reason": "max_tokens",
+    "usage": {"input_tokens": 7, "output_tokens": 2},
+}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_answer_may_be_one_json_body(indent):
+    body = json.dumps(WHOLE, indent=indent).encode()
+    assert decode(body) == [ReasoningDelta("Hm."), TextDelta("Hi"), Usage(7, 2), Finished("length")]
+    assert decode(json.dumps({**WHOLE, "stop_reason": None}).encode())[-1] == Finished("stop")
+
+
+def test_an_error_as_one_json_body_is_not_retryable():
+    body = b'{"type":"error","error":{"type":"overloaded_error","message":"m"}}'
+    assert decode(body) == [
+        Failed("upstream_overloaded", "the model provider sent an error", retryable=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    ['{"type":"text_delta","text":""}', '{"type":"thinking_delta","thinking":"Hm."}', '{"type":"new"}'],
+)
+def test_an_answer_without_text_is_an_error(delta):
+    event = b'data: {"type":"content_block_delta","index":0,"delta":%b}\n\n' % delta.encode()
+    assert decode(event, message_delta('"end_turn"'), STOP)[-1] == EMPTY
 
 
 @pytest.mark.parametrize(

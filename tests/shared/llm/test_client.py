@@ -85,7 +85,20 @@ def test_the_login_of_a_base_url_is_sent():
 @pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
 @pytest.mark.parametrize(
     "script",
-    ["tokens=10", "tokens=10,crlf", "tokens=5,chunk=1", "tokens=40,coalesce=7", "tokens=5,usage=every"],
+    [
+        "tokens=10",
+        "tokens=10,crlf",
+        "tokens=5,chunk=1",
+        "tokens=40,coalesce=7",
+        "tokens=5,usage=every",
+        "tokens=5,whole",
+        "tokens=5,parts",
+        "tokens=5,no-end",
+        "tokens=5,whole,parts,encoding=deflate",
+        "tokens=40,encoding=gzip",
+        "tokens=40,encoding=deflate",
+        "tokens=40,encoding=gzip,chunk=3",
+    ],
 )
 def test_an_answer_has_its_text_its_usage_and_one_finish(provider, script):
     *events, end = ask(f"{provider}/mock:{script}")
@@ -101,6 +114,40 @@ def test_reasoning_is_separate_from_the_text(provider):
     thinking = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
     assert thinking == thinking_text("thinking=4")
     assert text_of(events) == answer_text("tokens=3")
+
+
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
+@pytest.mark.parametrize("script", ["tags", "tags,whole"])
+def test_reasoning_inside_the_text_is_separate_from_the_text(provider, script):
+    events = ask(f"{provider}/mock:tokens=3,thinking=4,{script}")
+    thinking = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
+    assert thinking == thinking_text("thinking=4")
+    assert text_of(events) == answer_text("tokens=3")
+
+
+def test_a_provider_can_be_set_to_show_think_tags():
+    async def main():
+        async with MockLLM() as mock:
+            environ = {
+                "DATABASE_URL": "x",
+                "JWT_SECRET": "x",
+                **mock.settings(),
+                "NVIDIA_THINK_TAGS": "false",
+            }
+            client = ModelClient(load_settings(environ))
+            events = await events_of(await start(client, "nvidia/mock:tokens=1,thinking=1,tags"))
+            await client.aclose()
+            return text_of(events)
+
+    assert asyncio.run(main()).startswith("<think>")
+
+
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
+def test_a_report_of_0_tokens_is_not_final(provider):
+    events = ask(f"{provider}/mock:tokens=5,usage=zero")
+    assert all(event.estimated for event in events if isinstance(event, Usage))
+    # Anthropic reports the prompt at the beginning too.
+    assert [event.input for event in events if isinstance(event, Usage)] in ([], [12, 12])
 
 
 @pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
@@ -468,6 +515,54 @@ def test_an_answer_that_fails_before_its_first_content_costs_its_reported_usage(
     assert (attempt.usage.input, attempt.usage.output, attempt.usage.estimated) == (30, 0, True)
 
 
+@pytest.mark.parametrize("provider", MOCKED_PROVIDERS)
+@pytest.mark.parametrize(
+    ("script", "code", "requests"),
+    [
+        # An answer that cannot be read would be no better the second time.
+        ("html", "upstream_invalid", 1),
+        ("bad-json,after=0", "upstream_invalid", 1),
+        ("endless-line,after=0", "upstream_invalid", 1),
+        ("tokens=0,finish=length", "empty_answer", 1),
+        ("tokens=0", "empty_answer", 2),
+        ("truncate,after=0", "upstream_truncated", 2),
+        ("error,after=0", None, 2),
+    ],
+)
+def test_each_answer_without_content_costs_its_prompt_and_is_asked_for_twice_at_most(
+    provider, script, code, requests
+):
+    async def scenario(mock, client):
+        with pytest.raises(NoAnswer) as caught:
+            await start(client, f"{provider}/mock:usage=none,{script}", seconds=30)
+        return caught.value, mock.hits
+
+    failure, hits = run(scenario, sleep=no_sleep)
+    assert hits == requests
+    assert failure.error.code == code or code is None
+    usages = [attempt.usage for attempt in failure.failed_attempts]
+    assert usages == [Usage(CHAT.estimated_tokens(), 0, estimated=True)] * requests
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "openai", "nvidia"])
+def test_an_error_in_place_of_an_answer_is_not_asked_for_again(provider):
+    async def scenario(mock, client):
+        with pytest.raises(NoAnswer) as caught:
+            await start(client, f"{provider}/mock:error-body")
+        return caught.value.error.code, mock.hits
+
+    assert run(scenario) == ("upstream_error", 1)
+
+
+def test_an_empty_answer_is_asked_for_once_more():
+    async def scenario(mock, client):
+        answer = await start(client, "openai/mock:tokens=3,fail=1,truncate,after=0")
+        events = await events_of(answer)
+        return text_of(events), len(answer.failed_attempts)
+
+    assert run(scenario, sleep=no_sleep) == (answer_text("tokens=3"), 1)
+
+
 def test_no_answer_has_the_last_error_and_the_usage_of_all_attempts():
     first, last = "anthropic/mock:input=30,error,after=0", "openai/mock:400"
 
@@ -518,3 +613,26 @@ def test_a_temperature_above_the_providers_maximum_is_lowered():
         return [request.json["temperature"] for request in mock.requests]
 
     assert run(scenario) == [1.0, 1.8]
+
+
+@pytest.mark.parametrize(("paid", "hits"), [(0, 1), (1, 2), (2, 3)])
+def test_after_an_attempt_that_costs_something_the_next_one_is_reserved_first(paid, hits):
+    """The model fails twice after it has reported its usage, and then answers."""
+    model = "anthropic/mock:error,after=0,input=30,fail=2"
+    reserved = []
+
+    async def reserve(failed):
+        reserved.append((failed.target.name, failed.usage.input))
+        return len(reserved) <= paid
+
+    async def scenario(mock, client):
+        deadline = asyncio.get_running_loop().time() + 10
+        # The second model is not asked either.
+        models = (model, "openai/mock")
+        with contextlib.suppress(NoAnswer):
+            await (await client.start(CHAT, models, deadline, reserve=reserve)).aclose()
+        return mock.hits
+
+    assert run(scenario) == hits
+    # A refused reservation is asked for once more, before the next model.
+    assert reserved[: min(paid + 1, 2)] == [(model, 30)] * min(paid + 1, 2)

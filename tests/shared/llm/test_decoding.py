@@ -59,7 +59,11 @@ def decode(wire_format: WireFormat, *reads: bytes) -> list[Event]:
 )
 def test_text_has_no_nul_and_no_lone_surrogates(wire_format, text, thinking, end, letters, expected):
     assert decode(wire_format, text % letters, end) == [TextDelta(expected), Finished("stop")]
-    assert decode(wire_format, thinking % letters, end) == [ReasoningDelta(expected), Finished("stop")]
+    assert decode(wire_format, thinking % letters, text % b"!", end) == [
+        ReasoningDelta(expected),
+        TextDelta("!"),
+        Finished("stop"),
+    ]
 
 
 @ALL_FORMATS
@@ -96,7 +100,12 @@ def test_half_a_character_is_replaced_when_its_other_half_does_not_come(wire_for
 
 @ALL_FORMATS
 def test_half_a_character_at_the_end_is_replaced(wire_format, text, thinking, end):
-    assert decode(wire_format, thinking % rb"\ud83d", end) == [ReasoningDelta("\ufffd"), Finished("stop")]
+    assert decode(wire_format, thinking % rb"\ud83d", text % b"!", end)[0] == ReasoningDelta("\ufffd")
+    assert decode(wire_format, text % b"a", thinking % rb"\ud83d", end) == [
+        TextDelta("a"),
+        ReasoningDelta("\ufffd"),
+        Finished("stop"),
+    ]
     events = decode(wire_format, text % rb"\ud83d")
     assert events[0] == TextDelta("\ufffd")
     assert isinstance(events[1], Failed)
@@ -122,5 +131,21 @@ def test_parse_returns_none_for_data_of_another_type():
         assert parse(numbers, data) is None
 
 
-def test_counts_fit_their_column():
-    assert [count(tokens) for tokens in (None, -1, 0, 7, 10**30)] == [0, 0, 0, 7, 2_147_483_647]
+def test_a_count_is_a_number_that_fits_its_column():
+    assert [count(value) for value in (0, 7, 2**31 - 1, "7", 7.0)] == [0, 7, 2**31 - 1, 7, 7]
+    unknown: list[object] = [
+        None,
+        -1,
+        2**31,
+        10**30,
+        1.5,
+        float("inf"),
+        True,
+        "",
+        "-1",
+        "x",
+        "1" * 5000,
+        [],
+        {},
+    ]
+    assert {count(value) for value in unknown} == {None}

@@ -20,7 +20,7 @@ EVENTS = [
     Usage(input=26, output=15),
     Finished("stop"),
 ]
-INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=True)
+INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=False)
 TRUNCATED = Failed(
     "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
 )
@@ -94,7 +94,8 @@ def test_the_last_line_may_have_no_line_end():
     [
         (b',"done_reason":"stop"', "stop"),
         (b',"done_reason":"length"', "length"),
-        (b',"done_reason":"never_heard_of"', "stop"),
+        (b',"done_reason":"LENGTH"', "length"),
+        (b',"done_reason":{}', "stop"),
         (b',"done_reason":null', "stop"),
         (b"", "stop"),
     ],
@@ -103,8 +104,19 @@ def test_done_reasons(vendor_reason, finish_reason):
     assert decode(HI, b'{"done":true%b}\n' % vendor_reason) == [TextDelta("Hi"), Finished(finish_reason)]
 
 
+@pytest.mark.parametrize("vendor_reason", [b'"never_heard_of"', b"7", b'{"a":1}'])
+def test_an_unknown_done_reason_is_an_error_that_keeps_text_and_usage(vendor_reason):
+    line = b'{"done":true,"done_reason":%b,"prompt_eval_count":7,"eval_count":2}\n' % vendor_reason
+    assert decode(HI, line) == [
+        TextDelta("Hi"),
+        Usage(7, 2),
+        Failed("upstream_error", "the model provider ended the answer with an error", retryable=True),
+    ]
+
+
 def test_a_finish_reason_without_done_ends_the_answer():
-    assert decode(b'{"done":false,"done_reason":"length"}\n', HI) == [Finished("length")]
+    end = b'{"done":false,"done_reason":"length"}\n'
+    assert decode(HI, end, HI) == [TextDelta("Hi"), Finished("length")]
 
 
 @pytest.mark.parametrize("reason", [b"load", b"unload"])
@@ -116,11 +128,12 @@ def test_loading_a_model_is_not_an_answer(reason):
 
 
 def test_usage_with_a_missing_count_is_estimated_and_usage_without_counts_is_ignored():
-    assert decode(b'{"done":true}\n') == [Finished("stop")]
-    assert decode(b'{"done":true,"prompt_eval_count":null,"eval_count":5}\n') == [
-        Usage(0, 5, estimated=True),
-        Finished("stop"),
-    ]
+    assert decode(HI, b'{"done":true}\n')[1:] == [Finished("stop")]
+    for unknown in (b"null", b"0", b"-7", b"1e30", b'""', b"[]"):
+        end = b'{"done":true,"prompt_eval_count":%b,"eval_count":5}\n' % unknown
+        assert decode(HI, end)[1:] == [Usage(0, 5, estimated=True), Finished("stop")]
+        end = b'{"done":true,"prompt_eval_count":5,"eval_count":%b}\n' % unknown
+        assert decode(HI, end)[1:] == [Usage(5, 0, estimated=True), Finished("stop")]
 
 
 @pytest.mark.parametrize("error", [b'"model runner has stopped"', b'{"message":"m"}'])
@@ -131,12 +144,50 @@ def test_an_error_in_the_stream(error):
     ]
 
 
-@pytest.mark.parametrize("stream", [b"", HI, HI + b'{"done":tr', HI + b"\n\n"])
+@pytest.mark.parametrize("stream", [b"", HI, HI + b'{"done":tr', HI + b"\n\n", b'{"message":{"cont'])
 def test_an_answer_without_an_end_is_truncated(stream):
     assert decode(stream)[-1] == TRUNCATED
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"<html></html>", b'{"message":7}'])
+@pytest.mark.parametrize("body", [b"<html></html>", b"Bad gateway\n", b'{"object":"error"}', b"{\n}", b"{\n"])
+def test_a_body_without_an_answer_is_invalid(body):
+    assert decode(body) == [INVALID]
+
+
+WHOLE = {
+    "model": "qwen3",
+    "message": {"role": "assistant", "content": "Hi", "thinking": "Hm."},
+    "done": True,
+    "done_reason": "length",
+    "prompt_eval_count": 7,
+    "eval_count": 2,
+}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_answer_may_be_one_json_body(indent):
+    body = json.dumps(WHOLE, indent=indent).encode()
+    expected = [ReasoningDelta("Hm."), TextDelta("Hi"), Usage(7, 2), Finished("length")]
+    assert decode(body) == decode(b"\n" + body + b"\n") == expected
+    assert decode(*(body[i : i + 1] for i in range(len(body)))) == expected
+
+
+def test_an_answer_without_text_is_an_error():
+    assert decode(b'{"message":{"content":"","thinking":"Hm."},"done":true}\n')[-1] == Failed(
+        "empty_answer", "the model's answer has no text", retryable=True
+    )
+
+
+def test_an_empty_error_is_no_error():
+    assert decode(HI.replace(b"}\n", b',"error":{}}\n'), b'{"done":true,"error":""}\n') == [
+        TextDelta("Hi"),
+        Finished("stop"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b"<html></html>", b'{"message":7}', b'{"message":{"content":7}}']
+)
 def test_data_in_another_format_is_invalid(line):
     assert decode(HI, line + b"\n", HI) == [TextDelta("Hi"), INVALID]
 
@@ -146,6 +197,7 @@ def test_an_endless_line_is_invalid():
     for reads in (
         [endless],
         [endless + b"\n"],
+        [endless + b"{\n"],
         [endless[i : i + 65_536] for i in range(0, len(endless), 65_536)],
     ):
         assert decode(*reads) == [TextDelta("Hi"), INVALID]
@@ -153,7 +205,7 @@ def test_an_endless_line_is_invalid():
 
 def test_events_after_the_end_are_ignored():
     decoder = OllamaFormat().decoder()
-    assert decoder.feed(b'{"done":true}\n' + HI) == [Finished("stop")]
+    assert decoder.feed(HI + b'{"done":true}\n' + HI) == [TextDelta("Hi"), Finished("stop")]
     assert decoder.feed(HI + b"{\n") == []
     assert decoder.close() == []
 

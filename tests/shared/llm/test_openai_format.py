@@ -30,9 +30,13 @@ EVENTS = [
     Usage(input=1200, output=15, cache_read=1000, cache_write=100, reasoning=4),
     Finished("stop"),
 ]
-INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=True)
+INVALID = Failed("upstream_invalid", "the model provider sent invalid data", retryable=False)
 TRUNCATED = Failed(
     "upstream_truncated", "the model provider's answer ended before its end mark", retryable=True
+)
+EMPTY = Failed("empty_answer", "the model's answer has no text", retryable=True)
+ENDED_WITH_AN_ERROR = Failed(
+    "upstream_error", "the model provider ended the answer with an error", retryable=True
 )
 DONE = b"data: [DONE]\n\n"
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -41,6 +45,22 @@ STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 def decode(*reads: bytes) -> list[Event]:
     decoder = OpenAIFormat().decoder()
     return [event for read in reads for event in decoder.feed(read)] + decoder.close()
+
+
+def text(content: str = "a") -> bytes:
+    return delta(json.dumps({"content": content}))
+
+
+def whole(message: object, **fields: object) -> bytes:
+    """A body of a server that does not stream."""
+    choice = {"index": 0, "message": message, "finish_reason": "stop", **fields}
+    return json.dumps(
+        {
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 2},
+        }
+    ).encode()
 
 
 def delta(json_text: str) -> bytes:
@@ -149,7 +169,7 @@ def test_a_compatible_server_with_cumulative_usage_and_thinking():
     ],
 )
 def test_deltas(json_text, events):
-    assert decode(delta(json_text), STOP, DONE) == [*events, Finished("stop")]
+    assert decode(delta(json_text), text("!"), STOP, DONE) == [*events, TextDelta("!"), Finished("stop")]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +184,10 @@ def test_deltas(json_text, events):
         b'{"choices":[{"index":0,"finish_reason":null,"content_filter_results":{},"content_filter_offsets":{}}]}',
         b'{"choices":[],"usage":{}}',
         b'{"choices":[],"usage":null,"error":null}',
+        b'{"choices":{},"usage":"","error":{},"event":null}',
+        b'{"choices":[],"usage":[],"error":[]}',
+        b'{"choices":[],"usage":7,"error":{"code":null,"message":""}}',
+        b'{"choices":[{"delta":[],"finish_reason":""}],"error":false}',
         b"",
     ],
 )
@@ -183,11 +207,32 @@ def test_chunks_without_content_are_ignored(chunk):
         ("content_filter", "content_filter"),
         ("tool_calls", "stop"),
         ("function_call", "stop"),
-        ("never_heard_of", "stop"),
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("content_filter: PROHIBITED_CONTENT", "content_filter"),
+        ("sensitive", "content_filter"),
     ],
 )
 def test_finish_reasons(vendor_reason, finish_reason):
-    assert decode(STOP.replace(b"stop", vendor_reason.encode()), DONE) == [Finished(finish_reason)]
+    end = STOP.replace(b"stop", vendor_reason.encode())
+    assert decode(text(), end, DONE) == [TextDelta("a"), Finished(finish_reason)]
+
+
+@pytest.mark.parametrize(
+    "vendor_reason", [b'"error"', b'"abort"', b'"network_error"', b'"new"', b"7", b'{"a":1}']
+)
+def test_an_unknown_finish_reason_is_an_error_that_keeps_text_and_usage(vendor_reason):
+    end = STOP.replace(b'"stop"', vendor_reason)
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+    assert decode(text(), end, usage, DONE) == [TextDelta("a"), Usage(1, 2), ENDED_WITH_AN_ERROR]
+
+
+def test_the_finish_reason_of_an_overloaded_server():
+    end = STOP.replace(b"stop", b"insufficient_system_resource")
+    assert decode(text(), end, DONE)[1:] == [
+        Failed("upstream_overloaded", "the model provider ended the answer with an error", retryable=True)
+    ]
 
 
 def test_without_done_the_answer_finishes_at_the_end_of_the_stream():
@@ -196,7 +241,7 @@ def test_without_done_the_answer_finishes_at_the_end_of_the_stream():
 
 def test_finished_waits_for_the_usage():
     decoder = OpenAIFormat().decoder()
-    assert decoder.feed(STOP) == []
+    assert decoder.feed(text() + STOP) == [TextDelta("a")]
     assert decoder.feed(b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n') == [
         Usage(1, 2)
     ]
@@ -205,7 +250,7 @@ def test_finished_waits_for_the_usage():
 
 @pytest.mark.parametrize(
     "stream",
-    [b"", delta('{"content":"a"}'), delta('{"content":"a"}') + DONE, DONE, STOP[:-1], b"<html></html>"],
+    [b"", b" \n", b": ping\n\n", text(), text() + DONE, DONE, text() + STOP[:-5], text() + b"data: [DO"],
 )
 def test_an_answer_without_a_finish_reason_is_truncated(stream):
     assert decode(stream)[-1] == TRUNCATED
@@ -254,21 +299,173 @@ def test_refusals_in_the_stream(error, code):
     assert (failed.code, failed.retryable) == (code, False)
 
 
-def test_a_finish_reason_of_error_is_an_error():
-    choice = b'{"delta":{"content":"a"},"finish_reason":"error"}'
-    stream = b'data: {"choices":[%b],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n' % choice
-    events = decode(stream, DONE)
-    assert events == [
-        TextDelta("a"),
-        Failed("upstream_error", "the model provider sent an error", retryable=True),
-    ]
-
-
 @pytest.mark.parametrize(
-    "data", [b"{", b"[]", b"7", b'{"choices":{}}', b'{"choices":[{"delta":{"content":[]}}]}']
+    "data",
+    [
+        b"{",
+        b"[]",
+        b"7",
+        b'{"choices":{"a":1}}',
+        b'{"choices":[7]}',
+        b'{"choices":[{"delta":7}]}',
+        b'{"choices":[{"delta":{"content":7}}]}',
+        b'{"choices":[{"delta":{"content":[{"type":"text","text":7}]}}]}',
+        b'{"choices":[{"delta":{"content":7},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}',
+    ],
 )
 def test_data_in_another_format_is_invalid(data):
     assert decode(b"data: " + data + b"\n\n", STOP, DONE) == [INVALID]
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b"\n <!DOCTYPE html>", b"Bad gateway", b"upstream error"])
+def test_a_body_that_is_neither_a_stream_nor_json_is_invalid(body):
+    assert decode(body) == decode(*(body[i : i + 1] for i in range(len(body)))) == [INVALID]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
+def test_the_last_event_may_have_no_blank_line(end):
+    usage = b'"usage":{"prompt_tokens":1,"completion_tokens":2}'
+    last = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],%b}' % usage
+    assert decode(text(), last + end) == [TextDelta("a"), Usage(1, 2), Finished("stop")]
+    assert decode(text(), STOP, b"data: [DONE]" + end) == [TextDelta("a"), Finished("stop")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "Hello "}, {"type": "text", "text": "you."}],
+        ["Hello ", "you."],
+        [{"text": "Hello "}, {"type": "image_url", "image_url": {}}, {"type": "output_text", "text": "you."}],
+        {"type": "text", "text": "Hello you."},
+    ],
+)
+def test_content_may_be_a_list_of_parts(content):
+    events = decode(delta(json.dumps({"content": content})), STOP, DONE)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hello you."
+    assert events[-1] == Finished("stop")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "A plan."}]},
+        {"type": "thinking", "thinking": "A plan."},
+        {"type": "reasoning", "text": "A plan."},
+    ],
+)
+def test_a_part_may_be_thinking(part):
+    content = json.dumps({"content": [part, {"type": "text", "text": "Hello."}]})
+    assert decode(delta(content), STOP, DONE) == [
+        ReasoningDelta("A plan."),
+        TextDelta("Hello."),
+        Finished("stop"),
+    ]
+
+
+@pytest.mark.parametrize("reasoning", [7, {}, {"a": 1}, [[]], True])
+def test_reasoning_in_an_unknown_shape_is_ignored(reasoning):
+    odd = json.dumps({"reasoning_content": reasoning, "reasoning": reasoning, "content": "a"})
+    assert decode(delta(odd), STOP, DONE) == [TextDelta("a"), Finished("stop")]
+
+
+def test_only_the_choice_with_index_0_is_read():
+    stream = (
+        b'data: {"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"a"}}]}\n\n'
+        b'data: {"choices":[{"index":1,"delta":{"content":"no"}}]}\n\n'
+        b'data: {"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}\n\n'
+        b'data: {"choices":[{"delta":{"content":"b"}},{"delta":{"content":"no"}}]}\n\n'
+    )
+    assert decode(stream, STOP, DONE) == [TextDelta("a"), TextDelta("b"), Finished("stop")]
+
+
+def test_usage_may_be_inside_the_choice():
+    end = b'{"index":0,"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":7,"completion_tokens":2}}'
+    assert decode(text(), b'data: {"choices":[%b]}\n\n' % end, DONE) == [
+        TextDelta("a"),
+        Usage(7, 2),
+        Finished("stop"),
+    ]
+
+
+def test_a_whole_message_in_an_event_is_read_if_no_delta_had_text():
+    event = b"data: " + whole({"reasoning_content": "Hm.", "content": "Hi"}) + b"\n\n"
+    assert decode(event, DONE) == [ReasoningDelta("Hm."), TextDelta("Hi"), Usage(7, 2), Finished("stop")]
+    assert decode(text("Hi"), event, DONE) == [TextDelta("Hi"), Usage(7, 2), Finished("stop")]
+
+
+@pytest.mark.parametrize(
+    ("message", "events"),
+    [
+        ({"content": "Hi"}, [TextDelta("Hi")]),
+        ({"content": None, "refusal": "I cannot."}, [TextDelta("I cannot.")]),
+        ({"content": [{"type": "text", "text": "Hi"}]}, [TextDelta("Hi")]),
+        ({"content": "Hi", "reasoning_content": "Hm."}, [ReasoningDelta("Hm."), TextDelta("Hi")]),
+        ({"content": "<think>Hm.</think>Hi"}, [ReasoningDelta("Hm."), TextDelta("Hi")]),
+    ],
+)
+def test_an_answer_may_be_one_json_body(message, events):
+    expected = [*events, Usage(7, 2), Finished("stop")]
+    for body in (
+        whole(message),
+        b"\xef\xbb\xbf\n\n" + whole(message),
+        json.dumps(json.loads(whole(message)), indent=2).encode(),
+    ):
+        assert decode(body) == decode(*(body[i : i + 1] for i in range(len(body)))) == expected
+    assert decode(whole(message, finish_reason=None)) == expected
+    assert decode(whole(message, finish_reason="length"))[-1] == Finished("length")
+
+
+@pytest.mark.parametrize(
+    "body", [whole({"content": "Hi"})[:-1], b"{}", b'{"choices":[]}', b"[1]", b'{"detail":"no"}']
+)
+def test_a_json_body_without_an_answer_is_invalid(body):
+    assert decode(body) == [INVALID]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (
+            '{"object":"error","message":"m","type":"BadRequestError","param":null,"code":503}',
+            "upstream_overloaded",
+        ),
+        ('{"object":"error","message":"m"}', "upstream_error"),
+        ('{"error":{"message":"m","type":"server_error"}}', "upstream_error"),
+        ('{"error":"m"}', "upstream_error"),
+    ],
+)
+def test_an_error_with_status_200_is_an_error(body, code):
+    message = "the model provider sent an error"
+    assert decode(body.encode()) == [Failed(code, message, retryable=False)]
+    event = b"data: " + body.encode() + b"\n\n"
+    assert decode(event, DONE) == [Failed(code, message, retryable=True)]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        delta('{"role":"assistant","content":""}') + STOP,
+        delta('{"content":" \\n"}') + STOP,
+        delta('{"tool_calls":[{"index":0,"function":{"name":"f"}}]}') + STOP.replace(b"stop", b"tool_calls"),
+        whole({"content": ""}),
+    ],
+)
+def test_an_answer_without_text_is_an_error(stream):
+    assert decode(stream)[-1] == EMPTY
+
+
+def test_an_answer_that_only_thinks_is_an_error():
+    thinking = delta('{"reasoning_content":"Hm."}')
+    assert decode(thinking, STOP, DONE) == [ReasoningDelta("Hm."), EMPTY]
+
+
+def test_an_answer_whose_tokens_were_used_up_before_the_text_is_not_asked_for_again():
+    end = STOP.replace(b"stop", b"length")
+    assert decode(end, DONE) == [Failed("empty_answer", "the model's answer has no text", retryable=False)]
+
+
+def test_a_filtered_answer_may_have_no_text():
+    assert decode(STOP.replace(b"stop", b"content_filter"), DONE) == [Finished("content_filter")]
 
 
 def test_numbers_of_another_type_are_accepted():
@@ -277,19 +474,36 @@ def test_numbers_of_another_type_are_accepted():
     assert decode(STOP, chunk, DONE) == [TextDelta("null"), Usage(7, 2), Finished("stop")]
 
 
-def test_impossible_counts_are_clamped():
-    usage = b'data: {"choices":[],"usage":{"prompt_tokens":-7,"completion_tokens":%d}}\n\n' % 10**30
-    assert decode(STOP, usage, DONE) == [Usage(0, 2**31 - 1), Finished("stop")]
+@pytest.mark.parametrize(
+    "unknown", ["0", "null", "-7", "1e30", "1.5", "true", '"many"', '""', "[7]", "{}", "9" * 5000]
+)
+def test_a_count_that_is_0_or_no_number_of_tokens_is_unknown(unknown):
+    def usage(prompt: str, completion: str) -> bytes:
+        return b'data: {"choices":[],"usage":{"prompt_tokens":%b,"completion_tokens":%b}}\n\n' % (
+            prompt.encode(),
+            completion.encode(),
+        )
+
+    end = Finished("stop")
+    assert decode(text(), STOP, usage(unknown, "2"), DONE)[1:] == [Usage(0, 2, estimated=True), end]
+    assert decode(text(), STOP, usage("7", unknown), DONE)[1:] == [Usage(7, 0, estimated=True), end]
+    assert decode(text(), STOP, usage(unknown, unknown), DONE)[1:] == [end]
+    # An earlier count stays.
+    assert decode(usage("7", "1"), text(), STOP, usage(unknown, "2"), DONE)[2:] == [Usage(7, 2), end]
+    assert decode(usage("7", "1"), text(), STOP, usage(unknown, unknown), DONE)[2:] == [
+        Usage(7, 1, estimated=True),
+        end,
+    ]
 
 
-def test_a_usage_with_a_missing_count_is_estimated():
-    usage = b'data: {"choices":[],"usage":{"completion_tokens":2}}\n\n'
-    assert decode(STOP, usage, DONE) == [Usage(0, 2, estimated=True), Finished("stop")]
+def test_no_output_tokens_are_possible_without_text():
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":0}}\n\n'
+    assert decode(STOP, usage, DONE) == [Usage(7, 0), EMPTY]
 
 
 def test_events_after_the_end_are_ignored():
     decoder = OpenAIFormat().decoder()
-    assert decoder.feed(STOP + DONE + delta('{"content":"a"}')) == [Finished("stop")]
+    assert decoder.feed(text() + STOP + DONE + text()) == [TextDelta("a"), Finished("stop")]
     assert decoder.feed(delta('{"content":"a"}') + b"data: {\n\n") == []
     assert decoder.close() == []
 

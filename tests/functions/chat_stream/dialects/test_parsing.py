@@ -5,12 +5,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from functions.chat_stream.dialects import AI_SDK, DIALECTS, OPENAI
+from functions.chat_stream.dialects import AI_SDK, DIALECTS, NATIVE, OPENAI
 from functions.chat_stream.dialects.base import Dialect
 from functions.chat_stream.dialects.named_events import NamedEventsDialect
 from functions.chat_stream.dialects.openai_chat import model_list
 from functions.chat_stream.dialects.stateless import StatelessDialect
+from functions.chat_stream.dialects.unsupported_fields import _REQUEST_FIELDS, _camel_case
 from functions.chat_stream.dialects.web_app import WebAppDialect
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.errors import InvalidRequest
@@ -150,6 +153,7 @@ def test_openai_answers_with_json_by_default():
 def test_without_a_system_message_only_openai_requests_have_an_empty_prompt():
     systems = {dialect.route: parse(dialect, **body).system for dialect, body in GOOD_BODIES.items()}
     assert systems == {
+        "/chat-stream": None,
         "/stream-chat": None,
         "/api/chat": None,
         "/api/stream": None,
@@ -177,6 +181,12 @@ def test_without_a_system_message_only_openai_requests_have_an_empty_prompt():
         ("top_p", 0.9),
         ("presence_penalty", 0.5),
         ("frequency_penalty", -0.5),
+        ("reasoning_effort", "low"),
+        ("verbosity", "high"),
+        ("top_k", 40),
+        ("chat_template_kwargs", {"enable_thinking": True}),
+        ("guided_json", {}),
+        ("models", ["a", "b"]),
     ],
 )
 def test_unsupported_openai_parameters_are_refused_by_name(parameter, value):
@@ -191,9 +201,134 @@ def test_openai_parameters_that_change_nothing_are_ignored():
         "tools": [], "tool_choice": "none", "n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {},
         "modalities": ["text"], "response_format": {"type": "text"}, "stop": [], "top_p": 1.0,
         "presence_penalty": 0, "frequency_penalty": 0.0, "seed": 7, "user": "u", "metadata": {"a": "b"},
-        "store": False, "service_tier": "auto", "parallel_tool_calls": True, "reasoning_effort": "low",
+        "store": False, "service_tier": "auto", "parallel_tool_calls": True, "prompt_cache_key": "k",
+        "safety_identifier": "s", "prediction": {"type": "content", "content": "x"}, "top_k": -1,
     }  # fmt: skip
     assert parse(OPENAI, model="m", messages=[THREE], **ignored).messages == CHAT_MESSAGES[2:]
+
+
+def test_openai_reads_the_refusal_of_an_earlier_answer():
+    refusal = {"role": "assistant", "content": None, "refusal": "two"}
+    assert parse(OPENAI, model="m", messages=[ONE, refusal, THREE]).messages == CHAT_MESSAGES
+
+
+_BY_CAMEL = {_camel_case(name): neutral for name, neutral in _REQUEST_FIELDS.items()}
+# A value for each field that would change the answer, with the dialects that do not support the field.
+EVERY = ["/chat-stream", "/stream-chat", "/api/chat", "/api/stream", "/v1/chat/completions", "/api/ui/chat"]
+STORING = ["/chat-stream", "/api/chat", "/api/stream", "/api/ui/chat"]
+UNSUPPORTED: list[tuple[str, Any, list[str]]] = [
+    ("tools", [{"type": "function", "function": {"name": "f"}}], EVERY),
+    ("tools", {"f": {"parameters": {}}}, EVERY),
+    ("toolChoice", "required", EVERY),
+    ("tool_choice", {"name": "f"}, EVERY),
+    ("topP", 0.9, EVERY),
+    ("top_p", 0.9, EVERY),
+    ("topK", 40, EVERY),
+    ("stopSequences", ["\n"], EVERY),
+    ("stop", ["\n"], EVERY),
+    ("presencePenalty", 1, EVERY),
+    ("responseFormat", {"type": "json_object"}, EVERY),
+    ("reasoning", True, EVERY),
+    ("reasoningEffort", "high", EVERY),
+    ("thinking", {"type": "enabled", "budget_tokens": 1024}, EVERY),
+    ("webSearch", True, EVERY),
+    ("files", ["f1"], EVERY),
+    ("images", ["iVBORw0KGgo="], EVERY),
+    ("modelId", "gpt-5", EVERY),
+    ("prompt", "Hi", EVERY),
+    ("message", "Hi", ["/stream-chat", "/api/chat", "/api/stream", "/v1/chat/completions"]),
+    ("messages", [ONE], ["/chat-stream"]),
+    ("system", "Be kind.", [route for route in EVERY if route != "/api/ui/chat"]),
+    ("systemPrompt", "Be kind.", [route for route in EVERY if route != "/api/stream"]),
+    ("temperature", 0.2, ["/api/stream"]),
+    ("max_tokens", 10, ["/chat-stream", "/api/stream", "/api/ui/chat"]),
+    ("maxTokens", 10, [route for route in EVERY if route != "/chat-stream"]),
+    ("options", {"temperature": 0.2}, ["/api/stream"]),
+    ("format", "json", ["/api/stream"]),
+    ("stream", False, ["/chat-stream", "/stream-chat", "/api/stream", "/api/ui/chat"]),
+    ("conversationId", str(CONVERSATION), [route for route in STORING if route != "/chat-stream"]),
+    ("conversation_id", str(CONVERSATION), [route for route in STORING if route != "/api/chat"]),
+    ("chatId", "c", [route for route in STORING if route != "/api/stream"]),
+    ("selectedChatModel", "gpt-5", [route for route in EVERY if route != "/api/ui/chat"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "field", "value"),
+    [
+        pytest.param(route, field, value, id=f"{route} {number} {field}")
+        for number, (field, value, routes) in enumerate(UNSUPPORTED)
+        for route in routes
+    ],
+)
+def test_a_field_that_would_change_the_answer_is_refused_by_name(route, field, value):
+    dialect = DIALECT_OF[route]
+    with pytest.raises(InvalidRequest) as refused:
+        parse(dialect, **GOOD_BODIES[dialect], **{field: value})
+    assert refused.value.field == field
+    assert parse(dialect, **GOOD_BODIES[dialect], **{field: None})
+
+
+@pytest.mark.parametrize("route", EVERY)
+def test_fields_that_change_nothing_are_ignored(route):
+    neutral = {
+        "tools": {}, "toolChoice": "auto", "topP": 1, "stop": [], "presencePenalty": 0, "reasoning": False,
+        "thinking": {"type": "disabled"}, "webSearch": False, "files": [], "responseFormat": {"type": "text"},
+        "stream": True, "user": "u", "metadata": {"page": 3}, "seed": 7, "timestamp": 1, "keep_alive": "5m",
+        "locale": "de", "selectedVisibilityType": "private", "anything": {"else": [1]},
+    }  # fmt: skip
+    dialect = DIALECT_OF[route]
+    expected = parse(dialect, **GOOD_BODIES[dialect], stream=True)
+    assert parse(dialect, **GOOD_BODIES[dialect], **neutral) == expected
+
+
+@given(
+    name=st.sampled_from(sorted({*_REQUEST_FIELDS, *map(_camel_case, _REQUEST_FIELDS)})),
+    value=st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=4,
+    ),
+    route=st.sampled_from(EVERY),
+)
+def test_a_known_field_is_used_refused_or_changes_nothing(name, value, route):
+    dialect = DIALECT_OF[route]
+    neutral = (None, *_REQUEST_FIELDS.get(name, ()), *_BY_CAMEL.get(name, ()), 0.7, 4096)
+    try:
+        turn = parse(dialect, **GOOD_BODIES[dialect] | {name: value})
+    except InvalidRequest:
+        return
+    assert value in neutral or turn != parse(dialect, **GOOD_BODIES[dialect])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tool_calls", [{"id": "t"}]),
+        ("function_call", {"name": "f"}),
+        ("toolInvocations", [{"state": "result"}]),
+        ("images", ["iVBORw0KGgo="]),
+        ("experimental_attachments", [{"url": "data:"}]),
+        ("audio", {"id": "a"}),
+    ],
+)
+def test_content_of_a_message_that_the_model_would_not_get_is_refused(field, value):
+    for dialect in WITH_MESSAGES:
+        for number in range(2):
+            messages = [ONE, TWO, THREE]
+            messages[number] = messages[number] | {field: value}
+            with pytest.raises(InvalidRequest) as refused:
+                parse(dialect, **GOOD_BODIES[dialect] | {"messages": messages})
+            assert refused.value.field == f"messages[{number}].{field}"
+
+
+def test_a_stored_turn_uses_only_the_last_message():
+    images = {"images": ["iVBORw0KGgo="]}
+    stored = {"conversation_id": str(CONVERSATION)}
+    assert parse(CHAT, messages=[ONE | images, TWO, THREE], **stored).question == "three"
+    with pytest.raises(InvalidRequest) as refused:
+        parse(CHAT, messages=[ONE, TWO, THREE | images], **stored)
+    assert refused.value.field == "messages[2].images"
 
 
 def test_the_model_list_has_the_format_of_openai():
@@ -204,6 +339,48 @@ def test_the_model_list_has_the_format_of_openai():
             {"id": "ollama/llama3.3:1b", "object": "model", "created": 1_700_000_000, "owned_by": "ollama"},
         ],
     }
+
+
+def test_ui_reads_the_body_of_vercel_chatbot():
+    """`prepareSendMessagesRequest` of github.com/vercel/chatbot, components/chat.tsx."""
+    chatbot = {"id": str(CONVERSATION), "message": ui_message(id="u1"), "selectedVisibilityType": "private"}
+    turn = parse(AI_SDK, **chatbot, selectedChatModel="anthropic/claude-haiku-4-5")
+    assert (turn.messages, turn.model) == (CHAT_MESSAGES[2:], "anthropic/claude-haiku-4-5")
+    assert turn.conversation == ConversationRef(CONVERSATION, str(CONVERSATION))
+    assert parse(AI_SDK, **chatbot, selectedChatModel="chat-model").model is None
+    # A retry can use either form.
+    same = parse(AI_SDK, id=str(CONVERSATION), messages=[ui_message(id="u1")])
+    assert turn.idempotency_key == same.idempotency_key
+
+
+def test_ui_reads_the_body_of_assistant_ui():
+    """`AssistantChatTransport` of @assistant-ui/ai-sdk 0.0.7."""
+    body = {
+        "callSettings": {"temperature": 0.2, "maxTokens": 100},
+        "system": "Be kind.",
+        "config": {"modelName": "gpt-5"},
+        "tools": {},
+        "id": "chat",
+        "messages": [ui_message(id="m1", metadata={"custom": {}})],
+        "trigger": "submit-message",
+        "metadata": {"a": 1},
+    }
+    turn = parse(AI_SDK, **body)
+    assert (turn.system, turn.model, turn.temperature, turn.max_tokens) == ("Be kind.", "gpt-5", 0.2, 100)
+    empty = {"callSettings": {}, "system": "", "config": {}, "tools": {}}
+    turn = parse(AI_SDK, id="chat", messages=[ui_message()], **empty)
+    assert (turn.system, turn.model, turn.temperature, turn.max_tokens) == (None, None, None, None)
+
+
+def test_ui_uses_system_messages():
+    system = {"id": "s", "role": "system", "parts": [{"type": "text", "text": "Be kind."}]}
+    turn = parse(AI_SDK, id="chat", messages=[system, ui_message()], system="You are a coach.")
+    assert (turn.system, turn.messages) == ("You are a coach.\n\nBe kind.", CHAT_MESSAGES[2:])
+
+
+def test_ui_accepts_equal_values_in_several_fields():
+    turn = parse(AI_SDK, id="c", messages=[ui_message()], model="m", config={"modelName": "m"})
+    assert turn.model == "m"
 
 
 def test_ui_reads_only_the_last_message():
@@ -314,14 +491,36 @@ BAD_BODIES: list[tuple[list[Dialect], dict[str, Any], str]] = [
     ([AI_SDK], {"messages": [ui_message(parts=[{"type": "file", "url": "data:"}])]}, "messages[0].parts"),
     ([AI_SDK], {"trigger": "resume"}, "trigger"),
     ([AI_SDK], {"messageId": 5}, "messageId"),
+    ([AI_SDK], {"messageId": "m1"}, "messageId"),
+    ([AI_SDK], {"messageId": "m3"}, "messageId"),
+    ([AI_SDK], {"messages": None}, "messages"),
+    ([AI_SDK], {"message": ui_message()}, "message"),
+    ([AI_SDK], {"messages": None, "message": ui_message(" ")}, "message.parts"),
+    ([AI_SDK], {"messages": None, "message": ui_message(role="assistant")}, "message"),
+    ([AI_SDK], {"messages": None, "message": ui_message(parts=[{"type": "file"}])}, "message.parts"),
+    ([AI_SDK], {"messages": None, "message": ui_message(files=[1])}, "message.files"),
+    ([AI_SDK], {"messages": [ui_message(files=[1])]}, "messages[0].files"),
+    ([AI_SDK], {"system": LONG + "x"}, "system"),
+    ([AI_SDK], {"system": LONG, "messages": [ui_message("x", role="system"), ui_message()]}, "messages"),
+    ([AI_SDK], {"callSettings": {"topP": 0.9}}, "callSettings.topP"),
+    ([AI_SDK], {"callSettings": {"temperature": 3}}, "callSettings.temperature"),
+    ([AI_SDK], {"callSettings": {"temperature": 1}, "temperature": 0}, "callSettings.temperature"),
+    ([AI_SDK], {"config": {"apiKey": "sk-1"}}, "config.apiKey"),
+    ([AI_SDK], {"config": {"baseUrl": "http://localhost"}}, "config.baseUrl"),
+    ([AI_SDK], {"config": {"modelName": "a"}, "model": "b"}, "config.modelName"),
+    ([AI_SDK], {"selectedChatModel": "a", "model": "b"}, "selectedChatModel"),
 ]  # fmt: skip
 GOOD_BODIES: dict[Dialect, dict[str, Any]] = {
+    NATIVE: {"message": "one"},
     STREAM_CHAT: {"messages": [ONE]},
     CHAT: {"messages": [ONE]},
     STREAM: {"messages": [ONE], "model": "m"},
     OPENAI: {"messages": [ONE], "model": "m"},
     AI_SDK: {"id": "chat", "messages": [ui_message()], "trigger": "submit-message"},
 }
+
+
+DIALECT_OF = {dialect.route: dialect for dialect in GOOD_BODIES}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from functions.chat_stream.prompt.build_prompt import build_prompt
 from functions.chat_stream.prompt.history_window import history_window
 from functions.chat_stream.prompt.system_prompt import default_system_prompt, system_prompt
-from functions.chat_stream.records import StartedTurn
+from functions.chat_stream.records import HistoryLimits, StartedTurn
 from functions.chat_stream.request import ConversationRef, TurnRequest
 from shared.llm.wire_format import ChatMessage, ChatRequest
 from tests.serving import settings
@@ -18,14 +18,16 @@ ONE = ChatMessage("user", "one")
 TWO = ChatMessage("assistant", "two")
 THREE = ChatMessage("user", "three")
 STORED = (ChatMessage("user", "stored"), ONE)
+TWO_MESSAGES = HistoryLimits(messages=2, step=1, text_bytes=1000)
+NO_LIMITS = HistoryLimits(messages=100, step=50, text_bytes=10**9)
 
 
 def request(*messages, **fields):
     return TurnRequest(messages=messages or (ONE,), **fields)
 
 
-def started(*history):
-    return StartedTurn(user_id=USER, answer_id=ANSWER, history=history)
+def started(*history, **fields):
+    return StartedTurn(user_id=USER, answer_id=ANSWER, history=history, message_count=len(history), **fields)
 
 
 @pytest.mark.parametrize(
@@ -57,25 +59,51 @@ def test_the_default_system_prompt_is_from_the_settings_or_from_the_file_of_the_
     ids=["stateless", "stored", "not stored", "not stored, short"],
 )
 def test_the_history_window(messages, conversation, stored, expected):
-    assert history_window(request(*messages, conversation=conversation), stored, 2) == expected
+    turn = started(*stored)
+    assert history_window(request(*messages, conversation=conversation), turn, TWO_MESSAGES, "") == expected
+
+
+@pytest.mark.parametrize("conversation", [None, ConversationRef()], ids=["stateless", "stored"])
+@pytest.mark.parametrize(
+    ("prompt_bytes", "expected"),
+    [(None, 3), (25 + 3 * 20, 3), (25 + 3 * 20 - 1, 2), (25 + 2 * 20, 2), (25 + 20, 1), (1, 1)],
+)
+def test_a_budget_shortens_the_history_and_keeps_the_question(conversation, prompt_bytes, expected):
+    system = "Be kind. "  # 9 bytes; each message has 4, and 16 for the marks of its role
+    messages = [ChatMessage("user", "abcd"), ChatMessage("assistant", "efgh"), ChatMessage("user", "ijkl")]
+    turn = started(*(() if conversation is None else messages), prompt_bytes=prompt_bytes)
+    asked = request(*messages, conversation=conversation)
+    assert history_window(asked, turn, NO_LIMITS, system) == tuple(messages[-expected:])
 
 
 @pytest.mark.parametrize(
-    ("fields", "system", "expected"),
+    ("fields", "reserved", "system", "expected"),
     [
-        ({}, "Be kind.", ChatRequest(messages=(ONE,), system="Be kind.", max_tokens=4096, temperature=0.7)),
+        (
+            {},
+            {},
+            "Be kind.",
+            ChatRequest(messages=(ONE,), system="Be kind.", max_tokens=4096, temperature=0.7),
+        ),
         (
             {"temperature": 0, "max_tokens": 5},
+            {},
             "",
             ChatRequest(messages=(ONE,), system=None, max_tokens=5, temperature=0),
         ),
+        (
+            {"max_tokens": 5000},
+            {"max_tokens": 300},
+            "",
+            ChatRequest(messages=(ONE,), system=None, max_tokens=300, temperature=0.7),
+        ),
     ],
-    ids=["defaults", "from the client"],
+    ids=["defaults", "from the client", "what the budgets pay"],
 )
-def test_the_request_for_the_model(fields, system, expected):
-    assert build_prompt(request(**fields), started(), system, history_limit=20) == expected
+def test_the_request_for_the_model(fields, reserved, system, expected):
+    assert build_prompt(request(**fields), started(**reserved), system, NO_LIMITS) == expected
 
 
 def test_a_stored_turn_sends_the_history_of_the_database():
-    prompt = build_prompt(request(conversation=ConversationRef()), started(*STORED), "", history_limit=1)
+    prompt = build_prompt(request(conversation=ConversationRef()), started(*STORED), "", NO_LIMITS)
     assert prompt.messages == STORED
