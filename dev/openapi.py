@@ -58,6 +58,7 @@ _UUID = {"type": "string", "format": "uuid"}
 _HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "X-Request-Id": ("The id of this request in the logs.", _TEXT),
     "X-Message-Id": ("The id of the answer's message.", _UUID),
+    "X-Model": ("The model that answers, as `provider/model`.", _TEXT),
     "X-Conversation-Id": ("The id of the conversation, if the turn is stored.", _UUID),
     "RateLimit": ("The remaining requests, and the seconds until there are more.", _TEXT),
     "RateLimit-Policy": ("The number of requests that are allowed, and in how many seconds.", _TEXT),
@@ -230,7 +231,7 @@ def _refusals(endpoint: Endpoint) -> dict[int, tuple[str, list[str]]]:
     """The errors by status: the name of the response component, and the possible codes."""
     errors: dict[int, list[type[ChatError]]] = {}
     for error in (*_implied_errors(endpoint), *endpoint.errors):
-        errors.setdefault(error.status, []).append(error)
+        errors.setdefault(endpoint.statuses.get(error.code, error.status), []).append(error)
     return {status: (_name(endpoint, same), _codes(same)) for status, same in sorted(errors.items())}
 
 

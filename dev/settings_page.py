@@ -20,7 +20,7 @@ _HEADINGS = (
     ("Limits", ("RATE_LIMIT_", "BUDGET_")),
     ("Prompt", ("HISTORY_", "SYSTEM_PROMPT_")),
     ("Logs, metrics and traces", ("LOG_", "POWERTOOLS_", "TRACING", "AWS_XRAY_")),
-    ("Models", ("LLM_", "SSL_CERT_FILE")),
+    ("Models", ("LLM_", "SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")),
     ("Providers", ("",)),
 )
 # With these settings, `read_settings` reads all settings.

@@ -13,7 +13,7 @@ Header: TypeAlias = tuple[bytes, bytes]
 
 _VARY: Header = (b"vary", b"Origin")
 _EXPOSED = (
-    b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy,"
+    b"X-Request-Id, X-Message-Id, X-Conversation-Id, X-Model, Retry-After, RateLimit, RateLimit-Policy,"
     b" Content-Disposition"
 )
 _EXPOSE: Header = (b"access-control-expose-headers", _EXPOSED)

@@ -74,6 +74,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     `parameters`: all parameters that the handler reads. A path with `{id}` has a parameter `id`.
     `errors`: the errors of this endpoint. Errors that follow from other fields are added by `dev/openapi.py`.
     `error_type`: returns the type of an error's JSON, if it is not the error contract of `shared/errors.py`.
+    `statuses`: the statuses of error codes that have another status here.
     """
 
     method: Method
@@ -88,6 +89,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     body: Body[Any] | None = None
     errors: tuple[type[ChatError], ...] = ()
     error_type: Callable[[], Any] | None = None
+    statuses: Mapping[str, int] = {}
 
 
 def summary_and_description(docstring: str | None) -> tuple[str, str]:

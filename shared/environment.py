@@ -107,6 +107,21 @@ class Environment:
             raise ConfigError(f"{name} must be an http or https URL.")
         return value
 
+    def proxy(self, name: str, meaning: str) -> str | None:
+        """The URL of an HTTP proxy, also from the name in lower case, as other programs read it. A URL
+        without a scheme is http."""
+        value = self._value(name, meaning, None) or self._environ.get(name.lower(), "").strip() or None
+        if value is not None and "://" not in value:
+            value = f"http://{value}"
+        if value is not None and not re.fullmatch(r"https?://[^\s/]+/?", value):
+            raise ConfigError(f"{name} must be the http or https URL of a proxy.")
+        return value
+
+    def proxy_exceptions(self, name: str, meaning: str) -> tuple[str, ...]:
+        """A list of hosts, also from the name in lower case; in lower case."""
+        value = self._value(name, meaning, None) or self._environ.get(name.lower(), "")
+        return tuple(value.lower().replace(",", " ").split())
+
     def origins(self, name: str, meaning: str) -> tuple[str, ...]:
         origins = self.words(name, meaning)
         for origin in origins:

@@ -18,7 +18,13 @@ ChatError                     500  internal
     ├── UpstreamUnreachable   502  upstream_unreachable   no connection, or an unknown host name
     ├── UpstreamTimeout       502  upstream_timeout       connected, but no answer in time
     ├── UpstreamAuth          502  upstream_auth          our key was refused
-    ├── UpstreamRejected      502  upstream_rejected      our request was refused
+    │   └── UpstreamUnpaid    502  upstream_auth          our account has no credit or quota left
+    ├── UpstreamRejected      502  upstream_rejected      our request was refused; not the client's fault
+    │   ├── RequestRefused         400  invalid_request
+    │   │   └── SystemRoleRefused  400  invalid_request
+    │   ├── ContextLengthExceeded  400  context_length_exceeded
+    │   ├── ContentFiltered        400  content_filter
+    │   └── ModelNotFound          400  model_not_found   404 in OpenAI's format
     ├── UpstreamRateLimited   502  upstream_rate_limited
     ├── UpstreamOverloaded    502  upstream_overloaded
     ├── UpstreamTruncated     502  upstream_truncated     the stream ended before the answer was complete
@@ -30,7 +36,7 @@ exception.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 SIGN_IN_AGAIN = "I had trouble remembering you. Please sign in again."
 TAKE_A_BREATH = "Let's take a breath. You can continue in a moment."
@@ -53,6 +59,9 @@ class ChatError(Exception):
     def body(self) -> dict[str, str]:
         """The JSON of the error contract: `error`, `code`, `userMessage`."""
         return {"error": self.message, "code": self.code, "userMessage": self.user_message}
+
+
+T = TypeVar("T", bound=ChatError)
 
 
 class InvalidRequest(ChatError):
@@ -151,8 +160,56 @@ class UpstreamAuth(UpstreamError):
     code, retryable = "upstream_auth", False
 
 
+class UpstreamUnpaid(UpstreamAuth):
+    """The key is right. Another provider may answer, as in an outage."""
+
+
 class UpstreamRejected(UpstreamError):
     code, retryable = "upstream_rejected", False
+
+
+class RequestRefused(UpstreamRejected):
+    """The provider refused a parameter or the messages. `field` is the parameter, if it is known."""
+
+    status, code = 400, "invalid_request"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def body(self) -> dict[str, str]:
+        return super().body() | ({"field": self.field} if self.field else {})
+
+
+class SystemRoleRefused(RequestRefused):
+    """The chat template of the model has no system role."""
+
+
+class ContextLengthExceeded(UpstreamRejected):
+    """The prompt and the answer do not fit into the model's context, also after the prompt was shortened.
+
+    `limit` is the context, and `prompt_tokens` the length of the prompt, in tokens as the provider counts;
+    None where it did not say.
+    """
+
+    status, code = 400, "context_length_exceeded"
+
+    def __init__(self, message: str, *, limit: int | None = None, prompt_tokens: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.prompt_tokens = prompt_tokens
+
+
+class ContentFiltered(UpstreamRejected):
+    """The provider's filter refused the messages."""
+
+    status, code = 400, "content_filter"
+
+
+class ModelNotFound(UpstreamRejected):
+    """The provider does not have this model."""
+
+    status, code = 400, "model_not_found"
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -179,7 +236,16 @@ class EmptyAnswer(UpstreamError):
 
 def class_for_code(code: str) -> type[ChatError]:
     """The error class with this code; ChatError if no class has it."""
-    kinds = [ChatError]
+    return _find_class(code, ChatError)
+
+
+def upstream_class_for_code(code: str) -> type[UpstreamError]:
+    """The error class of providers with this code; UpstreamError if no class has it."""
+    return _find_class(code, UpstreamError)
+
+
+def _find_class(code: str, base: type[T]) -> type[T]:
+    kinds = [base]
     for kind in kinds:  # the list grows, so that all subclasses are visited
         kinds += kind.__subclasses__()
-    return next((kind for kind in kinds if kind.code == code), ChatError)
+    return next((kind for kind in kinds if kind.code == code), base)

@@ -46,10 +46,12 @@ class Usage(Struct, frozen=True, gc=False):
 
 class Finished(Struct, frozen=True, gc=False):
     """The answer is complete, or was ended on purpose. `reason` says how. `limit` is "budget" if the rest of
-    a budget was the bound of an answer with the reason `length`."""
+    a budget was the bound of an answer with the reason `length`. `model` is the `provider/model` that
+    answered, in a replay; else None."""
 
     reason: FinishReason
     limit: Literal["budget"] | None = None
+    model: str | None = None
 
 
 class Failed(Struct, frozen=True, gc=False):

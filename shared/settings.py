@@ -18,6 +18,7 @@ from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
 from shared.llm.providers import PROVIDERS, ProviderSettings
+from shared.llm.proxies import Proxies
 from shared.llm.think_tags import ThinkTags
 from shared.secret_sources import GeneratedToken, Secret, StaticSecret
 
@@ -50,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_models: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
     ca_file: str | None
+    provider_proxies: Proxies
     start_timeout: float
     first_token_timeout: float
     idle_timeout: float
@@ -168,6 +170,18 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
             "SSL_CERT_FILE",
             "File of certificate authorities for the connections to providers, instead of those of certifi.",
         ),
+        provider_proxies=Proxies(
+            https=env.proxy(
+                "HTTPS_PROXY",
+                "URL of the proxy for https requests to providers. The three names also work in lower case.",
+            ),
+            http=env.proxy("HTTP_PROXY", "URL of the proxy for http requests to providers."),
+            exceptions=env.proxy_exceptions(
+                "NO_PROXY",
+                "Hosts that are reached without a proxy, with commas: a host, which includes its subdomains, "
+                "a host with a port, an address, a network such as `10.0.0.0/8`, or `*`.",
+            ),
+        ),
         start_timeout=env.seconds(
             "LLM_START_TIMEOUT",
             "Seconds until a provider must have accepted the request, fallbacks included. A model that loads "
@@ -176,7 +190,7 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
         ),
         first_token_timeout=env.seconds(
             "LLM_FIRST_TOKEN_TIMEOUT",
-            "Seconds from the accepted request to the first text of the answer.",
+            "Seconds from the request to the provider to the first text of the answer.",
             default=20,
         ),
         idle_timeout=env.seconds(
@@ -437,6 +451,15 @@ def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
             "Whether to ask for the usage. `false` for compatible servers that refuse `stream_options`.",
             default=True,
         )
+        num_ctx = None
+        if provider.wire_format == "ollama":
+            num_ctx = env.optional_integer(
+                f"{prefix}_NUM_CTX",
+                "Context window asked of Ollama, in tokens. If it is not set: as much as the prompt and the "
+                "answer need, in powers of two.",
+                at_least=512,
+                at_most=100_000_000,
+            )
         think_tags = env.choice(
             f"{prefix}_THINK_TAGS",
             "Whether `<think>` at the beginning of an answer opens the model's thinking, which is no text. "
@@ -449,6 +472,7 @@ def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
                 base_url=(url or provider.base_url).rstrip("/"),
                 api_key=key,
                 stream_options=stream_options,
+                num_ctx=num_ctx,
                 think_tags=think_tags,
             )
     return configured

@@ -38,6 +38,8 @@ The bytes
 The fault
     status=200        another status is an error in the vendor's format; 529 is 503 except for Anthropic
     retry_after=...   the value of the header
+    context=0         tokens; a prompt and an answer that need more are refused, in the vendor's words
+    filter=...        a prompt with this word is refused, as by the vendor's content filter
     fail=0            only the first N requests for this model and script fail (with status 500 if
                       there is neither a status nor a fault)
     after=3           tokens of text before the fault
@@ -54,10 +56,11 @@ The fault
                       html          sends a page in place of the answer
                       error-body    sends an error in place of the answer
 
-The mock checks requests as the vendors do. It also refuses unknown fields in all formats, so that tests find
-them. `max_tokens` does not shorten an answer. Without `stream` the answer is one JSON body, sent at the time
-of its last token. GET /_mock/stats returns the counters and the last requests. POST /_mock/reset clears them.
-After POST /_mock/key with {"key": "..."} only this key is accepted, until the next reset.
+The mock checks requests as the vendors do. NVIDIA's models want roles in turn, and Gemma no system role. It
+also refuses unknown fields in all formats, so that tests find them. `max_tokens` does not shorten an answer.
+Without `stream` the answer is one JSON body, sent at the time of its last token. GET /_mock/stats returns the
+counters and the last requests. POST /_mock/reset clears them. After POST /_mock/key with {"key": "..."} only
+this key is accepted, until the next reset.
 """
 
 from dev.mock_llm.process import MockProcess, mock_llm_process

@@ -95,7 +95,28 @@ class Anthropic:
             (_event("message_stop"),),
         )
 
-    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:  # noqa: ARG002
+    def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
+        if prompt > context:
+            return Refusal(400, f"prompt is too long: {prompt} tokens > {context} maximum. {VENDOR_WORDS}")
+        return Refusal(
+            400,
+            f"input length and `max_tokens` exceed context limit: {prompt} + {answer} > {context}, decrease "
+            f"input length or `max_tokens` and try again. {VENDOR_WORDS}",
+        )
+
+    def filtered(self) -> Refusal:
+        return Refusal(400, f"Output blocked by content filtering policy. {VENDOR_WORDS}")
+
+    def unknown_model(self, model: str) -> Refusal:
+        return Refusal(404, f"model: {model}. {VENDOR_WORDS}")
+
+    def error(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,  # noqa: ARG002
+        code: str | None = None,  # noqa: ARG002
+    ) -> tuple[int, bytes]:
         error = {"type": ERROR_TYPES.get(status, "api_error"), "message": message}
         return status, json_bytes({"type": "error", "error": error, "request_id": "req_mock"})
 

@@ -20,9 +20,11 @@ from dev.mock_llm.wire import (
     check_fields,
     check_messages,
     json_bytes,
+    prompt_texts,
 )
 
 FIELDS = "model messages stream options keep_alive format tools think logprobs top_logprobs"
+DEFAULT_NUM_CTX = 4096
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
@@ -40,8 +42,14 @@ class Ollama:
         """Stricter than Ollama, which ignores unknown fields such as a token limit outside `options`."""
         check_fields(body, FIELDS, "unknown field {}")
         check_messages(body, ROLES)
-        if not isinstance(body.get("options") or {}, dict):
+        options = body.get("options") or {}
+        if not isinstance(options, dict):
             raise Refusal(400, "options must be an object", "options")
+        # Ollama cuts the beginning of such a prompt without an error.
+        prompt = sum(len(text.encode("utf-8", "replace")) for text in prompt_texts(body)) // 4
+        window = options.get("num_ctx", DEFAULT_NUM_CTX)
+        if prompt + options.get("num_predict", 0) > window:
+            raise self.too_long(prompt, options.get("num_predict", 0), window)
 
     def chat_request(self, body: dict[str, Any], script: Script) -> ChatRequest:
         return ChatRequest(body["model"], script, stream=body.get("stream") is not False)
@@ -63,7 +71,27 @@ class Ollama:
             (json_bytes(_last(request, {"role": "assistant", "content": ""})) + b"\n",),
         )
 
-    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:  # noqa: ARG002
+    def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
+        return Refusal(
+            400,
+            f"input length ({prompt + answer} tokens) exceeds the model's maximum context length "
+            f"({context} tokens). {VENDOR_WORDS}",
+        )
+
+    def filtered(self) -> Refusal:
+        """Ollama has no filter. A server behind it may have one."""
+        return Refusal(400, f"Content Exists Risk. {VENDOR_WORDS}")
+
+    def unknown_model(self, model: str) -> Refusal:
+        return Refusal(404, f'model "{model}" not found, try pulling it first. {VENDOR_WORDS}')
+
+    def error(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,  # noqa: ARG002
+        code: str | None = None,  # noqa: ARG002
+    ) -> tuple[int, bytes]:
         return 503 if status == 529 else status, json_bytes({"error": message})
 
 

@@ -51,7 +51,7 @@ class OpenAI:
         if not headers.get("authorization", "").startswith("Bearer "):
             raise Refusal(401, "You didn't provide an API key.")
         check_fields(body, FIELDS, "Unrecognized request argument supplied: {}")
-        check_messages(body, ROLES)
+        self.check_roles(body, check_messages(body, ROLES))
         check_number(body, "temperature", 0, 2)
         check_number(body, "top_p", 0, 1)
         check_tokens(body, "max_tokens")
@@ -59,6 +59,9 @@ class OpenAI:
         if "stream_options" in body and not body.get("stream"):
             raise Refusal(400, "stream_options is only allowed when stream is enabled.", "stream_options")
         self.check_limit(body)
+
+    def check_roles(self, body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+        """OpenAI accepts roles in any order."""
 
     def check_limit(self, body: dict[str, Any]) -> None:
         """Refuses the token limit field that the model does not accept."""
@@ -100,11 +103,39 @@ class OpenAI:
             (DONE,),
         )
 
-    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
-        kind, code = ERROR_TYPES.get(
+    def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
+        return Refusal(
+            400,
+            f"This model's maximum context length is {context} tokens. However, you requested "
+            f"{prompt + answer} tokens ({prompt} in the messages, {answer} in the completion). "
+            f"{VENDOR_WORDS}",
+            "messages",
+            "context_length_exceeded",
+        )
+
+    def filtered(self) -> Refusal:
+        """As Azure refuses."""
+        return Refusal(
+            400,
+            f"The response was filtered due to the prompt triggering our policy. {VENDOR_WORDS}",
+            "prompt",
+            "content_filter",
+        )
+
+    def unknown_model(self, model: str) -> Refusal:
+        return Refusal(
+            404,
+            f"The model `{model}` does not exist or you do not have access to it. {VENDOR_WORDS}",
+            code="model_not_found",
+        )
+
+    def error(
+        self, status: int, message: str, param: str | None = None, code: str | None = None
+    ) -> tuple[int, bytes]:
+        kind, usual_code = ERROR_TYPES.get(
             status, ("server_error" if status >= 500 else "invalid_request_error", None)
         )
-        error = {"message": message, "type": kind, "param": param, "code": code}
+        error = {"message": message, "type": kind, "param": param, "code": code or usual_code}
         return 503 if status == 529 else status, json_bytes({"error": error})
 
     def first_delta(self) -> dict[str, Any]:
@@ -159,7 +190,33 @@ class CompatibleServer(OpenAI):
             return super().thinking_deltas(script)
         return [{"content": None, "reasoning_content": token} for token in thinking_tokens(script)]
 
-    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
+    def check_roles(self, body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+        """As the chat templates of many models do."""
+        has_system = messages[0]["role"] in {"system", "developer"}
+        if has_system and "gemma" in body["model"]:
+            raise Refusal(400, "System role not supported")
+        for i, message in enumerate(messages[has_system:]):
+            if message["role"] != ("user", "assistant")[i % 2]:
+                raise Refusal(400, "Conversation roles must alternate user/assistant/user/assistant/...")
+
+    def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
+        return Refusal(
+            400,
+            f"This model's maximum context length is {context} tokens. However, you requested {answer} "
+            f"output tokens and your prompt contains at least {prompt} input tokens. {VENDOR_WORDS}",
+        )
+
+    def filtered(self) -> Refusal:
+        """As DeepSeek refuses."""
+        return Refusal(400, f"Content Exists Risk. {VENDOR_WORDS}")
+
+    def error(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,  # noqa: ARG002
+    ) -> tuple[int, bytes]:
         status = 503 if status == 529 else status
         kind = "BadRequestError" if status < 500 else "InternalServerError"
         return status, json_bytes(

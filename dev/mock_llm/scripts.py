@@ -77,6 +77,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     no_end: bool = msgspec.field(default=False, name="no-end")
     status: Annotated[int, Meta(ge=200, le=599)] = 200
     retry_after: str | None = None
+    context: Count = 0
+    filter: str | None = None
     fault: Fault | None = None
     after: Count = 3
     fail: Count = 0

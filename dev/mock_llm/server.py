@@ -16,7 +16,7 @@ from dev.mock_llm.openai_format import CompatibleServer, OpenAI
 from dev.mock_llm.playback import play
 from dev.mock_llm.process import Endpoints, base_path
 from dev.mock_llm.scripts import Script, ScriptError, choose, obey
-from dev.mock_llm.wire import VENDOR_WORDS, Refusal, VendorApi, json_bytes
+from dev.mock_llm.wire import VENDOR_WORDS, Refusal, VendorApi, check_prompt, json_bytes
 from shared.llm.providers import PROVIDERS, Provider
 
 # By wire format: the path of the route below the base URL, and the mock of the API.
@@ -159,6 +159,7 @@ class MockLLM(Endpoints):
             api.check(recorded.headers, body)
             _check_key(recorded.headers, self.key)
             script = self._script(recorded, body["messages"])
+            check_prompt(api, body, script)
         except Refusal as refusal:
             self._refuse(api, refusal, recorded, connection)
             return
@@ -168,7 +169,7 @@ class MockLLM(Endpoints):
         else:
             await asyncio.sleep(script.headers)
             headers = {"retry-after": script.retry_after} if script.retry_after else {}
-            connection.write(_response(*api.error(script.status, VENDOR_WORDS), headers))
+            connection.write(_response(*_scripted_error(api, script.status, recorded.model), headers))
         recorded.outcome = "answered"
 
     def _script(self, recorded: Recorded, messages: list[dict[str, Any]]) -> Script:
@@ -190,7 +191,7 @@ class MockLLM(Endpoints):
         recorded.outcome = "refused"
         recorded.refusal = refusal.message
         self.refused += 1
-        connection.write(_response(*api.error(refusal.status, refusal.message, refusal.param)))
+        connection.write(_response(*_error(api, refusal)))
 
     def _control(self, request: Request, connection: Connection) -> None:
         if (request.method, request.path) == ("GET", "/_mock/stats"):
@@ -203,6 +204,16 @@ class MockLLM(Endpoints):
             connection.write(_response(200, b"{}"))
         else:
             connection.write(_response(404, b"{}"))
+
+
+def _scripted_error(api: VendorApi, status: int, model: str) -> tuple[int, bytes]:
+    if status == 404:
+        return _error(api, api.unknown_model(model))
+    return api.error(status, VENDOR_WORDS)
+
+
+def _error(api: VendorApi, refusal: Refusal) -> tuple[int, bytes]:
+    return api.error(refusal.status, refusal.message, refusal.param, refusal.code)
 
 
 def _check_key(headers: Mapping[str, str], accepted: str | None) -> None:

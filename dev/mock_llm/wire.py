@@ -17,13 +17,35 @@ JSON = "application/json"
 
 
 class Refusal(Exception):
-    """The vendor would refuse this request. `param` is the invalid field, if it is one field."""
+    """The vendor would refuse this request. `param` is the invalid field, if it is one field. `code` is the
+    vendor's code, in formats that have one."""
 
-    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
+        self.code = code
+
+
+def prompt_texts(body: dict[str, Any]) -> list[str]:
+    """The system prompt and the texts of all messages."""
+    contents = [body.get("system") or "", *(message["content"] for message in body["messages"])]
+    return [
+        content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+        for content in contents
+    ]
+
+
+def check_prompt(api: "VendorApi", body: dict[str, Any], script: Script) -> None:
+    """Refuses a prompt that does not fit into the script's context, or that has the word of its filter."""
+    texts = prompt_texts(body)
+    if script.filter and any(script.filter in text for text in texts):
+        raise api.filtered()
+    prompt = sum(len(text.encode("utf-8", "replace")) for text in texts) // 4
+    answer = body.get("max_tokens") or body.get("max_completion_tokens") or 0
+    if script.context and prompt + answer > script.context:
+        raise api.too_long(prompt, answer, script.context)
 
 
 class ChatRequest(Struct, frozen=True):
@@ -69,9 +91,19 @@ class VendorApi(Protocol):
 
     def answer(self, request: ChatRequest) -> Answer: ...
 
-    def error(self, status: int, message: str, param: str | None = None) -> tuple[int, bytes]:
+    def error(
+        self, status: int, message: str, param: str | None = None, code: str | None = None
+    ) -> tuple[int, bytes]:
         """The status and the JSON body of an error. A status that the vendor does not use is replaced by the
         nearest one."""
+
+    def too_long(self, prompt: int, answer: int, context: int) -> Refusal:
+        """The refusal of a prompt and an answer, in tokens, that exceed the context together."""
+
+    def filtered(self) -> Refusal:
+        """The refusal of a prompt by the content filter."""
+
+    def unknown_model(self, model: str) -> Refusal: ...
 
 
 def json_bytes(value: Any) -> bytes:

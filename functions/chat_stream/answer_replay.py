@@ -70,7 +70,8 @@ def _last_events(stored: StoredAnswer) -> list[Event]:
     usage = stored.usage.as_event() if stored.usage else Usage(0, 0, estimated=True)
     reason: FinishReason | None = stored.metadata.get("finish_reason")
     if reason is not None:
-        return [usage, Finished(reason, stored.metadata.get("limit"))]
+        metadata = stored.metadata
+        return [usage, Finished(reason, metadata.get("limit"), metadata.get("model"))]
     # An answer that ended with an error has a code. An answer whose process died has neither.
     code = stored.metadata.get("code", "interrupted")
     return [usage, Failed(code, "the answer was interrupted", retryable=True)]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeAlias
+from urllib.parse import quote
 from uuid import UUID
 
 from starlette.responses import Response
@@ -20,6 +21,9 @@ from shared.errors import InvalidRequest
 
 ChatResponse: TypeAlias = Response | SSEResponse | JSONAnswerResponse
 
+# Clients choose names of models where LLM_ALLOWED_MODELS has a pattern. Other characters are encoded.
+_HEADER_CHARACTERS = "!#$&'()*+,/:;=?@[]^{|}"
+
 # A resumed stream has no request body; encoders still need a request object.
 RESUME_REQUEST = TurnRequest(messages=())
 
@@ -32,19 +36,25 @@ def answer_response(
     producer: asyncio.Task[None],
     *,
     answer_id: UUID,
-    model: str,
+    model: str | None,
     headers: dict[str, str],
     offset: int = 0,
     on_disconnect: Callable[[], None] | None = None,
 ) -> ChatResponse:
     """Returns a stream, or one JSON body if the client asked for `"stream": false`.
 
-    `producer` is the task that fills `events`. `model` is the `provider/model` that answers. The client
-    already has the first `offset` characters. `on_disconnect` is called if the client disconnects before the
-    response is complete.
+    `producer` is the task that fills `events`. `model` is the `provider/model` that answers; None if it is
+    not known yet. The client already has the first `offset` characters. `on_disconnect` is called if the
+    client disconnects before the response is complete.
     """
-    meta = AnswerMeta(message_id=str(answer_id), model=model, created=int(time.time()))
+    meta = AnswerMeta(
+        message_id=str(answer_id),
+        model=model or services.model_choice.listed_models[0],
+        created=int(time.time()),
+    )
     headers = {**dialect.headers, "X-Message-Id": meta.message_id, **headers}
+    if model is not None:
+        headers["X-Model"] = quote(model, safe=_HEADER_CHARACTERS)
     if not request.stream:
         return JSONAnswerResponse(
             events, dialect, producer, meta=meta, headers=headers, on_disconnect=on_disconnect
@@ -97,7 +107,8 @@ async def replay_response(
         replay.events,
         services.background.run_replay(replay),
         answer_id=answer_id,
-        model=stored_answer.metadata.get("model", services.model_choice.listed_models[0]),
+        # Another process may be writing the answer. Its first checkpoint says which model answers.
+        model=stored_answer.metadata.get("model"),
         headers={"X-Conversation-Id": str(stored_answer.conversation_id)},
         offset=offset,
     )

@@ -18,7 +18,7 @@ class Checkpoints:
     Each checkpoint also renews the turn's lease and passes the turn's state to `on_state`: "running",
     "cancel" if the user asked the turn to stop, the final status if another process settled the turn, or None
     if the database has no such turn. For a stateless turn only the lease is renewed. An error is only logged:
-    the next checkpoint saves the whole text again.
+    the next checkpoint saves the whole text again. `model` is the `provider/model` that answers.
     """
 
     def __init__(
@@ -27,11 +27,13 @@ class Checkpoints:
         started: StartedTurn,
         text: list[str],
         *,
+        model: str,
         on_state: Callable[[str | None], None],
     ) -> None:
         self._store = store
         self._started = started
         self._text = text
+        self._model = model
         self._on_state = on_state
         self._saved_piece_count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +61,7 @@ class Checkpoints:
         piece_count = 0 if self._started.conversation_id is None else len(self._text)
         text = "".join(self._text) if piece_count > self._saved_piece_count else None
         try:
-            state = await self._store.checkpoint(self._started, text)
+            state = await self._store.checkpoint(self._started, text, self._model)
         except ChatError as error:
             logger.warning("checkpoint failed", code=error.code)
         except Exception:

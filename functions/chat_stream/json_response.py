@@ -78,5 +78,7 @@ def dialect_error_response(
 ) -> Response:
     """An error as a response in the client's dialect."""
     return web.json_response(
-        dialect.error(error), status=error.status, headers={**error.headers, **(headers or {})}
+        dialect.error(error),
+        status=dialect.statuses.get(error.code, error.status),
+        headers={**error.headers, **(headers or {})},
     )

@@ -8,6 +8,7 @@ from shared.errors import ChatError
 from shared.events import Event
 from shared.llm.client import FailedAttempt
 from shared.llm.providers import ModelTarget
+from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 
 T = TypeVar("T")
@@ -18,12 +19,14 @@ _CHECK_SECONDS = 0.8
 
 class StoppedAnswer:
     """Takes the place of a model's answer if the user stops the turn before an answer begins. `target` is the
-    first model that was asked."""
+    first model that was asked, with `chat_request`."""
 
     failed_attempts: Sequence[FailedAttempt] = ()
 
-    def __init__(self, target: ModelTarget) -> None:
+    def __init__(self, target: ModelTarget, chat_request: ChatRequest) -> None:
         self.target = target
+        self.chat_request = chat_request
+        self.asked_at = asyncio.get_running_loop().time()
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
         return

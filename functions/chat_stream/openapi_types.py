@@ -25,6 +25,7 @@ class DoneEvent(Struct, frozen=True, rename="camel"):
     type: Literal["done"]
     message_id: UUID
     usage: TokenCounts
+    model: str
     finish_reason: Literal["length", "content_filter", "cancelled", "deadline"] | UnsetType = UNSET
     limit: Literal["budget"] | UnsetType = UNSET
 
@@ -32,6 +33,7 @@ class DoneEvent(Struct, frozen=True, rename="camel"):
 class FailedEvent(Struct, frozen=True):
     type: Literal["error"]
     message: str
+    code: str
 
 
 class ContentEvent(Struct, frozen=True):

@@ -155,9 +155,16 @@ class Settlement(Struct, frozen=True, kw_only=True):
             status="error",
             content="",
             token_count=0,
-            metadata={"code": error.code},
+            metadata={"code": error.code, **refusal_mark(error.code)},
             usage=usage,
         )
+
+
+def refusal_mark(end: str) -> dict[str, bool]:
+    """The metadata of an answer that a content filter refused or cut; `end` is its code or finish reason. The
+    database copies it to the question. Marked messages stay in the conversation and leave the prompt, because
+    the filter would refuse each later question with them."""
+    return {"refused": True} if end == "content_filter" else {}
 
 
 class StoredUsage(Struct, frozen=True):

@@ -23,7 +23,10 @@ from shared.errors import (
     BudgetExceeded,
     ChatError,
     Conflict,
+    ContentFiltered,
+    ContextLengthExceeded,
     IdempotencyMismatch,
+    ModelNotFound,
     NotFound,
     RateLimited,
     UpstreamError,
@@ -65,10 +68,14 @@ def turn_endpoint(dialect: Dialect) -> Endpoint:
             IdempotencyMismatch,
             RateLimited,
             BudgetExceeded,
+            ContextLengthExceeded,
+            ContentFiltered,
+            ModelNotFound,
             UpstreamError,
             *((NotFound, Conflict) if description.can_store else ()),
         ),
         error_type=description.error_type,
+        statuses=dialect.statuses,
     )
 
 

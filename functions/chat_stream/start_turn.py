@@ -92,8 +92,10 @@ class _TurnStart:
         if started.repeated:
             return await self._replay(turn_request, started)
         chat_request = build_prompt(turn_request, started, system, new_turn.history)
-        answer = await self._ask_model(chat_request, models, started)
-        return self._run_turn(turn_request, started, chat_request, answer)
+        answer = await self._ask_model(
+            chat_request, models, started, is_choice=turn_request.model is not None
+        )
+        return self._run_turn(turn_request, started, answer)
 
     def error_response(self, error: ChatError) -> Response:
         """Logs the error and returns it as a response of this dialect."""
@@ -176,10 +178,10 @@ class _TurnStart:
         )
 
     async def _ask_model(
-        self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn
+        self, chat_request: ChatRequest, models: tuple[str, ...], started: StartedTurn, *, is_choice: bool
     ) -> ModelAnswer | StoppedAnswer:
         """Asks the models and returns the first answer. If no model answers, settles the turn and raises the
-        last error."""
+        last error. `is_choice`: the client named the first model."""
         reserve = None if started.max_tokens is None else partial(self._reserve_attempt, started)
         try:
             with self._log.measure("model"):
@@ -190,6 +192,7 @@ class _TurnStart:
                         models,
                         self._timeouts.start_until,
                         reserve=reserve,
+                        is_choice=is_choice,
                     ),
                     partial(self._store.checkpoint, started, None),
                 )
@@ -198,7 +201,8 @@ class _TurnStart:
             await self._settle_without_answer(started, failure.error, failed_attempts)
             raise failure.error from None
         if answer is None:
-            return StoppedAnswer(find_target(models[0], self._services.settings.providers))
+            target = find_target(models[0], self._services.settings.providers)
+            return StoppedAnswer(target, chat_request)
         self._log.set_model(answer.target.name, models)
         return answer
 
@@ -223,16 +227,11 @@ class _TurnStart:
         error.headers.update({"X-Message-Id": str(started.answer_id), **_turn_headers(started)})
 
     def _run_turn(
-        self,
-        turn_request: TurnRequest,
-        started: StartedTurn,
-        chat_request: ChatRequest,
-        answer: ModelAnswer | StoppedAnswer,
+        self, turn_request: TurnRequest, started: StartedTurn, answer: ModelAnswer | StoppedAnswer
     ) -> ChatResponse:
         """Starts the turn as a background task and returns the response that sends the turn's events."""
         turn = Turn(
             started,
-            chat_request,
             answer,
             failed_attempts=self._usage_rows(answer.failed_attempts),
             timeouts=self._timeouts,

@@ -196,14 +196,17 @@ class TurnStore:
             return False
         return is_reserved
 
-    async def checkpoint(self, started: StartedTurn, content: str | None) -> str | None:
-        """Saves the text so far (None: unchanged) and renews the lease. Returns "running", "cancel" if the
-        user asked the turn to stop, the final status if another process settled the turn, or None if the
-        database has no such turn."""
+    async def checkpoint(
+        self, started: StartedTurn, content: str | None, model: str | None = None
+    ) -> str | None:
+        """Saves the text so far (None: unchanged) with the model that answers, and renews the lease. Returns
+        "running", "cancel" if the user asked the turn to stop, the final status if another process settled
+        the turn, or None if the database has no such turn."""
         request = {
             "user_id": started.user_id,
             "answer_id": started.answer_id,
             "content": content,
+            "model": model,
             "lease": _LEASE,
         }
         state: str | None = await self._database.call(
@@ -271,9 +274,11 @@ class BestEffortStore(TurnStore):
     """For dialects whose answers continue without storage. `begin` raises database errors; `checkpoint` and
     `finish` do not."""
 
-    async def checkpoint(self, started: StartedTurn, content: str | None) -> str | None:
+    async def checkpoint(
+        self, started: StartedTurn, content: str | None, model: str | None = None
+    ) -> str | None:
         try:
-            return await super().checkpoint(started, content) or "running"
+            return await super().checkpoint(started, content, model) or "running"
         except Unavailable:
             return "running"
 

@@ -21,7 +21,8 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
     `arrived_at`: when the request arrived.
     `start_until`: when a provider must have accepted the request, fallbacks included (LLM_START_TIMEOUT).
-    `first_token`: the longest wait for the first content after that. `idle`: between two pieces of content.
+    `first_token`: the longest wait for the first content after the request to the provider. `idle`: between
+    two pieces of content.
     `deadline`: when the function's time is over; None outside of Lambda.
     `waited`: the seconds that the request waited for the end of a stopped answer.
     """
@@ -72,8 +73,9 @@ class SilenceTimer:
         self._content_at = 0.0
         self._handle: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        self._content_at = asyncio.get_running_loop().time()
+    def start(self, asked_at: float) -> None:
+        """`asked_at` is when the provider was asked."""
+        self._content_at = asked_at
         self._check()
 
     def content_arrived(self) -> None:

@@ -14,7 +14,14 @@ from functions.chat_stream.answer_bound import AnswerBound
 from functions.chat_stream.checkpoints import Checkpoints
 from functions.chat_stream.event_queue import EventQueue
 from functions.chat_stream.model_start import StoppedAnswer
-from functions.chat_stream.records import Settlement, StartedTurn, Status, UsageRow, final_status
+from functions.chat_stream.records import (
+    Settlement,
+    StartedTurn,
+    Status,
+    UsageRow,
+    final_status,
+    refusal_mark,
+)
 from functions.chat_stream.store import TurnStore
 from functions.chat_stream.timeouts import SilenceTimer, Timeouts
 from functions.chat_stream.turn_log import TurnLog
@@ -22,7 +29,6 @@ from shared import costs
 from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
 from shared.llm.client import ModelAnswer
-from shared.llm.wire_format import ChatRequest
 from shared.logs import logger
 
 # The limit of the column `messages.content`, in characters. Longer answers are cut and end with `length`.
@@ -35,14 +41,13 @@ _SETTLED_BY_ANOTHER_PROCESS = Failed("conflict", "this turn was settled by anoth
 class Turn:
     """Reads one answer of a model and settles it. Call `run` once.
 
-    `chat_request` is the request that the model got. The tokens of the prompt are estimated if the provider
-    does not report them. `failed_attempts` are the usage rows of earlier attempts that gave no answer.
+    `failed_attempts` are the usage rows of earlier attempts that gave no answer. The tokens of the prompt are
+    estimated if the provider does not report them.
     """
 
     def __init__(
         self,
         started: StartedTurn,
-        chat_request: ChatRequest,
         answer: ModelAnswer | StoppedAnswer,
         *,
         failed_attempts: list[UsageRow],
@@ -52,7 +57,6 @@ class Turn:
     ) -> None:
         self.events = EventQueue()
         self._started = started
-        self._chat_request = chat_request
         self._answer = answer
         self._failed_attempts = failed_attempts
         self._timeouts = timeouts
@@ -68,7 +72,9 @@ class Turn:
         self._read_timeout: asyncio.Timeout | None = None
         self._silence_timer = SilenceTimer(timeouts, self.stop)
         # Reads `_text_pieces` while `_handle_events` appends to it.
-        self._checkpoints = Checkpoints(store, started, self._text_pieces, on_state=self._on_checkpoint)
+        self._checkpoints = Checkpoints(
+            store, started, self._text_pieces, model=answer.target.name, on_state=self._on_checkpoint
+        )
 
     async def run(self) -> None:
         """Reads the answer, saves checkpoints and settles the turn. Never raises: an error becomes the last
@@ -115,7 +121,7 @@ class Turn:
             return  # stopped before the first read
         try:
             async with asyncio.timeout(None) as self._read_timeout:
-                self._silence_timer.start()
+                self._silence_timer.start(self._answer.asked_at)
                 async for events in self._answer:
                     if self._bound is None:
                         self._handle_events(events)
@@ -185,6 +191,7 @@ class Turn:
                 "model": self._answer.target.name,
                 "cost_usd": row.cost_usd,
                 **_end_metadata(end),
+                **refusal_mark(end.reason if isinstance(end, Finished) else end.code),
             },
             usage=[*self._failed_attempts, row],
         )
@@ -217,7 +224,7 @@ class Turn:
             estimated_output = min(estimated_output, self._started.max_tokens)
         return structs.replace(
             counted,
-            input=counted.input or self._chat_request.estimated_tokens(),
+            input=counted.input or self._answer.chat_request.estimated_tokens(),
             output=max(counted.output, estimated_output),
         )
 

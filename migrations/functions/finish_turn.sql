@@ -1,9 +1,11 @@
--- version 1
+-- version 2
 -- Settles a turn once: stores the answer, the tokens, the cost and the status together. Returns the final
 -- status, which differs from the requested one if another process settled the turn before. Returns NULL if
 -- this user has no such turn. The usage is logged even if the conversation was deleted meanwhile.
 --
--- Request: user_id, answer_id, status, content, token_count, metadata, usage (see log_usage).
+-- Request: user_id, answer_id, status, content, token_count, metadata, usage (see log_usage). If metadata has
+-- "refused", a content filter refused the question or cut the answer: then the question is marked too, and
+-- read_history leaves both out. An answer without it removes the mark of its question.
 create or replace function $functions.finish_turn(p_request jsonb) returns text
 language plpgsql
 set search_path = ''
@@ -32,6 +34,13 @@ begin
         metadata = coalesce(request.metadata, '{}')
     where id = request.answer_id;
     perform $functions.delete_replaced_messages(settled_turn, request.content);
+    -- Only a question that is asked again can have a mark.
+    if request.metadata ? 'refused' or (
+        request.content <> ''
+        and (settled_turn.replaces_from is not null or settled_turn.attempt_id <> settled_turn.id)
+    ) then
+        perform $functions.mark_question(request.answer_id, coalesce(request.metadata ? 'refused', false));
+    end if;
 
     cost := $functions.log_usage(
         request.user_id, settled_turn.conversation_id, request.answer_id, request.usage

@@ -1,6 +1,7 @@
--- version 2
+-- version 3
 -- The history for the model: the newest messages with text before p_before, oldest first, and the question at
--- the end.
+-- the end. Messages that a content filter refused (metadata "refused") are left out, except the question that
+-- is asked now.
 --
 -- p_question: the question if it is not stored yet, else NULL.
 -- p_request:
@@ -26,6 +27,7 @@ declare
     message_count integer;
     row_limit     integer;
     messages      jsonb;
+    question_id   uuid;
 begin
     select * into request from jsonb_to_record(p_request) as r (
         history_limit integer, history_step integer, history_bytes bigint, history_characters integer
@@ -37,6 +39,14 @@ begin
             select count(*) from $tables.messages as m
             where m.conversation_id = p_conversation_id and m.created_at >= p_before
         );
+    end if;
+    if p_question is null then
+        select m.id into question_id
+        from $tables.messages as m
+        where m.conversation_id = p_conversation_id and m.role = 'user'
+            and m.created_at < coalesce(p_before, 'infinity')
+        order by m.created_at desc, m.id desc
+        limit 1;
     end if;
     row_limit := request.history_limit - new_questions
         + mod(greatest(0, message_count - request.history_limit), coalesce(request.history_step, 1));
@@ -68,6 +78,7 @@ begin
                 from $tables.messages as m
                 where m.conversation_id = p_conversation_id and m.content <> '' and m.role <> 'system'
                     and m.created_at < coalesce(p_before, 'infinity')
+                    and (not m.metadata ? 'refused' or m.id = question_id)
                 order by m.created_at desc, m.id desc
                 limit greatest(0, row_limit)
             ) as newest

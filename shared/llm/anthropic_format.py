@@ -1,6 +1,6 @@
 """The format of Anthropic's Messages API: https://docs.anthropic.com/en/api/messages-streaming."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +11,14 @@ from shared.errors import UpstreamError
 from shared.llm.decoding import MAX_COUNT, SSEAnswerDecoder, count, fields_of, has_value, read_error
 from shared.llm.providers import ModelTarget
 from shared.llm.think_tags import ThinkTags
-from shared.llm.wire_format import ChatMessage, ChatRequest, Decoder, HttpRequest, error_for_status
+from shared.llm.wire_format import (
+    ChatRequest,
+    Decoder,
+    HttpRequest,
+    alternating,
+    error_for_response,
+    refusal_in,
+)
 
 
 class AnthropicFormat:
@@ -22,7 +29,10 @@ class AnthropicFormat:
         body: dict[str, object] = {
             "model": target.model,
             "max_tokens": chat_request.max_tokens,
-            "messages": _alternating(chat_request.messages),
+            "messages": [
+                {"role": message.role, "content": message.content}
+                for message in alternating(chat_request.messages)
+            ],
             "stream": True,
         }
         if chat_request.system:
@@ -34,22 +44,8 @@ class AnthropicFormat:
     def decoder(self, think_tags: ThinkTags = "true") -> Decoder:
         return AnthropicDecoder(think_tags)
 
-    def error(self, status: int, body: bytes) -> UpstreamError:  # noqa: ARG002
-        return error_for_status(status)
-
-
-def _alternating(messages: Iterable[ChatMessage]) -> list[dict[str, str]]:
-    """The API accepts only alternating roles that start with the user, and no empty messages. Drops and
-    merges messages accordingly."""
-    merged: list[dict[str, str]] = []
-    for message in messages:
-        if not message.content.strip():
-            continue
-        if merged and merged[-1]["role"] == message.role:
-            merged[-1]["content"] += "\n\n" + message.content
-        elif merged or message.role == "user":
-            merged.append({"role": message.role, "content": message.content})
-    return merged
+    def error(self, status: int, body: bytes) -> UpstreamError:
+        return error_for_response(status, body)
 
 
 class _Delta(Struct, gc=False):
@@ -63,6 +59,7 @@ class _Delta(Struct, gc=False):
 
 class _Error(Struct):
     type: str | None = None
+    message: str | None = None
 
 
 class _Event(Struct, gc=False):
@@ -155,17 +152,18 @@ class AnthropicDecoder(SSEAnswerDecoder[_Event]):
 
 
 def _to_error(error: _Error | str | None) -> UpstreamError:
-    error_type = error.type if isinstance(error, _Error) else None
-    return _ERRORS.get(error_type or "", UpstreamError)("the model provider sent an error")
+    name, message = (error.type or "", error.message) if isinstance(error, _Error) else ("", error)
+    kind = _ERRORS.get(name)
+    refusal = refusal_in(name, message) if kind in {None, errors.RequestRefused} else None
+    return refusal or (kind or UpstreamError)("the model provider sent an error")
 
 
 _ERRORS: Mapping[str, type[UpstreamError]] = {
-    "invalid_request_error": errors.UpstreamRejected,
+    "api_error": UpstreamError,
+    "invalid_request_error": errors.RequestRefused,
     "authentication_error": errors.UpstreamAuth,
-    "billing_error": errors.UpstreamAuth,
+    "billing_error": errors.UpstreamUnpaid,
     "permission_error": errors.UpstreamAuth,
-    "not_found_error": errors.UpstreamRejected,
-    "request_too_large": errors.UpstreamRejected,
     "rate_limit_error": errors.UpstreamRateLimited,
     "timeout_error": errors.UpstreamTimeout,
     "overloaded_error": errors.UpstreamOverloaded,

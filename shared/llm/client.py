@@ -16,13 +16,14 @@ from msgspec import Struct, structs
 from shared import costs, errors
 from shared.errors import ChatError, Unavailable, UpstreamError
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.llm import shortening
 from shared.llm.anthropic_format import AnthropicFormat
 from shared.llm.circuit_breaker import CircuitBreaker
 from shared.llm.http_client import HttpClient
 from shared.llm.ollama_format import OllamaFormat
 from shared.llm.openai_format import OpenAIFormat
 from shared.llm.providers import ModelTarget, WireFormatName, find_target
-from shared.llm.wire_format import ChatRequest, Decoder, WireFormat
+from shared.llm.wire_format import ChatRequest, Decoder, WireFormat, without_system_role
 from shared.logs import logger
 from shared.metrics import with_metrics
 from shared.settings import Settings
@@ -46,6 +47,7 @@ _TIMED_OUT = "the model provider did not answer in time"
 _UNREACHABLE = "the model provider cannot be reached"
 # The errors of httpx before an answer starts, and our error for each. The first match is used.
 _HTTP_ERRORS: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
+    (httpx.ProxyError, errors.UpstreamUnreachable, "the proxy did not reach the model provider"),
     (httpx.TimeoutException, errors.UpstreamTimeout, _TIMED_OUT),
     (httpx.NetworkError, errors.UpstreamUnreachable, _UNREACHABLE),
     (
@@ -96,6 +98,8 @@ class ModelClient:
         self._sleep = sleep
         self._circuits = CircuitBreaker(now)
         self._http = HttpClient(settings, now=now, scripted=scripted)
+        # The models whose chat template has no system role, as their servers said.
+        self._without_system_role: set[str] = set()
 
     async def start(
         self,
@@ -104,12 +108,15 @@ class ModelClient:
         deadline: float,
         *,
         reserve: ReserveAttempt | None = None,
+        is_choice: bool = False,
     ) -> "ModelAnswer":
         """Asks `models` in order and returns the answer of the first one that accepts the request.
 
         `deadline`, in the loop's time, holds for all models together. Each model gets an equal share of the
         remaining time. `reserve` is called before each attempt after one that costs something; if it returns
-        False, no model is asked again. Raises NoAnswer.
+        False, no model is asked again. `is_choice`: the client chose the first model. Then the others are
+        asked only if it has an outage, and not if it refuses the request. No other model is asked a question
+        that a content filter refused. Raises NoAnswer.
         """
         attempts = _FailedAttempts(reserve)
         error: ChatError | None = None
@@ -129,6 +136,9 @@ class ModelClient:
                 return result
             self._record_failure(name, result)
             error = result
+            is_final = is_choice and name == models[0] and not _is_outage(error)
+            if is_final or isinstance(error, errors.ContentFiltered):
+                break
         raise NoAnswer(error or UpstreamError("no model is configured"), tuple(attempts.failed))
 
     def warm_up(self) -> WarmUp:
@@ -151,7 +161,8 @@ class ModelClient:
         error. Adds the usage of failed attempts to `attempts`."""
         try:
             target = find_target(name, self._settings.providers)
-            call = _ModelCall(target, _adapt(chat_request, target), deadline, is_last)
+            call = _ModelCall(target, self._adapt(chat_request, target), deadline, is_last)
+            changed: set[type[ChatError]] = set()
             backoff, paid_attempts = _BACKOFF_SECONDS, 0
             while True:
                 try:
@@ -162,6 +173,12 @@ class ModelClient:
                         paid_attempts += 1
                         if paid_attempts == _MAX_PAID_ATTEMPTS:
                             return failure.error
+                    # A request is changed once for each reason, and sent again at once.
+                    adapted = None if type(failure.error) in changed else self._change(call, failure.error)
+                    if adapted is not None and await attempts.allow_another():
+                        changed.add(type(failure.error))
+                        call = structs.replace(call, chat_request=adapted)
+                        continue
                     pause = max(failure.wait, backoff * random.uniform(0.75, 1.25))  # noqa: S311
                     if asyncio.get_running_loop().time() + pause >= deadline:
                         return failure.error
@@ -175,15 +192,40 @@ class ModelClient:
             logger.exception("request to the model failed unexpectedly", **with_metrics(faults=1))
             return ChatError("the request to the model failed")
 
+    def _adapt(self, chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
+        """The request within the limits of this model and provider."""
+        adapted = _adapt(chat_request, target)
+        if target.num_ctx is not None and not shortening.fits(adapted, target.num_ctx):
+            # Ollama cuts the beginning of the prompt without an error.
+            error = errors.ContextLengthExceeded("", limit=target.num_ctx)
+            adapted = shortening.shorten(adapted, error, None) or adapted
+        if target.name in self._without_system_role or not target.has_system_role:
+            adapted = without_system_role(adapted)
+        return adapted
+
+    def _change(self, call: "_ModelCall", error: UpstreamError) -> ChatRequest | None:
+        """The request as the provider may accept it after this refusal, or None."""
+        chat_request = call.chat_request
+        if isinstance(error, errors.SystemRoleRefused) and chat_request.system:
+            self._without_system_role.add(call.target.name)
+            return without_system_role(chat_request)
+        if isinstance(error, errors.ContextLengthExceeded):
+            known = costs.lookup(call.target.provider.name, call.target.model)
+            return shortening.shorten(chat_request, error, known.context if known else None)
+        return None
+
     async def _attempt(self, call: "_ModelCall") -> "ModelAnswer":
         """Sends one request and waits for the first content. Raises _AttemptFailed."""
+        asked_at = asyncio.get_running_loop().time()
+        deadline = min(call.deadline, asked_at + self._settings.first_token_timeout)
         try:
-            async with asyncio.timeout_at(call.deadline):
+            async with asyncio.timeout_at(deadline):
                 answer = await self._send(call.target, call.chat_request)
         except TimeoutError:
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT)) from None
+        answer.chat_request, answer.asked_at = call.chat_request, asked_at
         try:
-            events = await answer.first_events(call.deadline)
+            events = await answer.first_events(deadline)
         except asyncio.CancelledError:
             await answer.aclose()
             raise
@@ -240,13 +282,18 @@ class ModelClient:
 
     def _record_failure(self, name: str, error: ChatError) -> None:
         provider, _, model = name.partition("/")
-        upstream_errors = 1 if isinstance(error, UpstreamError) else None
+        # A refusal that the client has caused is no failure of the provider.
+        upstream_errors = (
+            1 if isinstance(error, UpstreamError) and error.status == UpstreamError.status else None
+        )
         logger.warning(
             "model gave no answer",
             **with_metrics(provider=provider, model=model, code=error.code, upstream_errors=upstream_errors),
         )
-        if error.retryable or isinstance(error, errors.UpstreamAuth):
+        if _is_outage(error):
             self._circuits.record_failure(name)
+        elif isinstance(error, errors.UpstreamRejected):
+            self._circuits.record_success(name)  # The provider has answered.
 
 
 class ModelAnswer:
@@ -254,10 +301,12 @@ class ModelAnswer:
 
     The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer earlier
     closes the connection, which tells the provider to stop. `failed_attempts` are the attempts before this
-    answer.
+    answer. `chat_request` is the request as it was sent, and `asked_at` the time of it (the loop's time).
     """
 
     failed_attempts: tuple[FailedAttempt, ...] = ()
+    chat_request: ChatRequest
+    asked_at: float
 
     def __init__(self, target: ModelTarget, response: httpx.Response, decoder: Decoder) -> None:
         self.target = target
@@ -355,6 +404,11 @@ class _AttemptFailed(Exception):
         self.usage = usage
 
 
+def _is_outage(error: ChatError) -> bool:
+    """Whether the same request may succeed later, or at another provider."""
+    return error.retryable or isinstance(error, errors.UpstreamUnpaid)
+
+
 def _adapt(chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
     """The request within the limits of this model and provider."""
     known = costs.lookup(target.provider.name, target.model)
@@ -403,5 +457,4 @@ def _usage_of_failure(events: Sequence[Event], chat_request: ChatRequest) -> Usa
 
 
 def _to_error(failed: Failed) -> UpstreamError:
-    kind = errors.class_for_code(failed.code)
-    return kind(failed.message) if issubclass(kind, UpstreamError) else UpstreamError(failed.message)
+    return errors.upstream_class_for_code(failed.code)(failed.message)

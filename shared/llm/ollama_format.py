@@ -6,13 +6,26 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from shared import costs
 from shared.errors import UpstreamError
 from shared.llm.decoding import MAX_BODY_BYTES, NOT_JSON, AnswerDecoder, has_value, parse, parse_tolerantly
 from shared.llm.providers import ModelTarget
+from shared.llm.shortening import prompt_bytes
 from shared.llm.think_tags import ThinkTags
-from shared.llm.wire_format import ChatRequest, Decoder, HttpRequest, error_for_status
+from shared.llm.wire_format import (
+    ChatRequest,
+    Decoder,
+    HttpRequest,
+    alternating,
+    error_for_response,
+    refusal_in,
+)
 
 _MAX_LINE_BYTES = 1024 * 1024
+# Ollama's own default.
+_LEAST_NUM_CTX = 4096
+# Fewer than text has, so that the window is not too small.
+_BYTES_PER_TOKEN = 3
 
 
 class OllamaFormat:
@@ -20,10 +33,16 @@ class OllamaFormat:
         headers = {"content-type": "application/json"}
         if api_key:  # Only Ollama's cloud needs an API key.
             headers["authorization"] = f"Bearer {api_key}"
-        messages = [{"role": message.role, "content": message.content} for message in chat_request.messages]
+        messages = [
+            {"role": message.role, "content": message.content}
+            for message in alternating(chat_request.messages)
+        ]
         if chat_request.system:
             messages.insert(0, {"role": "system", "content": chat_request.system})
-        options: dict[str, float] = {"num_predict": chat_request.max_tokens}
+        options: dict[str, float] = {
+            "num_predict": chat_request.max_tokens,
+            "num_ctx": target.num_ctx or _num_ctx(chat_request, target),
+        }
         if chat_request.temperature is not None:
             options["temperature"] = chat_request.temperature
         body = {"model": target.model, "messages": messages, "stream": True, "options": options}
@@ -32,8 +51,17 @@ class OllamaFormat:
     def decoder(self, think_tags: ThinkTags = "true") -> Decoder:
         return OllamaDecoder(think_tags)
 
-    def error(self, status: int, body: bytes) -> UpstreamError:  # noqa: ARG002
-        return error_for_status(status)
+    def error(self, status: int, body: bytes) -> UpstreamError:
+        return error_for_response(status, body)
+
+
+def _num_ctx(chat_request: ChatRequest, target: ModelTarget) -> int:
+    """The context window for this request. With a smaller one Ollama cuts the beginning of the prompt without
+    an error. Powers of two, because Ollama loads the model again for each other window."""
+    needed = prompt_bytes(chat_request) // _BYTES_PER_TOKEN + chat_request.max_tokens
+    window = max(_LEAST_NUM_CTX, 1 << (needed - 1).bit_length())
+    known = costs.lookup(target.provider.name, target.model)
+    return window if known is None else min(window, known.context)
 
 
 class _Message(Struct, gc=False):
@@ -112,7 +140,7 @@ class OllamaDecoder(AnswerDecoder):
 
     def _handle_line(self, line: _Line) -> None:
         if line.error and has_value(line.error):
-            self._fail(UpstreamError("the model provider sent an error"))
+            self._fail(refusal_in(line.error) or UpstreamError("the model provider sent an error"))
             return
         if line.message is not None:
             self._has_lines = True

@@ -12,7 +12,15 @@ from shared.errors import UpstreamError
 from shared.llm.decoding import SSEAnswerDecoder, count, fields_of, has_value, known_fields, read_error
 from shared.llm.providers import ModelTarget
 from shared.llm.think_tags import ThinkTags
-from shared.llm.wire_format import ChatRequest, Decoder, HttpRequest, error_for_status
+from shared.llm.wire_format import (
+    ChatRequest,
+    Decoder,
+    HttpRequest,
+    alternating,
+    error_for_response,
+    error_for_status,
+    refusal_in,
+)
 
 
 class OpenAIFormat:
@@ -20,7 +28,10 @@ class OpenAIFormat:
         headers = {"content-type": "application/json"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
-        messages = [{"role": message.role, "content": message.content} for message in chat_request.messages]
+        messages = [
+            {"role": message.role, "content": message.content}
+            for message in alternating(chat_request.messages)
+        ]
         if chat_request.system:
             messages.insert(0, {"role": "system", "content": chat_request.system})
         body: dict[str, object] = {
@@ -39,10 +50,7 @@ class OpenAIFormat:
         return OpenAIDecoder(think_tags)
 
     def error(self, status: int, body: bytes) -> UpstreamError:
-        if status == 429 and b'"insufficient_quota"' in body:
-            # The quota is used up. Waiting does not help.
-            return errors.UpstreamAuth("the model provider's account has no quota left")
-        return error_for_status(status)
+        return error_for_response(status, body)
 
 
 class _UsageFields(Struct):
@@ -75,6 +83,7 @@ class _Choice(Struct, gc=False):
 class _Error(Struct):
     code: int | str | None = None
     type: str | None = None
+    message: str | None = None
 
 
 class _Chunk(Struct, gc=False):
@@ -186,26 +195,32 @@ def _error_in(chunk: _Chunk) -> UpstreamError | None:
 
 
 def _to_error(error: _Error | str) -> UpstreamError:
-    """OpenAI names its errors in `code` or `type`. Other servers send the HTTP status as `code`."""
-    kind = UpstreamError
-    if isinstance(error, _Error):
-        code = str(error.code or "")
-        if code.isdecimal():
-            kind = type(error_for_status(int(code)))
-        else:
-            kind = _ERRORS.get(code) or _ERRORS.get(error.type or "", UpstreamError)
-    return kind("the model provider sent an error")
+    """OpenAI names its errors in `code` or `type`. Other servers send the HTTP status as `code`, or only a
+    sentence."""
+    if isinstance(error, str):
+        return refusal_in(error) or UpstreamError(_SENT_AN_ERROR)
+    code = str(error.code or "")
+    status = int(code) if code.isdecimal() else None
+    if status is not None:
+        kind: type[UpstreamError] | None = type(error_for_status(status))
+    else:
+        kind = _ERRORS.get(code) or _ERRORS.get(error.type or "")
+    refusal = None
+    # OpenRouter sends 403 for flagged messages.
+    if kind is None or issubclass(kind, errors.UpstreamRejected) or status == 403:
+        refusal = refusal_in(code, error.type, error.message, status=status or 400)
+    return refusal or (kind or UpstreamError)(_SENT_AN_ERROR)
 
 
+_SENT_AN_ERROR = "the model provider sent an error"
 _ERRORS: Mapping[str, type[UpstreamError]] = {
     "authentication_error": errors.UpstreamAuth,
     "invalid_api_key": errors.UpstreamAuth,
-    "insufficient_quota": errors.UpstreamAuth,
-    "context_length_exceeded": errors.UpstreamRejected,
-    "invalid_request_error": errors.UpstreamRejected,
-    "model_not_found": errors.UpstreamRejected,
+    "insufficient_quota": errors.UpstreamUnpaid,
+    "invalid_request_error": errors.RequestRefused,
     "overloaded_error": errors.UpstreamOverloaded,
     "rate_limit_error": errors.UpstreamRateLimited,
     "rate_limit_exceeded": errors.UpstreamRateLimited,
+    "server_error": UpstreamError,
     "timeout": errors.UpstreamTimeout,
 }

@@ -32,7 +32,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     names. If it is set, `max_tokens_field` is used only for these models and for the vendor's own host. All
     other models use `max_tokens`. `max_temperature` is the highest temperature that the API accepts.
     `retries_429_without_retry_after`: False if a 429 without `retry-after` is permanent. `think_tags` is the
-    default of the setting `<prefix>_THINK_TAGS`.
+    default of the setting `<prefix>_THINK_TAGS`. `no_system_role`: prefixes of the models whose chat template
+    has no system role. Others are found by the provider's refusal.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     max_temperature: float = 2.0
     retries_429_without_retry_after: bool = True
     think_tags: ThinkTags = "true"
+    no_system_role: tuple[str, ...] = ()
 
 
 # The order matters: LLM_MODEL defaults to the model of the first configured provider that has one.
@@ -78,6 +80,7 @@ _ROWS = (
         base_url="https://integrate.api.nvidia.com/v1",
         settings_prefix="NVIDIA",
         default_model="nvidia/meta/llama-3.3-70b-instruct",
+        no_system_role=("google/gemma-2", "google/gemma-7b", "google/codegemma"),
     ),
     # No default model: the models depend on the server.
     Provider(
@@ -106,13 +109,15 @@ class ProviderSettings(Struct, frozen=True, kw_only=True):
     """The settings of one configured provider. `base_url` has no slash at its end.
 
     `stream_options` is False for OpenAI-compatible servers that refuse the field `stream_options`.
-    `think_tags` says how thinking inside the text is marked.
+    `think_tags` says how thinking inside the text is marked. `num_ctx` is the context that is asked of
+    Ollama, in tokens; None: as much as the request needs.
     """
 
     base_url: str
     api_key: Secret | None = None
     stream_options: bool = True
     think_tags: ThinkTags = "true"
+    num_ctx: int | None = None
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -127,6 +132,7 @@ class ModelTarget(Struct, frozen=True, kw_only=True):
     """One model at one configured provider. `name` is `provider/model`; `model` is the vendor's name.
 
     The value of `secret` is the API key. It is read for each request, because it may rotate.
+    `has_system_role` and `num_ctx`: see Provider and ProviderSettings.
     """
 
     name: str
@@ -136,6 +142,8 @@ class ModelTarget(Struct, frozen=True, kw_only=True):
     variant: Variant
     think_tags: ThinkTags = "true"
     secret: Secret | None = None
+    has_system_role: bool = True
+    num_ctx: int | None = None
 
 
 def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelTarget:
@@ -152,6 +160,8 @@ def find_target(name: str, configured: Mapping[str, ProviderSettings]) -> ModelT
         variant=variant_of(provider, model, settings),
         think_tags=settings.think_tags,
         secret=settings.api_key,
+        has_system_role=not model.startswith(provider.no_system_role),
+        num_ctx=settings.num_ctx,
     )
 
 

@@ -3,10 +3,12 @@
 All three do no I/O. Connections, timeouts, retries and fallbacks belong to `shared.llm.client`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from shared import costs, errors
 from shared.errors import UpstreamError
@@ -25,8 +27,8 @@ class ChatMessage(Struct, frozen=True):
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """A prompt and its parameters, independent of the model.
 
-    `messages` is never empty and has only the roles `user` and `assistant`, in any order: a wire format whose
-    API requires alternating roles merges messages itself. `temperature`: None means that it is not sent.
+    `messages` is never empty and has only the roles `user` and `assistant`, in any order: wire formats send
+    them through `alternating`. `temperature`: None means that it is not sent.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -37,6 +39,35 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     def estimated_tokens(self) -> int:
         """An estimate of the prompt's tokens, for providers that report no usage."""
         return costs.estimate_tokens(self.system or "", *[message.content for message in self.messages])
+
+
+# The first message where a conversation begins with an answer: a window of the history may begin there, and
+# some clients greet their users. The answer is kept, because the question may refer to it.
+BEFORE_ANSWER = "[The conversation so far:]"
+
+
+def alternating(messages: Iterable[ChatMessage]) -> list[ChatMessage]:
+    """The messages with roles that alternate and begin with the user, and without blank messages.
+
+    The chat templates of many open models, and Anthropic's API, refuse anything else. Messages of one role
+    that follow each other are joined with a blank line. `BEFORE_ANSWER` precedes an answer at the beginning.
+    """
+    not_blank = (message for message in messages if message.content.strip())
+    result = [
+        ChatMessage(role, "\n\n".join(message.content for message in group))
+        for role, group in groupby(not_blank, attrgetter("role"))
+    ]
+    if result and result[0].role == "assistant":
+        result.insert(0, ChatMessage("user", BEFORE_ANSWER))
+    return result
+
+
+def without_system_role(chat_request: ChatRequest) -> ChatRequest:
+    """The request for a model without a system role: the system prompt precedes the first user message."""
+    if not chat_request.system:
+        return chat_request
+    messages = (ChatMessage("user", chat_request.system), *alternating(chat_request.messages))
+    return structs.replace(chat_request, messages=tuple(alternating(messages)), system=None)
 
 
 class HttpRequest(Struct, frozen=True):
@@ -78,8 +109,26 @@ class WireFormat(Protocol):
         """The error of a response with another status than 200. `body` may be cut at 64 KiB."""
 
 
-def error_for_status(status: int) -> UpstreamError:
-    """The error of a status. The vendor's own message is never passed on."""
+def error_for_response(status: int, body: bytes) -> UpstreamError:
+    """The error of a response with another status than 200, by its status and the words of its body. The
+    vendor's own message is never passed on."""
+    from shared.llm import refusals  # noqa: PLC0415 (only an error needs it)
+
+    return refusals.error_for_response(status, body)
+
+
+def refusal_in(*texts: object, status: int = 400) -> UpstreamError | None:
+    """The refusal that these codes and sentences of an error event mean, or None if they mean none."""
+    from shared.llm import refusals  # noqa: PLC0415 (only an error needs it)
+
+    return refusals.refusal_in(*texts, status=status)
+
+
+def error_for_status(status: int, *, field: str | None = None) -> UpstreamError:
+    """The error for a status alone. `field` is the parameter that was refused, if it is known."""
+    if status in {400, 422}:
+        named = f": {field}" if field else ""
+        return errors.RequestRefused(f"the model provider refused the request{named}", field=field)
     rejected = 300 <= status < 500  # A redirect too: the base URL is wrong.
     kind = _ERRORS.get(status, errors.UpstreamRejected if rejected else UpstreamError)
     return kind(f"the model provider answered {status}")
@@ -87,7 +136,7 @@ def error_for_status(status: int) -> UpstreamError:
 
 _ERRORS: Mapping[int, type[UpstreamError]] = {
     401: errors.UpstreamAuth,
-    402: errors.UpstreamAuth,  # Payment required: only the owner of the account can fix it.
+    402: errors.UpstreamUnpaid,  # Payment required: only the owner of the account can fix it.
     403: errors.UpstreamAuth,
     408: errors.UpstreamTimeout,
     409: UpstreamError,

@@ -33,13 +33,13 @@ select app.reserve_attempt('{
 -- "running"
 select app.checkpoint_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1",
-    "content": "Go to bed", "lease": "15 seconds"
+    "content": "Go to bed", "model": "openai/some-model", "lease": "15 seconds"
 }');
 
 -- "running"
 select app.checkpoint_turn('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1",
-    "content": null, "lease": "15 seconds"
+    "content": null, "model": "openai/some-model", "lease": "15 seconds"
 }');
 
 -- "00000000-0000-4000-8000-0000000000a1"
@@ -47,7 +47,7 @@ select app.running_answer('{
     "user_id": "00000000-0000-4000-8000-000000000001", "conversation_id": "00000000-0000-4000-8000-0000000000c1"
 }');
 
--- {"status": "streaming", "text": "to bed", "length": 9, "conversation_id": "00000000-0000-4000-8000-0000000000c1", "metadata": {}, "usage": null}
+-- {"status": "streaming", "text": "to bed", "length": 9, "conversation_id": "00000000-0000-4000-8000-0000000000c1", "metadata": {"model": "openai/some-model"}, "usage": null}
 select app.read_answer('{
     "user_id": "00000000-0000-4000-8000-000000000001", "answer_id": "00000000-0000-4000-8000-0000000000a1",
     "offset": 3

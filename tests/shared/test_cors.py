@@ -15,7 +15,7 @@ from shared.web import with_middleware
 ORIGIN = "https://chat.example.com"
 ALLOW = b"access-control-allow-origin"
 EXPOSED = (
-    b"X-Request-Id, X-Message-Id, X-Conversation-Id, Retry-After, RateLimit, RateLimit-Policy,"
+    b"X-Request-Id, X-Message-Id, X-Conversation-Id, X-Model, Retry-After, RateLimit, RateLimit-Policy,"
     b" Content-Disposition"
 )
 

@@ -71,6 +71,7 @@ class Dialect(ABC):
     answer: the answers are not stored and have no event ids.
     `max_body_bytes`: the largest request body. It is large because most clients send the whole conversation.
     `headers`: the headers that each answer of the dialect has.
+    `statuses`: the statuses of error codes that have another status in this format.
     """
 
     description: ClassVar[DialectDescription]
@@ -80,6 +81,7 @@ class Dialect(ABC):
     stops_on_disconnect: ClassVar[bool] = False
     max_body_bytes: ClassVar[int] = 1024 * 1024
     headers: ClassVar[Mapping[str, str]] = {}
+    statuses: ClassVar[Mapping[str, int]] = {}
 
     @abstractmethod
     def parse(self, body: bytes) -> TurnRequest:
@@ -116,7 +118,7 @@ def event_stream(
         has_ids=has_ids,
         last_data=last_data,
         headers=("X-Message-Id", "Cache-Control"),
-        optional_headers=("X-Conversation-Id", *RATE_LIMIT_HEADERS),
+        optional_headers=("X-Model", "X-Conversation-Id", *RATE_LIMIT_HEADERS),
     )
 
 

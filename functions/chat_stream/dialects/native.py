@@ -4,9 +4,9 @@ events and one `done` or `error` event.
     id: 5
     data: {"type":"token","content":"Hello"}
     id: 5.end
-    data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...}}
+    data: {"type":"done","messageId":"<uuid>","usage":{"prompt_tokens":100,...},"model":"openai/gpt-6-luna"}
     id: 5.end
-    data: {"type":"error","message":"Coach is taking a moment. Let's try again."}
+    data: {"type":"error","message":"Coach is taking a moment. Let's try again.","code":"upstream_timeout"}
 
 The id of an event is the length of the answer's text, in characters, including this event. A client that
 sends this id as `Last-Event-ID` gets the text after this event. The id of the last event ends with `.end`. A
@@ -45,7 +45,7 @@ from shared.llm.wire_format import ChatMessage
 
 _TOKEN = frame(b'{"type":"token","content":%b}', id=b"%d")
 _DONE = frame(b"%b", id=b"%d.end")
-_ERROR = frame(b'{"type":"error","message":%b}' % TAKING_A_MOMENT_JSON, id=b"%d.end")
+_ERROR = frame(b'{"type":"error","message":%b,"code":"%%b"}' % TAKING_A_MOMENT_JSON, id=b"%d.end")
 
 
 class Body(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -77,7 +77,7 @@ class NativeEncoder:
                 case Finished():
                     frames.append(_DONE % (self._offset, to_json(self._done(event))))
                 case Failed():
-                    frames.append(_ERROR % self._offset)
+                    frames.append(_ERROR % (self._offset, event.code.encode()))
         return b"".join(frames)
 
     def _done(self, end: Finished) -> dict[str, object]:
@@ -85,6 +85,7 @@ class NativeEncoder:
             "type": "done",
             "messageId": self._meta.message_id,
             "usage": token_counts(self._usage),
+            "model": end.model or self._meta.model,
         }
         if end.reason != "stop":
             done["finishReason"] = end.reason

@@ -14,7 +14,7 @@ answer are refused with 400 and named. Others are ignored.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -35,7 +35,14 @@ from functions.chat_stream.dialects.unsupported_fields import (
     refuse_unsupported_in_messages,
 )
 from functions.chat_stream.request import TurnRequest
-from shared.errors import TAKING_A_MOMENT, ChatError, InvalidRequest
+from shared.errors import (
+    TAKING_A_MOMENT,
+    ChatError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    RequestRefused,
+)
 from shared.events import Event, Failed, Finished, TextDelta, Usage
 from shared.json_bodies import decode
 from shared.llm.wire_format import ChatMessage, Role
@@ -175,6 +182,7 @@ class OpenAIChatDialect(Dialect):
     )
     route = "/v1/chat/completions"
     allows_anonymous = True
+    statuses: ClassVar[Mapping[str, int]] = {ModelNotFound.code: 404}
     stops_on_disconnect = True
 
     def parse(self, body: bytes) -> TurnRequest:
@@ -214,11 +222,12 @@ class OpenAIChatDialect(Dialect):
 
     def error(self, error: ChatError) -> Any:
         by_status = "api_error" if error.status >= 500 else "invalid_request_error"
+        param = error.field if isinstance(error, InvalidRequest | RequestRefused) else None
         return {
             "error": {
                 "message": error.message,
                 "type": _ERROR_TYPES.get(error.status, by_status),
-                "param": error.field if isinstance(error, InvalidRequest) else None,
+                "param": "messages" if isinstance(error, ContextLengthExceeded) else param,
                 "code": error.code,
             }
         }

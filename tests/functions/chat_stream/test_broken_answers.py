@@ -44,7 +44,11 @@ def test_an_answer_that_breaks_off_ends_with_an_error_and_its_text_and_cost_are_
     database, mock, provider, fault
 ):
     events = ask(settings_for(database, mock, f"tokens=10,after=4,gap=1ms,fault={fault}", provider))
-    assert events[-1] == {"type": "error", "message": "Coach is taking a moment. Let's try again."}
+    assert events[-1] == {
+        "type": "error",
+        "message": "Coach is taking a moment. Let's try again.",
+        "code": answer(database)["metadata"]["code"],
+    }
     assert [event["type"] for event in events[:-1]] == ["token"] * 4
     assert text_of(events) == partial_text(f"tokens=10,after=4,fault={fault}")
     stored = answer(database)

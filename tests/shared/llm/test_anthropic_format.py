@@ -5,7 +5,7 @@ import pytest
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
 from shared.llm.anthropic_format import AnthropicFormat
 from shared.llm.providers import ProviderSettings, find_target
-from shared.llm.wire_format import ChatMessage, ChatRequest, Role
+from shared.llm.wire_format import BEFORE_ANSWER, ChatMessage, ChatRequest, Role
 
 ANSWER = """\
 event: message_start
@@ -142,6 +142,8 @@ def test_messages_start_with_the_user_and_alternate():
         )
     )
     assert body["messages"] == [
+        {"role": "user", "content": BEFORE_ANSWER},
+        {"role": "assistant", "content": "Welcome!"},
         {"role": "user", "content": "One\n\nTwo"},
         {"role": "assistant", "content": "A\n\nB"},
         {"role": "user", "content": "Three"},
@@ -270,9 +272,7 @@ def test_an_unknown_count_does_not_replace_a_known_one(unknown):
         ("authentication_error", "upstream_auth", False),
         ("permission_error", "upstream_auth", False),
         ("billing_error", "upstream_auth", False),
-        ("invalid_request_error", "upstream_rejected", False),
-        ("not_found_error", "upstream_rejected", False),
-        ("request_too_large", "upstream_rejected", False),
+        ("invalid_request_error", "invalid_request", False),
         ("never_heard_of", "upstream_error", True),
     ],
 )
@@ -284,6 +284,27 @@ def test_errors_in_the_stream(kind, code, retryable):
         TextDelta("a"),
         Failed(code, "the model provider sent an error", retryable),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (
+            b'{"type":"invalid_request_error","message":"prompt is too long: 11 tokens > 10 maximum"}',
+            "context_length_exceeded",
+        ),
+        (b'{"type":"request_too_large","message":"m"}', "context_length_exceeded"),
+        (
+            b'{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}',
+            "content_filter",
+        ),
+        (b'{"type":"not_found_error","message":"model: m"}', "model_not_found"),
+    ],
+)
+def test_refusals_in_the_stream(error, code):
+    [failed] = decode(b'data: {"type":"error","error":%b}\n\n' % error)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.retryable) == (code, False)
 
 
 @pytest.mark.parametrize(
@@ -384,14 +405,13 @@ def test_events_after_the_end_are_ignored(end):
 @pytest.mark.parametrize(
     ("status", "code", "retryable"),
     [
-        (400, "upstream_rejected", False),
+        (400, "invalid_request", False),
         (401, "upstream_auth", False),
         (403, "upstream_auth", False),
         (404, "upstream_rejected", False),
         (408, "upstream_timeout", True),
         (409, "upstream_error", True),
-        (413, "upstream_rejected", False),
-        (422, "upstream_rejected", False),
+        (422, "invalid_request", False),
         (429, "upstream_rate_limited", True),
         (500, "upstream_error", True),
         (502, "upstream_error", True),
@@ -405,4 +425,7 @@ def test_events_after_the_end_are_ignored(end):
 def test_statuses(status, code, retryable):
     error = AnthropicFormat().error(status, b'{"type":"error","error":{"type":"x","message":"org-7"}}')
     assert (error.code, error.retryable) == (code, retryable)
-    assert error.message == f"the model provider answered {status}"
+    if code == "invalid_request":
+        assert error.message == "the model provider refused the request"
+    else:
+        assert error.message == f"the model provider answered {status}"

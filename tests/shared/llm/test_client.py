@@ -44,8 +44,8 @@ def run(scenario, **options):
     return asyncio.run(main())
 
 
-async def start(client, *models, seconds=2.0, chat=CHAT):
-    return await client.start(chat, models, asyncio.get_running_loop().time() + seconds)
+async def start(client, *models, seconds=2.0, chat=CHAT, **options):
+    return await client.start(chat, models, asyncio.get_running_loop().time() + seconds, **options)
 
 
 async def no_sleep(_):
@@ -192,9 +192,9 @@ def test_a_broken_answer_ends_with_one_failure(provider, fault, code):
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ("400", "upstream_rejected"),
+        ("400", "invalid_request"),
         ("401", "upstream_auth"),
-        ("404", "upstream_rejected"),
+        ("404", "model_not_found"),
         ("429", "upstream_rate_limited"),
         ("429,retry_after=60", "upstream_rate_limited"),
         ("500", "upstream_error"),
@@ -473,14 +473,14 @@ def test_a_tls_error_is_an_unreachable_provider_or_a_truncated_answer(when, tmp_
     asyncio.run(main())
 
 
-def certificate(folder):
+def certificate(folder, host="localhost"):
     """The TLS context of a server, and the CA file for its clients."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
     certificate_ = (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     (folder / "certificate.pem").write_bytes(certificate_.public_bytes(Encoding.PEM))
@@ -572,7 +572,7 @@ def test_no_answer_has_the_last_error_and_the_usage_of_all_attempts():
         return caught.value, mock.hits_by_model[first.removeprefix("anthropic/")]
 
     failure, hits = run(scenario)
-    assert failure.error.code == "upstream_rejected"
+    assert failure.error.code == "invalid_request"
     assert [attempt.target.name for attempt in failure.failed_attempts] == [first] * hits
     assert {attempt.usage.input for attempt in failure.failed_attempts} == {30}
 

@@ -53,14 +53,14 @@ def test_a_request():
         "model": "qwen3",
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
         "stream": True,
-        "options": {"num_predict": 100, "temperature": 0.7},
+        "options": {"num_predict": 100, "num_ctx": 4096, "temperature": 0.7},
     }
 
 
 def test_parameters_without_a_value_are_not_sent():
     _, body = request(ChatRequest(messages=(ChatMessage("user", "Hi"),)))
     assert body["messages"] == [{"role": "user", "content": "Hi"}]
-    assert body["options"] == {"num_predict": 4096}
+    assert body["options"] == {"num_predict": 4096, "num_ctx": 8192}
 
 
 def test_a_key_is_sent_to_ollamas_cloud():
@@ -212,5 +212,5 @@ def test_events_after_the_end_are_ignored():
 
 def test_an_error_does_not_quote_the_provider():
     error = OllamaFormat().error(404, b'{"error":"model \'qwen9\' not found"}')
-    assert (error.code, error.retryable) == ("upstream_rejected", False)
-    assert error.message == "the model provider answered 404"
+    assert (error.code, error.retryable) == ("model_not_found", False)
+    assert error.message == "the model provider does not have this model"

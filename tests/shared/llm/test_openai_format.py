@@ -6,7 +6,7 @@ import pytest
 from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
 from shared.llm.openai_format import OpenAIFormat
 from shared.llm.providers import ProviderSettings, find_target
-from shared.llm.wire_format import ChatMessage, ChatRequest
+from shared.llm.wire_format import BEFORE_ANSWER, ChatMessage, ChatRequest
 
 ANSWER = """\
 data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1767225600,"model":"gpt-6-sol","service_tier":"default","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x1"}
@@ -90,9 +90,9 @@ def test_a_request_to_openai():
         "model": "gpt-6-sol",
         "messages": [
             {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": BEFORE_ANSWER},
             {"role": "assistant", "content": "Welcome!"},
-            {"role": "user", "content": "Hi"},
-            {"role": "user", "content": "there"},
+            {"role": "user", "content": "Hi\n\nthere"},
         ],
         "max_completion_tokens": 100,
         "stream": True,
@@ -263,9 +263,8 @@ def test_an_answer_without_a_finish_reason_is_truncated(stream):
         ('{"message":"m","type":"requests","code":"rate_limit_exceeded"}', "upstream_rate_limited", True),
         ('{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}', "upstream_auth", False),
         ('{"message":"m","type":"invalid_request_error","code":"invalid_api_key"}', "upstream_auth", False),
-        ('{"message":"m","type":"invalid_request_error","code":null}', "upstream_rejected", False),
-        ('{"message":"m","code":"context_length_exceeded"}', "upstream_rejected", False),
-        ('{"message":"m","type":"BadRequestError","code":400}', "upstream_rejected", False),
+        ('{"message":"m","type":"invalid_request_error","code":null}', "invalid_request", False),
+        ('{"message":"m","type":"BadRequestError","code":400}', "invalid_request", False),
         ('{"message":"m","code":"503"}', "upstream_overloaded", True),
         ('{"message":"m","code":429}', "upstream_rate_limited", True),
         ('{"message":"m"}', "upstream_error", True),
@@ -278,6 +277,26 @@ def test_errors_in_the_stream(error, code, retryable):
         TextDelta("a"),
         Failed(code, "the model provider sent an error", retryable),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ('{"message":"m","code":"context_length_exceeded"}', "context_length_exceeded"),
+        (
+            '{"message":"This model\'s maximum context length is 10 tokens","code":400}',
+            "context_length_exceeded",
+        ),
+        ('"prompt is too long: 11 tokens > 10 maximum"', "context_length_exceeded"),
+        ('{"message":"m","type":"invalid_request_error","code":"content_filter"}', "content_filter"),
+        ('{"message":"Your input was flagged","code":403}', "content_filter"),
+        ('{"message":"m","code":"model_not_found"}', "model_not_found"),
+    ],
+)
+def test_refusals_in_the_stream(error, code):
+    [failed] = decode(b'data: {"error":%b}\n\n' % error.encode())
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.retryable) == (code, False)
 
 
 @pytest.mark.parametrize(

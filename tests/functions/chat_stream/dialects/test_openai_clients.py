@@ -137,6 +137,40 @@ def test_an_unsupported_parameter_is_a_bad_request_that_names_it(url, unsupporte
     assert refused.value.type == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("script", "status", "code", "param", "words"),
+    [
+        (
+            "context=1",
+            400,
+            "context_length_exceeded",
+            "messages",
+            "This model's maximum context length is 1 tokens. Please reduce the length of the messages.",
+        ),
+        (
+            "filter=a",
+            400,
+            "content_filter",
+            None,
+            "the content filter of the model provider refused the messages",
+        ),
+        ("404", 404, "model_not_found", None, "the model provider does not have this model"),
+        ("400", 400, "invalid_request", None, "the model provider refused the request"),
+    ],
+)
+def test_a_permanent_refusal_of_the_model_provider_is_told_once(
+    url, mock, script, status, code, param, words
+):
+    mock.reset()
+    asked = {"model": f"openai/mock:{script}", "messages": [{"role": "user", "content": "a question"}]}
+    with sdk(url) as client, pytest.raises(openai.APIStatusError) as refused:
+        client.with_options(max_retries=2).chat.completions.create(**{**REQUEST, **asked})
+    assert (refused.value.status_code, refused.value.code) == (status, code)
+    assert (refused.value.type, refused.value.param) == ("invalid_request_error", param)
+    assert refused.value.response.json()["error"]["message"] == words
+    assert mock.stats()["hits"] == (2 if script == "context=1" else 1)
+
+
 def test_too_many_turns_are_a_rate_limit_error_with_retry_after(environ):
     with serve(load_settings({**environ, "RATE_LIMIT_CHAT": "1/60"})) as url, sdk(f"{url}/v1") as client:
         client.chat.completions.create(**REQUEST)
