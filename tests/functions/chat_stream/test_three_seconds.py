@@ -115,7 +115,7 @@ def test_a_fallback_answers_within_three_seconds_if_the_first_model_fails(databa
     assert response.status_code == 200
     assert seconds < 3
     attempts = database.rows(
-        "select provider, status, tokens_in > 0 as has_prompt from usage_logs order by id"
+        "select provider, status, tokens_in > 0 as has_prompt from usage_logs order by provider desc"
     )
     failed = {"provider": "openai", "status": "error", "has_prompt": True}
     assert attempts == [failed] * paid + [{"provider": "ollama", "status": "complete", "has_prompt": True}]
