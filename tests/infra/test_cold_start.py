@@ -82,6 +82,7 @@ NEVER = {
     "multiprocessing",
     "psycopg_pool",
     "pydoc",
+    "shared.llm.refusals",
     "sqlite3",
     "starlette.applications",
     "starlette.middleware.base",

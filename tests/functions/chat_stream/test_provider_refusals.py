@@ -212,3 +212,13 @@ def test_a_provider_that_accepts_the_request_after_that_time_is_a_timeout(databa
         took = time.monotonic() - started_at
     assert (response.status_code, response.json()["code"]) == (502, "upstream_timeout")
     assert took < 1.2
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "nvidia"])
+def test_an_answer_without_text_that_a_filter_ended_leaves_the_prompt(database, mock, provider):
+    with serve(settings_for(database, mock, f"{provider}/mock:obey")) as url, Client(url, USER) as client:
+        first = ask(client, "mock:tokens=0,finish=content_filter")
+        conversation = first.headers["x-conversation-id"]
+        ask(client, "mock:tokens=3", conversation)
+    assert events_of(first)[-1]["finishReason"] == "content_filter"
+    assert last_prompt(mock) == [("user", "mock:tokens=3")]
