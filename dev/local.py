@@ -18,8 +18,8 @@ import psycopg
 from dev import postgres
 from migrations import migrate
 from migrations.files import MigrationError
+from shared.database_settings import database_schemas
 from shared.environment import ConfigError, Environment
-from shared.settings import database_schemas
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".local"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from shared.database_settings import database_credentials
 from shared.environment import Environment
-from shared.settings import database_credentials, read_settings
+from shared.settings import read_settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 

@@ -21,9 +21,9 @@ from migrations import files
 from migrations.connection import Patience, connect
 from migrations.files import Files, Migration, MigrationError, StoredFunction
 from shared.database_schemas import DatabaseSchemas
-from shared.environment import Environment
+from shared.database_settings import database_credentials, database_schemas
+from shared.environment import ConfigError, Environment
 from shared.errors import Unavailable
-from shared.settings import ConfigError, database_credentials, database_schemas
 
 # The key of the advisory lock: an arbitrary number that other applications are unlikely to use.
 _LOCK = 7_362_170_431

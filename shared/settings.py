@@ -7,31 +7,21 @@ a secret reads it each time it needs it.
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import partial
-from typing import get_args
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from shared import aws, costs
-from shared.database_schemas import NAME_PATTERN, DatabaseSchemas
+from shared import costs
+from shared.database_schemas import DatabaseSchemas
+from shared.database_settings import database_credentials, database_schemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import ConfigError, Environment, RateLimit
-from shared.llm.providers import PROVIDERS, ProviderSettings
+from shared.llm.provider_settings import check_model, configured_providers, default_model
+from shared.llm.providers import ProviderSettings
 from shared.llm.proxies import Proxies
-from shared.llm.think_tags import ThinkTags
-from shared.secret_sources import GeneratedToken, Secret, StaticSecret
+from shared.secret_sources import Secret
 
-__all__ = [
-    "LONGEST_MODEL",
-    "ConfigError",
-    "RateLimit",
-    "Settings",
-    "database_credentials",
-    "database_schemas",
-    "load_settings",
-    "read_settings",
-]
+__all__ = ["ConfigError", "RateLimit", "Settings", "load_settings", "read_settings"]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -76,8 +66,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def has_budget(self) -> bool:
         """Whether there is a budget, for each user or for several users together."""
-        return _has_budget(
-            self.budget_usd_per_day, self.budget_usd_per_day_anonymous, self.budget_usd_per_day_total
+        return any(
+            (self.budget_usd_per_day, self.budget_usd_per_day_anonymous, self.budget_usd_per_day_total)
         )
 
     async def server_secret(self) -> str:
@@ -88,8 +78,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return await self.database.server_secret()
 
 
-# The longest `provider/model` in characters: the limit of its database column.
-LONGEST_MODEL = 200
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -111,7 +99,7 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
     jwks_url = _jwks_url(env)
     if not jwt_secret and not jwks_url:
         raise ConfigError("JWT_SECRET or JWT_JWKS_URL must be set, so that tokens can be verified.")
-    providers = _configured_providers(env)
+    providers = configured_providers(env)
     model, fallback_models = _model(env, providers), _fallback_models(env, providers)
     budgets = _budgets(env)
     return Settings(
@@ -249,80 +237,6 @@ def read_settings(env: Environment, *, now: Callable[[], float] = time.time) -> 
     )
 
 
-def database_credentials(
-    env: Environment, prefix: str, *, now: Callable[[], float] = time.time
-) -> DatabaseCredentials:
-    """The credentials that the settings with this `prefix` describe: DATABASE or MIGRATION_DATABASE.
-    Raises ConfigError."""
-    role = "role `chat_app`" if prefix == "DATABASE" else "role that owns the tables"
-    url_meaning = (
-        f"Connection to Postgres 14 to 18 as the {role}, `postgresql://user:password@host:port/database`."
-    )
-    secret = env.secret_by_arn(
-        f"{prefix}_SECRET_ARN",
-        "ARN of a secret in Secrets Manager with the login as JSON, as RDS writes and rotates it. "
-        f"`{prefix}_URL`, without a password, then supplies the fields that the secret lacks.",
-    )
-    uses_token = env.boolean(
-        f"{prefix}_IAM_AUTH",
-        f"Whether to log in with IAM tokens, as the user of `{prefix}_URL`.",
-        default=False,
-    )
-    if secret is None:
-        url = env.required(f"{prefix}_URL", url_meaning, reason="the connection to Postgres")
-    else:
-        url = env.text(f"{prefix}_URL", url_meaning) or "postgresql://"
-    ca_file = env.text(
-        "DATABASE_CA_FILE",
-        "File of certificate authorities for the connection to the database. With a secret or IAM the "
-        "certificate is always verified: for RDS with Amazon's authorities (`shared/rds_ca`), for other "
-        "hosts with those of certifi.",
-    )
-    tls = {"sslmode": "verify-full", "sslrootcert": ca_file} if ca_file else {}
-    if secret is None and not uses_token:
-        if "sslmode=" in url:
-            return DatabaseCredentials.from_url(url)
-        return DatabaseCredentials(parameters={**tls, "conninfo": url})
-    if secret is not None and uses_token:
-        raise ConfigError(f"{prefix}_SECRET_ARN and {prefix}_IAM_AUTH must not both be set.")
-    parameters = _parse_url(url)
-    if parameters is None or "password" in parameters:
-        raise ConfigError(f"{prefix}_URL must be postgresql://user@host:port/database, without a password.")
-    parameters = parameters if "sslmode" in parameters else {**tls, **parameters}
-    if secret is not None:
-        return DatabaseCredentials(parameters=parameters, secret=secret)
-    region = env.required("AWS_REGION", "Set by Lambda.", reason=f"{prefix}_IAM_AUTH signs for a region")
-    if not {"host", "user"} <= parameters.keys():
-        raise ConfigError(f"{prefix}_URL must name a user and a host for {prefix}_IAM_AUTH.")
-    port = int(parameters.get("port", "5432"))
-    token = partial(aws.database_token, parameters["host"], port, parameters["user"], region)
-    return DatabaseCredentials(parameters=parameters, secret=GeneratedToken(token, now=now), is_password=True)
-
-
-def database_schemas(env: Environment) -> DatabaseSchemas:
-    """The schemas of DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA. Raises ConfigError."""
-    form = "a name of lower-case letters, digits and _, 63 characters at most"
-    schemas = DatabaseSchemas(
-        tables=env.text_matching(
-            "DATABASE_SCHEMA",
-            "Schema of the tables, fixed by the first migration.",
-            pattern=NAME_PATTERN,
-            form=form,
-            default="public",
-        ),
-        functions=env.text_matching(
-            "DATABASE_FUNCTION_SCHEMA",
-            "Schema of the stored functions and the list of migrations, fixed by the first migration.",
-            pattern=NAME_PATTERN,
-            form=form,
-            default="app",
-        ),
-    )
-    if schemas.tables == schemas.functions:
-        raise ConfigError("DATABASE_SCHEMA and DATABASE_FUNCTION_SCHEMA must be different names.")
-    return schemas
-
-
 def _jwks_url(env: Environment) -> str | None:
     url = env.url(
         "JWT_JWKS_URL", "https URL of the public keys (JWKS) that verify RS256, ES256 and EdDSA tokens."
@@ -339,8 +253,8 @@ def _model(env: Environment, providers: Mapping[str, ProviderSettings]) -> str:
         "The model, as `provider/model`. If it is not set: the default model of the first provider that has "
         "a key or a base URL, else `scripted/echo`."
     )
-    model = env.text("LLM_MODEL", meaning) or _default_model(providers)
-    _check_model("LLM_MODEL", model, providers)
+    model = env.text("LLM_MODEL", meaning) or default_model(providers)
+    check_model("LLM_MODEL", model, providers)
     return model
 
 
@@ -350,7 +264,7 @@ def _fallback_models(env: Environment, providers: Mapping[str, ProviderSettings]
         "Models that are tried in this order if the model fails before its first text, with commas.",
     )
     for name in names:
-        _check_model("LLM_FALLBACK_MODELS", name, providers)
+        check_model("LLM_FALLBACK_MODELS", name, providers)
     return names
 
 
@@ -369,10 +283,6 @@ def _budgets(env: Environment) -> tuple[Decimal, Decimal, Decimal]:
     )
 
 
-def _has_budget(*budgets: Decimal) -> bool:
-    return any(budgets)
-
-
 def _allow_unknown_prices(
     env: Environment, models: Mapping[str, tuple[str, ...]], budgets: tuple[Decimal, ...]
 ) -> bool:
@@ -385,7 +295,7 @@ def _allow_unknown_prices(
         pattern="allow|refuse",
         form="allow or refuse",
     )
-    if value == "allow" or (value is None and not _has_budget(*budgets)):
+    if value == "allow" or (value is None and not any(budgets)):
         return True
     for setting, names in models.items():
         if not all(costs.is_priced(name) for name in names):
@@ -407,94 +317,3 @@ def _xray_daemon(env: Environment) -> str | None:
         default="127.0.0.1:2000",
     )
     return address if is_on else None
-
-
-def _parse_url(url: str) -> dict[str, str] | None:
-    """The parameters of libpq in a URL of Postgres; None for another kind of URL."""
-    try:
-        parts = urlsplit(url)
-        named = {
-            "user": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-            "host": parts.hostname or "",
-            "port": str(parts.port or ""),
-            "dbname": unquote(parts.path.removeprefix("/")),
-            **dict(parse_qsl(parts.query)),
-        }
-    except ValueError:
-        return None
-    if parts.scheme not in {"postgresql", "postgres"}:
-        return None
-    return {name: value for name, value in named.items() if value}
-
-
-def _configured_providers(env: Environment) -> dict[str, ProviderSettings]:
-    """The providers that have a key or a base URL: servers of one's own often need no key. Providers
-    without settings are always there."""
-    configured = {}
-    for provider in PROVIDERS.values():
-        prefix = provider.settings_prefix
-        if prefix is None:
-            configured[provider.name] = ProviderSettings(base_url=provider.base_url)
-            continue
-        default_model = f" Default model: `{provider.default_model}`." if provider.default_model else ""
-        key = env.secret(f"{prefix}_API_KEY", f"API key of the provider.{default_model}")
-        if isinstance(key, StaticSecret) and not (key.text.isascii() and key.text.isprintable()):
-            raise ConfigError(f"{prefix}_API_KEY must be printable ASCII, as it goes into a header.")
-        url = env.url(
-            f"{prefix}_BASE_URL",
-            "URL of the API, for a proxy or a compatible server.",
-            default=provider.base_url,
-        )
-        stream_options = provider.wire_format != "openai" or env.boolean(
-            f"{prefix}_STREAM_OPTIONS",
-            "Whether to ask for the usage. `false` for compatible servers that refuse `stream_options`.",
-            default=True,
-        )
-        num_ctx = None
-        if provider.wire_format == "ollama":
-            num_ctx = env.optional_integer(
-                f"{prefix}_NUM_CTX",
-                "Context window asked of Ollama, in tokens. If it is not set: as much as the prompt and the "
-                "answer need, in powers of two.",
-                at_least=512,
-                at_most=100_000_000,
-            )
-        think_tags = env.choice(
-            f"{prefix}_THINK_TAGS",
-            "Whether `<think>` at the beginning of an answer opens the model's thinking, which is no text. "
-            "`closing` for servers whose answers always begin with thinking and have only `</think>`.",
-            choices=get_args(ThinkTags),
-            default=provider.think_tags,
-        )
-        if key or url:
-            configured[provider.name] = ProviderSettings(
-                base_url=(url or provider.base_url).rstrip("/"),
-                api_key=key,
-                stream_options=stream_options,
-                num_ctx=num_ctx,
-                think_tags=think_tags,
-            )
-    return configured
-
-
-def _default_model(configured: Mapping[str, ProviderSettings]) -> str:
-    defaults = (PROVIDERS[name].default_model for name in configured)
-    return next(model for model in defaults if model is not None)
-
-
-def _check_model(setting: str, name: str, configured: Mapping[str, ProviderSettings]) -> None:
-    provider_name, _, model = name.partition("/")
-    if not model:
-        raise ConfigError(f"{setting} must name a model as provider/model.")
-    if len(name) > LONGEST_MODEL:
-        raise ConfigError(f"{setting} must name a model in at most {LONGEST_MODEL} characters.")
-    if provider_name in configured:
-        return
-    if provider_name not in PROVIDERS:
-        raise ConfigError(f"{setting} has an unknown provider. The providers are {', '.join(PROVIDERS)}.")
-    provider = PROVIDERS[provider_name]
-    missing = "API_KEY" if provider.needs_key else "BASE_URL"
-    raise ConfigError(
-        f"{provider.settings_prefix}_{missing} must be set, because {setting} uses {provider_name}."
-    )

@@ -4,8 +4,9 @@ from fnmatch import fnmatchcase
 
 from shared import costs
 from shared.errors import InvalidRequest
+from shared.llm.provider_settings import LONGEST_MODEL
 from shared.llm.providers import PROVIDERS
-from shared.settings import LONGEST_MODEL, Settings
+from shared.settings import Settings
 
 
 class ModelChoice:

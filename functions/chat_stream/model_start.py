@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from shared.errors import ChatError
 from shared.events import Event
-from shared.llm.client import FailedAttempt
+from shared.llm.model_answer import FailedAttempt
 from shared.llm.providers import ModelTarget
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger

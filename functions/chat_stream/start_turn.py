@@ -35,7 +35,8 @@ from functions.chat_stream.turn import Turn
 from functions.chat_stream.turn_log import TurnLog
 from shared import costs, rate_limits
 from shared.errors import ChatError, Unavailable
-from shared.llm.client import FailedAttempt, ModelAnswer, NoAnswer
+from shared.llm.client import NoAnswer
+from shared.llm.model_answer import FailedAttempt, ModelAnswer
 from shared.llm.providers import find_target
 from shared.llm.wire_format import ChatRequest
 from shared.logs import logger

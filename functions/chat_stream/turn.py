@@ -28,7 +28,7 @@ from functions.chat_stream.turn_log import TurnLog
 from shared import costs
 from shared.errors import ChatError
 from shared.events import Event, Failed, Finished, ReasoningDelta, Started, TextDelta, Usage
-from shared.llm.client import ModelAnswer
+from shared.llm.model_answer import ModelAnswer
 from shared.logs import logger
 
 # The limit of the column `messages.content`, in characters. Longer answers are cut and end with `length`.

@@ -12,11 +12,11 @@ from typing import Any
 
 from migrations import deployment
 from migrations.deployment import MigrationReport
+from shared.database_settings import database_credentials, database_schemas
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import Environment
 from shared.errors import Unavailable
 from shared.logs import logger
-from shared.settings import database_credentials, database_schemas
 
 _SECRET_RETRIES = 20  # one a second
 

@@ -1,29 +1,27 @@
-"""The model client: starts an answer, with retries and fallbacks, and reads it as events.
-
-The turn decides how long to wait for events, and what to do with them.
-"""
+"""The model client: asks models, with retries and fallbacks, and returns the answer of the first that starts
+one."""
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import httpx
 from msgspec import Struct, structs
 
 from shared import costs, errors
 from shared.errors import ChatError, Unavailable, UpstreamError
-from shared.events import Event, Failed, Finished, ReasoningDelta, TextDelta, Usage
+from shared.events import Event, Failed, Usage
 from shared.llm import shortening
 from shared.llm.anthropic_format import AnthropicFormat
 from shared.llm.circuit_breaker import CircuitBreaker
 from shared.llm.http_client import HttpClient
+from shared.llm.model_answer import CONTENT_OR_END, FailedAttempt, ModelAnswer
 from shared.llm.ollama_format import OllamaFormat
 from shared.llm.openai_format import OpenAIFormat
 from shared.llm.providers import ModelTarget, WireFormatName, find_target
-from shared.llm.wire_format import ChatRequest, Decoder, WireFormat, without_system_role
+from shared.llm.wire_format import ChatRequest, WireFormat, without_system_role
 from shared.logs import logger
 from shared.metrics import with_metrics
 from shared.settings import Settings
@@ -40,8 +38,6 @@ _BACKOFF_SECONDS = 0.15
 _MAX_PAID_ATTEMPTS = 2
 _NEVER = float("inf")
 _MAX_ERROR_BODY_BYTES = 65_536
-# After the last event only the end of the chunked encoding may follow.
-_DRAIN_SECONDS = 0.1
 
 _TIMED_OUT = "the model provider did not answer in time"
 _UNREACHABLE = "the model provider cannot be reached"
@@ -59,14 +55,6 @@ _HTTP_ERRORS: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
     # httpx does not convert faults inside TLS.
     (OSError, errors.UpstreamUnreachable, _UNREACHABLE),
 )
-_CONTENT_OR_END = (TextDelta, ReasoningDelta, Finished, Failed)
-
-
-class FailedAttempt(Struct, frozen=True):
-    """An attempt without an answer, and the usage that the provider reported for it."""
-
-    target: ModelTarget
-    usage: Usage
 
 
 ReserveAttempt: TypeAlias = Callable[[FailedAttempt], Awaitable[bool]]
@@ -109,7 +97,7 @@ class ModelClient:
         *,
         reserve: ReserveAttempt | None = None,
         is_choice: bool = False,
-    ) -> "ModelAnswer":
+    ) -> ModelAnswer:
         """Asks `models` in order and returns the answer of the first one that accepts the request.
 
         `deadline`, in the loop's time, holds for all models together. Each model gets an equal share of the
@@ -156,7 +144,7 @@ class ModelClient:
         attempts: "_FailedAttempts",
         *,
         is_last: bool,
-    ) -> "ModelAnswer | ChatError":
+    ) -> ModelAnswer | ChatError:
         """Asks one model. Retries while the error allows it and there is time. Returns its answer or its last
         error. Adds the usage of failed attempts to `attempts`."""
         try:
@@ -193,8 +181,8 @@ class ModelClient:
             return ChatError("the request to the model failed")
 
     def _adapt(self, chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
-        """The request within the limits of this model and provider."""
-        adapted = _adapt(chat_request, target)
+        """The request as this model and its provider accept it."""
+        adapted = _within_limits(chat_request, target)
         if target.num_ctx is not None and not shortening.fits(adapted, target.num_ctx):
             # Ollama cuts the beginning of the prompt without an error.
             error = errors.ContextLengthExceeded("", limit=target.num_ctx)
@@ -214,7 +202,7 @@ class ModelClient:
             return shortening.shorten(chat_request, error, known.context if known else None)
         return None
 
-    async def _attempt(self, call: "_ModelCall") -> "ModelAnswer":
+    async def _attempt(self, call: "_ModelCall") -> ModelAnswer:
         """Sends one request and waits for the first content. Raises _AttemptFailed."""
         asked_at = asyncio.get_running_loop().time()
         deadline = min(call.deadline, asked_at + self._settings.first_token_timeout)
@@ -233,7 +221,7 @@ class ModelClient:
             await answer.aclose()
             usage = _usage_of_failure([], call.chat_request)
             raise _AttemptFailed(errors.UpstreamTimeout(_TIMED_OUT), usage=usage)
-        first = next((event for event in events or () if isinstance(event, _CONTENT_OR_END)), None)
+        first = next((event for event in events or () if isinstance(event, CONTENT_OR_END)), None)
         if not isinstance(first, Failed):
             return answer
         await answer.aclose()
@@ -243,7 +231,7 @@ class ModelClient:
             usage=_usage_of_failure(events or [], call.chat_request),
         )
 
-    async def _send(self, target: ModelTarget, chat_request: ChatRequest) -> "ModelAnswer":
+    async def _send(self, target: ModelTarget, chat_request: ChatRequest) -> ModelAnswer:
         """Sends a request. If the provider refuses the API key and another version of the key is known,
         the request is sent once more with that version."""
         if target.secret is None:
@@ -262,7 +250,7 @@ class ModelClient:
         )
         return await self._post(target, chat_request, replacement)
 
-    async def _post(self, target: ModelTarget, chat_request: ChatRequest, key: str | None) -> "ModelAnswer":
+    async def _post(self, target: ModelTarget, chat_request: ChatRequest, key: str | None) -> ModelAnswer:
         wire_format = _WIRE_FORMATS[target.provider.wire_format]
         try:
             response = await self._http.post(wire_format.request(chat_request, target, key))
@@ -294,76 +282,6 @@ class ModelClient:
             self._circuits.record_failure(name)
         elif isinstance(error, errors.UpstreamRejected):
             self._circuits.record_success(name)  # The provider has answered.
-
-
-class ModelAnswer:
-    """A started answer. Iterate over it, then close it. Each item is the list of events of one read.
-
-    The last event is a `Finished` or a `Failed`, also when the connection breaks. Closing the answer earlier
-    closes the connection, which tells the provider to stop. `failed_attempts` are the attempts before this
-    answer. `chat_request` is the request as it was sent, and `asked_at` the time of it (the loop's time).
-    """
-
-    failed_attempts: tuple[FailedAttempt, ...] = ()
-    chat_request: ChatRequest
-    asked_at: float
-
-    def __init__(self, target: ModelTarget, response: httpx.Response, decoder: Decoder) -> None:
-        self.target = target
-        self._response = response
-        self._decoder = decoder
-        self._reads = aiter(cast("httpx.AsyncByteStream", response.stream))
-        self._has_data = False
-        self._is_complete = False
-        self._first_events_task = asyncio.ensure_future(self._read_first_events())
-
-    async def first_events(self, deadline: float) -> list[Event] | None:
-        """The events up to the first content, if that comes before `deadline` (the loop's time). Returns []
-        if data has arrived but no content, and None if no data has arrived."""
-        await asyncio.wait(
-            {self._first_events_task}, timeout=max(0, deadline - asyncio.get_running_loop().time())
-        )
-        if self._first_events_task.done():
-            return self._first_events_task.result()
-        return [] if self._has_data else None
-
-    async def __aiter__(self) -> AsyncIterator[list[Event]]:
-        events = await self._first_events_task
-        while True:
-            if events:
-                self._is_complete = isinstance(events[-1], Finished | Failed)
-                yield events
-                if self._is_complete:
-                    return
-            events = await self._read()
-
-    async def aclose(self) -> None:
-        self._first_events_task.cancel()
-        await asyncio.wait({self._first_events_task})
-        if self._is_complete:
-            # A connection that was read to its end can serve the next turn.
-            with contextlib.suppress(httpx.HTTPError, OSError, StopAsyncIteration, TimeoutError):
-                async with asyncio.timeout(_DRAIN_SECONDS):
-                    await anext(self._reads)
-        await self._response.aclose()
-
-    async def _read_first_events(self) -> list[Event]:
-        events: list[Event] = []
-        while not any(isinstance(event, _CONTENT_OR_END) for event in events):
-            events += await self._read()
-        return events
-
-    async def _read(self) -> list[Event]:
-        try:
-            data = await anext(self._reads)
-        except httpx.DecodingError:
-            return self._decoder.reject()
-        except (StopAsyncIteration, httpx.HTTPError, OSError):
-            # The connection may break before or after the end of the answer. The decoder tells the two cases
-            # apart.
-            return self._decoder.close()
-        self._has_data = True
-        return self._decoder.feed(data)
 
 
 class _ModelCall(Struct, frozen=True):
@@ -409,8 +327,8 @@ def _is_outage(error: ChatError) -> bool:
     return error.retryable or isinstance(error, errors.UpstreamUnpaid)
 
 
-def _adapt(chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
-    """The request within the limits of this model and provider."""
+def _within_limits(chat_request: ChatRequest, target: ModelTarget) -> ChatRequest:
+    """The request with the sampling parameters and the token limit that the model accepts."""
     known = costs.lookup(target.provider.name, target.model)
     max_tokens, temperature = chat_request.max_tokens, chat_request.temperature
     if temperature is not None:

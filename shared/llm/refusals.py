@@ -1,6 +1,6 @@
 """Recognises why a provider refuses a request, from the status of the response and its words.
 
-Most vendors answer a permanent refusal with 400, whatever the reason, and give no code that programs could
+Most vendors answer every permanent refusal with 400, and give no code that programs could
 read. So the table below knows their sentences. Only fixed texts and numbers leave this module, never the
 vendor's text: it may quote the prompt.
 

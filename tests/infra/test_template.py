@@ -11,10 +11,11 @@ from dev.lambda_events import resource_for
 from dev.local import ROOT
 from functions.chat_stream import app as chat_stream
 from functions.conversations import app as conversations
+from shared.database_settings import database_credentials
 from shared.endpoint_route import EndpointRoute
 from shared.environment import Environment
 from shared.llm.providers import PROVIDERS
-from shared.settings import database_credentials, load_settings
+from shared.settings import load_settings
 from tests.infra.templates import Stack, load
 from tests.serving import settings
 
@@ -344,8 +345,8 @@ def test_the_domain_does_not_cache_the_api_and_passes_on_all_headers_but_the_hos
 
 
 def test_the_domain_neither_caches_nor_replaces_errors():
-    # CloudFront caches errors with these statuses unless told otherwise, whatever the cache policy says. The
-    # error of one user would then reach another.
+    # CloudFront caches errors with these statuses unless told otherwise, even if the cache policy says no.
+    # The error of one user would then reach another.
     codes = (400, 403, 404, 405, 414, 500, 501, 502, 503, 504)
     assert distribution()["CustomErrorResponses"] == [
         {"ErrorCode": code, "ErrorCachingMinTTL": 0} for code in codes

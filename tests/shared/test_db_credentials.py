@@ -10,11 +10,12 @@ import pytest
 from cryptography import x509
 
 from shared import db_credentials
+from shared.database_settings import database_credentials
 from shared.db_credentials import DatabaseCredentials
 from shared.environment import Environment
 from shared.errors import Unavailable
 from shared.secret_sources import StaticSecret
-from shared.settings import ConfigError, database_credentials, load_settings
+from shared.settings import ConfigError, load_settings
 from tests.aws import CREDENTIALS
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-abcdef"

@@ -42,7 +42,7 @@ _ERROR = frame(b'{"message":%b}' % TAKING_A_MOMENT_JSON, event=b"error")
 
 
 class MessageWithId(Message, frozen=True, kw_only=True):
-    """`id` is chosen by the client. A field `timestamp` is ignored, whatever its type."""
+    """`id` is chosen by the client. A field `timestamp` of any type is ignored."""
 
     id: ExternalId | int | None = None
 

@@ -88,6 +88,10 @@ def _count_fitting(sizes: Sequence[int], limit: int) -> int:
 
 
 def _affordable(messages: tuple[ChatMessage, ...], limit: int) -> tuple[ChatMessage, ...]:
-    """The newest messages within the limit (`costs.max_prompt_tokens`), at least the question."""
+    """The newest messages within the limit (`costs.max_prompt_tokens`), at least the question. An answer is
+    not kept without its question."""
     sizes = [costs.max_prompt_tokens(message.content) for message in messages]
-    return messages[len(messages) - _count_fitting(sizes, limit) :]
+    start = len(messages) - _count_fitting(sizes, limit)
+    while start > 0 and messages[start].role == "assistant":
+        start += 1
+    return messages[start:]

@@ -1,4 +1,4 @@
-"""A budget is a wall: whatever turns run at the same time, and whatever models do, no budget is exceeded."""
+"""No budget is exceeded by any mix of turns that run at the same time, and of faults of models."""
 
 import json
 import threading

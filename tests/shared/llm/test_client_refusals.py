@@ -66,12 +66,12 @@ def test_a_chosen_model_without_a_paid_account_is_replaced():
     assert outcome("anthropic/mock:402", FALLBACK, is_choice=True)[0] == FALLBACK
 
 
-def test_the_fallbacks_of_a_chosen_model_are_replaced_whatever_their_error():
+def test_the_fallbacks_of_a_chosen_model_are_replaced_after_any_error():
     assert outcome("anthropic/mock:500", "openai/mock:404", FALLBACK, is_choice=True)[0] == FALLBACK
 
 
 @pytest.mark.parametrize("script", ["400", "401", "404", "500", "context=1"])
-def test_the_default_model_is_replaced_whatever_its_error(script):
+def test_the_default_model_is_replaced_after_any_error(script):
     assert outcome(f"openai/mock:{script}", FALLBACK)[0] == FALLBACK
 
 

@@ -66,11 +66,21 @@ def test_the_history_window(messages, conversation, stored, expected):
 @pytest.mark.parametrize("conversation", [None, ConversationRef()], ids=["stateless", "stored"])
 @pytest.mark.parametrize(
     ("prompt_bytes", "expected"),
-    [(None, 3), (25 + 3 * 20, 3), (25 + 3 * 20 - 1, 2), (25 + 2 * 20, 2), (25 + 20, 1), (1, 1)],
+    # An answer is not kept without its question.
+    [
+        (None, 5),
+        (25 + 5 * 20, 5),
+        (25 + 5 * 20 - 1, 3),
+        (25 + 3 * 20, 3),
+        (25 + 3 * 20 - 1, 1),
+        (25 + 20, 1),
+        (1, 1),
+    ],
 )
 def test_a_budget_shortens_the_history_and_keeps_the_question(conversation, prompt_bytes, expected):
     system = "Be kind. "  # 9 bytes; each message has 4, and 16 for the marks of its role
-    messages = [ChatMessage("user", "abcd"), ChatMessage("assistant", "efgh"), ChatMessage("user", "ijkl")]
+    pair = [ChatMessage("user", "abcd"), ChatMessage("assistant", "efgh")]
+    messages = [*pair, *pair, ChatMessage("user", "ijkl")]
     turn = started(*(() if conversation is None else messages), prompt_bytes=prompt_bytes)
     asked = request(*messages, conversation=conversation)
     assert history_window(asked, turn, NO_LIMITS, system) == tuple(messages[-expected:])
