@@ -1,5 +1,6 @@
 """Finds a Python interpreter of a given version, because bytecode only works in the version that wrote it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -28,7 +29,9 @@ def _candidates(version: str) -> Iterator[str]:
         yield on_path
     # pyenv's shims fail for versions that are installed but not selected.
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    yield from sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}")), reverse=True)
+    # PYENV_ROOT may be a folder of another user, which this user cannot read.
+    with contextlib.suppress(OSError):
+        yield from sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}")), reverse=True)
     managed = subprocess.run(
         [
             Path(sys.executable).with_name("uv"),

@@ -157,6 +157,12 @@ def test_a_warning_says_that_there_is_no_interpreter_for_bytecode(tmp_path, caps
     assert [path.name for path in tmp_path.iterdir()] == ["module.py"]
 
 
+def test_a_pyenv_folder_that_cannot_be_read_has_no_interpreter(monkeypatch):
+    # As for the folder of another user: `stat` raises an OSError, here because the name is too long.
+    monkeypatch.setenv("PYENV_ROOT", "/" + "x" * 300)
+    assert interpreters.find((3, 98)) is None
+
+
 def test_an_unknown_architecture_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("ARCH", "riscv")
     assert build.main(["migrate", str(tmp_path / "made")]) == 2
