@@ -23,5 +23,8 @@ def image(request: pytest.FixtureRequest) -> Iterator[LambdaImage]:
 def deployed() -> Iterator[Path]:
     """The output of `make build` for arm64: a folder for each function."""
     with tempfile.TemporaryDirectory() as folder:
-        make("build", "ARCH=arm64", f"BUILD_DIR={folder}")
-        yield Path(folder)
+        # sam writes a file beside this folder. In the folder for temporary files, that file might be another
+        # user's.
+        built = Path(folder) / "build"
+        make("build", "ARCH=arm64", f"BUILD_DIR={built}")
+        yield built
